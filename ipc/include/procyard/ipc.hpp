@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: BSL-1.0
+/// Everything of procyard::ipc. For applications; the library's own files include what they name.
+#ifndef PROCYARD_IPC_HPP
+#define PROCYARD_IPC_HPP
+
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/syscall.hpp>
+#include <procyard/ipc/unique_fd.hpp>
+
+#endif

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: BSL-1.0
+/// Everything of procyard::signals. For applications; the library's own files include what they
+/// name.
+#ifndef PROCYARD_SIGNALS_HPP
+#define PROCYARD_SIGNALS_HPP
+
+#include <procyard/signals/signal_mask_guard.hpp>
+
+#endif
