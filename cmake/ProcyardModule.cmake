@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSL-1.0
 include(GenerateExportHeader)
 
-# procyard_add_module(name HEADERS h… SOURCES s… DEPENDS target…)
+# procyard_add_module(name HEADERS h… SOURCES s… [DEPENDS target…])
 #
-# One module = one folder = one target (procyard::name) = one include segment (<procyard/name/…>). A target sees only its own
-# include root and those of DEPENDS, so a header that reaches up the map does not compile.
+# One module = one folder = one target (procyard::name) = one include segment (<procyard/name/…>) =
+# one package component = one pkg-config file (procyard-name.pc). A target sees only its own include
+# root and those of DEPENDS, so a header that reaches up the map does not compile.
 function(procyard_add_module name)
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "HEADERS;SOURCES;DEPENDS")
     set(target procyard_${name})
@@ -24,41 +25,86 @@ function(procyard_add_module name)
     target_include_directories(${target} PRIVATE src)
     target_link_libraries(${target} PUBLIC ${arg_DEPENDS} Boost::headers Threads::Threads)
     target_compile_features(${target} PUBLIC cxx_std_20)
+
+    # Public, so that a program built against an installed static library reads the same
+    # export.hpp as the library did, even when a shared build shares the prefix with it.
+    get_target_property(type ${target} TYPE)
+    if(type STREQUAL "STATIC_LIBRARY")
+        target_compile_definitions(${target} PUBLIC PROCYARD_${upper}_STATIC_DEFINE)
+    endif()
+
     set_target_properties(${target} PROPERTIES
         EXPORT_NAME ${name}
         CXX_EXTENSIONS OFF
         CXX_VISIBILITY_PRESET hidden
         VISIBILITY_INLINES_HIDDEN ON
-        VERSION ${PROJECT_VERSION}
-        SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
+        VERSION ${procyard_VERSION}
+        SOVERSION ${procyard_VERSION_MAJOR}.${procyard_VERSION_MINOR})
+    set_property(GLOBAL APPEND PROPERTY PROCYARD_MODULES ${name})
     procyard_warnings(${target})
+    if(procyard_IS_TOP_LEVEL)
+        procyard_refuse_unlisted(${target} "${arg_HEADERS};${arg_SOURCES}")
+    endif()
+    if(PROCYARD_INSTALL)
+        procyard_install_module(${name} DEPENDS ${arg_DEPENDS})
+    endif()
+endfunction()
+
+# Sources are listed, not globbed, so a file that nobody listed is a file that is neither built nor
+# installed. That is never meant.
+function(procyard_refuse_unlisted target listed)
+    file(GLOB_RECURSE present CONFIGURE_DEPENDS RELATIVE "${CMAKE_CURRENT_SOURCE_DIR}"
+        "include/*.hpp" "src/*.cpp")
+    list(REMOVE_ITEM present ${listed})
+    if(present)
+        list(JOIN present ", " names)
+        message(SEND_ERROR "${CMAKE_CURRENT_SOURCE_DIR}/CMakeLists.txt does not list: ${names}")
+    endif()
 endfunction()
 
 # Warnings are ours to see, never our users': private, and only in a top-level build.
 function(procyard_warnings target)
-    if(PROJECT_IS_TOP_LEVEL)
-        target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Woverloaded-virtual)
+    if(procyard_IS_TOP_LEVEL)
+        target_compile_options(${target} PRIVATE
+            -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor
+            -Woverloaded-virtual)
     endif()
 endfunction()
 
-# procyard_add_test(name SOURCES s… LIBRARIES target… [INTERNALS module]): a doctest binary; each TEST_SUITE in it is one ctest
-# entry's filter away. INTERNALS lets the test include a module's private headers; it is left out of a shared build, where
-# private symbols are hidden. A test that cannot run here exits with 77 and is shown as skipped.
+# procyard_add_test(name SOURCES s… [LIBRARIES target…] [INTERNALS module…] [LABELS label…]
+#                   [TIMEOUT seconds] [RUN_SERIAL] [PROPERTIES name value…])
+#
+# One doctest binary = one ctest entry, so that `ctest -j` spreads them and a crash names its test.
+# A test that cannot run here exits with 77 and is shown as skipped.
+#   INTERNALS   the test looks into <module>/src: those headers are on its include path. Hidden
+#               symbols are not reachable in a shared library, so there the test is left out.
+#   RUN_SERIAL  nothing else runs beside it (it looks at the whole machine: /proc, all cgroups).
+#   TIMEOUT     seconds; a guard against a hang, never a measure. 120 unless told.
+#   PROPERTIES  any other ctest property.
 function(procyard_add_test name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "" "INTERNALS" "SOURCES;LIBRARIES")
-    if(arg_INTERNALS)
-        get_target_property(type procyard_${arg_INTERNALS} TYPE)
-        if(NOT type STREQUAL "STATIC_LIBRARY")
-            return()
-        endif()
+    cmake_parse_arguments(PARSE_ARGV 1 arg
+        "RUN_SERIAL" "TIMEOUT" "SOURCES;LIBRARIES;INTERNALS;LABELS;PROPERTIES")
+    if(arg_UNPARSED_ARGUMENTS)
+        message(FATAL_ERROR "procyard_add_test(${name}): what is ${arg_UNPARSED_ARGUMENTS}?")
     endif()
+    if(arg_INTERNALS AND BUILD_SHARED_LIBS)
+        return()
+    endif()
+
     add_executable(${name} ${arg_SOURCES})
     target_link_libraries(${name} PRIVATE ${arg_LIBRARIES} procyard_test_support)
-    if(arg_INTERNALS)
-        target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/${arg_INTERNALS}/src")
-    endif()
+    foreach(module IN LISTS arg_INTERNALS)
+        target_include_directories(${name} PRIVATE "${procyard_SOURCE_DIR}/${module}/src")
+        target_link_libraries(${name} PRIVATE procyard::${module})
+    endforeach()
     set_target_properties(${name} PROPERTIES CXX_EXTENSIONS OFF)
     procyard_warnings(${name})
+
     add_test(NAME ${name} COMMAND ${name})
-    set_tests_properties(${name} PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77)
+    if(NOT arg_TIMEOUT)
+        set(arg_TIMEOUT 120)
+    endif()
+    set_tests_properties(${name} PROPERTIES
+        TIMEOUT ${arg_TIMEOUT} RUN_SERIAL ${arg_RUN_SERIAL} LABELS "${arg_LABELS}"
+        SKIP_RETURN_CODE 77 ${arg_PROPERTIES})
 endfunction()
