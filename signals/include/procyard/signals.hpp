@@ -4,6 +4,7 @@
 #ifndef PROCYARD_SIGNALS_HPP
 #define PROCYARD_SIGNALS_HPP
 
+#include <procyard/ipc/sigpipe_guard.hpp>
 #include <procyard/signals/signal_mask_guard.hpp>
 
 #endif
