@@ -1,0 +1,14 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSL-1.0
+# examples/demo.sh [DEMO ARGUMENT…]: installs what is missing, builds the demo optimized, and becomes
+# the demo. Everything before the demo talks to stderr, so the output can be piped on.
+set -euo pipefail
+
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+if [[ ! -e $root/examples/demo/CMakeLists.txt ]]; then
+    echo "demo.sh: this source tree has no examples/demo" >&2
+    exit 1
+fi
+"$root/cmake/setup.sh"
+"$root/cmake/build.sh" release procyard_demo
+exec "$root/build/release/examples/demo/demo" "$@"

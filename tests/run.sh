@@ -1,0 +1,12 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSL-1.0
+# tests/run.sh [CTEST OPTION…]: installs what is missing, builds everything with AddressSanitizer
+# and UBSan, and runs all tests. From any directory, as root or with a sudo that does not ask; a
+# second run installs and builds nothing that is there.
+set -euo pipefail
+
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+"$root/cmake/setup.sh"
+"$root/cmake/build.sh" dev
+cd "$root"
+exec ctest --preset dev --parallel "$(nproc)" "$@"
