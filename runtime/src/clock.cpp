@@ -1,16 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <procyard/runtime/clock.hpp>
 
-#include <boost/asio/append.hpp>
-#include <boost/asio/associated_cancellation_slot.hpp>
-#include <boost/asio/associated_executor.hpp>
 #include <boost/asio/consign.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/execution/context.hpp>
-#include <boost/asio/execution/outstanding_work.hpp>
 #include <boost/asio/execution_context.hpp>
-#include <boost/asio/post.hpp>
-#include <boost/asio/prefer.hpp>
 #include <boost/asio/query.hpp>
 #include <boost/asio/steady_timer.hpp>
 
@@ -19,6 +13,8 @@
 #include <map>
 #include <mutex>
 #include <vector>
+
+#include <procyard/ipc/detail/pending.hpp>
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -64,17 +60,7 @@ public:
 
     struct wait {
         asio::execution_context* context;
-        // Both tracked: a pending wait keeps run() from returning, in the context that will post
-        // it and in the one its handler belongs to.
-        asio::any_io_executor ex;
-        asio::any_completion_executor handler_ex;
-        asio::any_completion_handler<void(error_code)> handler;
-
-        void complete(error_code ec)
-        {
-            auto io = std::move(ex);
-            asio::post(io, asio::append(std::move(handler), ec));
-        }
+        detail::pending<void(error_code)> handler;
     };
 
     using key = std::pair<time_point, std::uint64_t>;
@@ -130,7 +116,7 @@ private:
             due.push_back(std::move(waits_.extract(waits_.begin()).mapped()));
         lock.unlock();
         for (auto& one : due)
-            one.complete({});
+            one.handler.complete({});
         return due.size();
     }
 
@@ -190,16 +176,13 @@ void manual_clock::state::start(asio::any_io_executor ex, time_point when,
     auto& context = asio::query(ex, asio::execution::context);
     asio::use_service<wait_service>(context).know(shared_from_this());
 
-    auto slot = asio::get_associated_cancellation_slot(handler);
-    auto handler_ex = asio::get_associated_executor(handler, asio::any_completion_executor(ex));
-    wait one{&context, asio::prefer(ex, asio::execution::outstanding_work.tracked),
-             asio::prefer(handler_ex, asio::execution::outstanding_work.tracked),
-             std::move(handler)};
+    wait one{&context, detail::pending<void(error_code)>(ex, std::move(handler))};
+    auto slot = one.handler.get_cancellation_slot();
 
     std::unique_lock lock(mutex_);
     if (when <= now_) {
         lock.unlock();
-        one.complete({});
+        one.handler.complete({});
         return;
     }
     const key which(when, next_number_++);
@@ -222,7 +205,7 @@ void manual_clock::state::cancel(key which)
     auto node = waits_.extract(which);
     lock.unlock();
     if (!node.empty())
-        node.mapped().complete(asio::error::operation_aborted);
+        node.mapped().handler.complete(asio::error::operation_aborted);
 }
 
 void manual_clock::state::cancel_all()
@@ -232,7 +215,7 @@ void manual_clock::state::cancel_all()
     waits_.clear();
     lock.unlock();
     for (auto& [which, one] : all)
-        one.complete(asio::error::operation_aborted);
+        one.handler.complete(asio::error::operation_aborted);
 }
 
 void manual_clock::state::drop(const asio::execution_context& context)
