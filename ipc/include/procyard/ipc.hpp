@@ -4,6 +4,7 @@
 #define PROCYARD_IPC_HPP
 
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/pipe.hpp>
 #include <procyard/ipc/sigpipe_guard.hpp>
 #include <procyard/ipc/syscall.hpp>
 #include <procyard/ipc/unique_fd.hpp>
