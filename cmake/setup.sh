@@ -88,10 +88,11 @@ trap 'rm -f "$log"' EXIT
 # is not the end: the packages may lie in the cache, and the next step says if not.
 apt update >"$log" 2>&1 || true
 mapfile -t packages < <(missing)
-echo "setup: installing ${packages[*]}" >&2
+if [[ -t 2 ]]; then echo "setup: installing ${packages[*]}" >&2; fi
 # --no-remove: taking a package from the machine is not ours to decide.
 apt install --no-install-recommends --no-remove "${packages[@]}" >>"$log" 2>&1 || true
 if [[ -n $(missing) ]]; then
     reason=$(grep -E '^E: ' "$log" | head -n 1 | cut -c 4-) || true
     give_up "${reason:-apt-get has installed something, but not enough}"
 fi
+echo "setup: installed ${packages[*]} in $SECONDS s" >&2
