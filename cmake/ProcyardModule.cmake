@@ -66,7 +66,7 @@ endfunction()
 function(procyard_warnings target)
     if(procyard_IS_TOP_LEVEL)
         target_compile_options(${target} PRIVATE
-            -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor
+            -Wall -Wextra -Wpedantic -Wshadow -Wconversion
             -Woverloaded-virtual)
     endif()
 endfunction()

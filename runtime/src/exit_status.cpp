@@ -69,6 +69,20 @@ exit_status exit_status::from_wait_status(int status) noexcept
     return signaled(WTERMSIG(status), WCOREDUMP(status));
 }
 
+exit_status exit_status::with_usage(const resource_usage& usage) const noexcept
+{
+    auto copy = *this;
+    copy.usage_ = usage;
+    return copy;
+}
+
+exit_status exit_status::with_out_of_memory() const noexcept
+{
+    auto copy = *this;
+    copy.out_of_memory_ = true;
+    return copy;
+}
+
 std::optional<int> exit_status::code() const noexcept
 {
     return is_exited() ? std::optional<int>(value_) : std::nullopt;

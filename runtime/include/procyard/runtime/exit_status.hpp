@@ -70,11 +70,23 @@ public:
     /// What a shell would report in `$?`: the code, or 128 + signal. Unknown gives 255.
     [[nodiscard]] int shell_code() const noexcept;
 
+    /// What the child used; all zero when the status is unknown.
+    [[nodiscard]] const resource_usage& usage() const noexcept { return usage_; }
+    /// The same status with another usage.
+    [[nodiscard]] exit_status with_usage(const resource_usage& usage) const noexcept;
+    /// The same death, by the out-of-memory killer.
+    [[nodiscard]] exit_status with_out_of_memory() const noexcept;
+
     /// `exit 3`, `killed by SIGSEGV (core dumped)`, `killed by SIGKILL (out of memory)`,
     /// `unknown exit status`.
     [[nodiscard]] std::string to_string() const;
 
-    friend bool operator==(const exit_status&, const exit_status&) = default;
+    /// Whether both ended the same way; what they used does not count.
+    friend bool operator==(const exit_status& a, const exit_status& b) noexcept
+    {
+        return a.kind_ == b.kind_ && a.value_ == b.value_ && a.core_dumped_ == b.core_dumped_
+            && a.out_of_memory_ == b.out_of_memory_;
+    }
 
 private:
     enum class kind : std::uint8_t { unknown, exited, signaled };
@@ -83,6 +95,7 @@ private:
     bool core_dumped_ = false;
     bool out_of_memory_ = false;
     int value_ = 0;
+    resource_usage usage_;
 };
 
 PROCYARD_RUNTIME_EXPORT std::ostream& operator<<(std::ostream& out, const exit_status& status);

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "child_core.hpp"
+
+#include <boost/asio/error.hpp>
+
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+
+#include <procyard/ipc/syscall.hpp>
+
+#include "child_service.hpp"
+#include "kernel_features.hpp"
+#include "raw_syscall.hpp"
+
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+PROCYARD_NAMESPACE_BEGIN
+namespace detail {
+
+namespace {
+
+constexpr unsigned pidfd_signal_process_group = 1U << 2;  // PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9
+
+// The kernel's struct pidfd_info in its first version, and PIDFD_GET_INFO; newer than most headers.
+struct pidfd_info {
+    std::uint64_t mask;
+    std::uint64_t cgroupid;
+    std::uint32_t ids[11];
+    std::int32_t exit_code;
+};
+static_assert(sizeof(pidfd_info) == 64);
+constexpr std::uint64_t pidfd_info_exit = 1U << 3;
+constexpr unsigned long pidfd_get_info = _IOWR(0xFF, 11, pidfd_info);
+
+std::chrono::microseconds to_duration(const timeval& t) noexcept
+{
+    return std::chrono::seconds(t.tv_sec) + std::chrono::microseconds(t.tv_usec);
+}
+
+resource_usage to_usage(const rusage& r) noexcept
+{
+    resource_usage usage;
+    usage.user_time = to_duration(r.ru_utime);
+    usage.system_time = to_duration(r.ru_stime);
+    usage.max_rss_bytes = static_cast<std::uint64_t>(r.ru_maxrss) * 1024;
+    usage.minor_faults = static_cast<std::uint64_t>(r.ru_minflt);
+    usage.major_faults = static_cast<std::uint64_t>(r.ru_majflt);
+    usage.voluntary_switches = static_cast<std::uint64_t>(r.ru_nvcsw);
+    usage.involuntary_switches = static_cast<std::uint64_t>(r.ru_nivcsw);
+    return usage;
+}
+
+exit_status to_status(const siginfo_t& info) noexcept
+{
+    if (info.si_code == CLD_EXITED)
+        return exit_status::exited(info.si_status);
+    return exit_status::signaled(info.si_status, info.si_code == CLD_DUMPED);
+}
+
+}  // namespace
+
+child_core::child_core(child_service& service, asio::any_io_executor ex)
+    : executor(ex),
+      std_in(ex),
+      std_out(ex),
+      std_err(ex),
+      service_(&service)
+{
+}
+
+child_core::~child_core()
+{
+    if (enlarged_pipes != 0 && service_ != nullptr)
+        service_->count_enlarged_pipes(-static_cast<int>(enlarged_pipes));
+}
+
+void child_core::start_wait(asio::any_completion_handler<void(error_code, exit_status)> handler)
+{
+    wait_handler waiting(executor, std::move(handler));
+    auto slot = waiting.get_cancellation_slot();
+    std::uint64_t waiter_id = 0;
+    std::optional<exit_status> ended;
+    // Before the waiter is in the list: from then on a reaper in another thread may take its
+    // interest back.
+    service_->add_interest();
+    {
+        const std::lock_guard lock(mutex_);
+        ended = status_;
+        if (!ended) {
+            waiter_id = next_waiter_++;
+            waiters_.push_back({waiter_id, std::move(waiting)});
+        }
+    }
+    if (ended) {
+        service_->remove_interest();
+        waiting.complete(error_code{}, *ended);
+        return;
+    }
+    // Identified by number, because the slot's owner may emit long after the wait is over.
+    if (slot.is_connected()) {
+        slot.assign([weak = weak_from_this(), waiter_id](asio::cancellation_type) {
+            if (const auto self = weak.lock())
+                self->cancel_wait(waiter_id);
+        });
+    }
+}
+
+void child_core::cancel_wait(std::uint64_t waiter_id)
+{
+    wait_handler cancelled;
+    {
+        const std::lock_guard lock(mutex_);
+        for (auto at = waiters_.begin(); at != waiters_.end(); ++at) {
+            if (at->id == waiter_id) {
+                cancelled = std::move(at->handler);
+                waiters_.erase(at);
+                break;
+            }
+        }
+    }
+    if (!cancelled)
+        return;  // completed in the meantime: the cancellation came too late
+    service_->remove_interest();
+    cancelled.complete(asio::error::operation_aborted, exit_status{});
+}
+
+std::optional<exit_status> child_core::status() const
+{
+    const std::lock_guard lock(mutex_);
+    return status_;
+}
+
+std::size_t child_core::waiters() const
+{
+    const std::lock_guard lock(mutex_);
+    return waiters_.size();
+}
+
+// The status of a child that cannot be waited for any more: the host ignores SIGCHLD, or waited for
+// any child. Since Linux 6.15 a pidfd still tells. What nobody knows is "unknown", and never an
+// invented 0.
+exit_status child_core::read_status_of_gone() const noexcept
+{
+    if (!pidfd || !has(kernel().pidfd_info_exit))
+        return exit_status::unknown();
+    pidfd_info answer{};
+    answer.mask = pidfd_info_exit;
+    if (::ioctl(pidfd.get(), pidfd_get_info, &answer) == -1) {
+        (void)refused(kernel().pidfd_info_exit, errno, ENOTTY);
+        return exit_status::unknown();
+    }
+    if ((answer.mask & pidfd_info_exit) == 0)
+        return exit_status::unknown();
+    return exit_status::from_wait_status(answer.exit_code);
+}
+
+bool child_core::try_reap()
+{
+    std::list<waiter> done;
+    exit_status status;
+    bool was_dropped = false;
+    {
+        const std::lock_guard lock(mutex_);
+        if (status_)
+            return true;
+        siginfo_t ended{};
+        rusage usage{};
+        // The raw call has a fifth argument that libc's does not: the child's resource usage. By
+        // pidfd, because a pid may by now be a stranger's; never for any child, because the host's
+        // other children are not ours to reap.
+        const long result = pidfd ? raw_syscall(SYS_waitid, P_PIDFD, pidfd.get(), raw_arg(&ended),
+                                                WEXITED | WNOHANG, raw_arg(&usage))
+                                  : raw_syscall(SYS_waitid, P_PID, pid, raw_arg(&ended),
+                                                WEXITED | WNOHANG, raw_arg(&usage));
+        if (result == 0 && ended.si_pid == 0)
+            return false;  // not yet: a tracer may still hold it although its pidfd is readable
+        if (result == 0) {
+            status = to_status(ended).with_usage(to_usage(usage));
+        } else if (result == -ECHILD) {
+            status = read_status_of_gone();
+        } else {
+            return false;  // EINTR
+        }
+        status_ = status;
+        done.swap(waiters_);
+        was_dropped = dropped_;
+    }
+    const auto self = shared_from_this();  // the service's may be the last reference
+    service_->remove(*this);
+    emit(child_event::kind::exited);
+    emit(child_event::kind::reaped, 0, {}, &status);
+    for (auto& one : done) {
+        service_->remove_interest();
+        one.handler.complete(error_code{}, status);
+    }
+    if (was_dropped)
+        service_->remove_interest();
+    return true;
+}
+
+void child_core::signal(int number, error_code& ec) noexcept
+{
+    ec = {};
+    {
+        // The lock keeps the status, and so the pid, as it is: a zombie holds its number.
+        const std::lock_guard lock(mutex_);
+        if (status_)
+            return;
+        const long result = pidfd ? raw_syscall(SYS_pidfd_send_signal, pidfd.get(), number, 0, 0)
+                                  : raw_syscall(SYS_kill, pid, number);
+        // ESRCH: it ended, and somebody else reaped it.
+        if (result < 0 && result != -ESRCH)
+            ec = make_errno(static_cast<int>(-result));
+    }
+    if (!ec)
+        emit(child_event::kind::signal_sent, number);
+}
+
+void child_core::signal_tree(int number, error_code& ec)
+{
+    if (!leads_group) {
+        signal(number, ec);
+        return;
+    }
+    ec = {};
+    {
+        const std::lock_guard lock(mutex_);
+        long result = -ENOSYS;
+        if (pidfd && has(kernel().pidfd_group_signal)) {
+            result = raw_syscall(SYS_pidfd_send_signal, pidfd.get(), number, 0,
+                                 pidfd_signal_process_group);
+            if (result == -EINVAL)
+                clear(kernel().pidfd_group_signal);
+        }
+        // By number only while the leader, reaped or not, keeps the number its group's.
+        if ((result == -ENOSYS || result == -EINVAL) && !status_)
+            result = raw_syscall(SYS_kill, -pid, number);
+        if (result < 0 && result != -ESRCH && result != -ENOSYS && result != -EINVAL)
+            ec = make_errno(static_cast<int>(-result));
+    }
+    if (!ec)
+        emit(child_event::kind::signal_sent, number, "tree");
+}
+
+void child_core::drop() noexcept
+{
+    std_in.close();
+    std_out.close();
+    std_err.close();
+    terminal.reset();
+    if (service_ == nullptr)
+        return;  // the context went down before, and killed it
+    if (on_drop.what() == drop_policy::kind::detach || try_reap())
+        return;
+    service_->add_interest();  // first, as in start_wait
+    {
+        const std::unique_lock lock(mutex_);
+        dropped_ = !status_;
+    }
+    if (!dropped_) {
+        service_->remove_interest();
+        return;
+    }
+    error_code ignored;  // a child that may not be signalled any more (it changed its user) is
+                         // still reaped
+    signal_tree(SIGKILL, ignored);
+}
+
+void child_core::shutdown() noexcept
+{
+    std::list<waiter>
+        gone;  // destroyed without a call, as the context demands, and outside the lock
+    {
+        const std::lock_guard lock(mutex_);
+        gone.swap(waiters_);
+    }
+    if (on_drop.what() != drop_policy::kind::detach && !try_reap()) {
+        error_code ignored;
+        signal_tree(SIGKILL, ignored);
+        // Usually too early, and waiting for it would block: the zombie then stays until this
+        // process ends.
+        (void)try_reap();
+    }
+    service_ = nullptr;
+}
+
+void child_core::emit(child_event::kind what, int number, std::string_view text,
+                      const exit_status* status) const noexcept
+{
+    if (service_ == nullptr)
+        return;
+    if (const auto watcher = service_->get_observer()) {
+        child_event event;
+        event.what = what;
+        event.when = std::chrono::steady_clock::now();
+        event.pid = pid;
+        event.program = program;
+        event.number = number;
+        event.text = text;
+        event.status = status;
+        watcher->on_event(event);
+    }
+}
+
+}  // namespace detail
+PROCYARD_NAMESPACE_END

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_RUNTIME_SRC_CHILD_CORE_HPP
+#define PROCYARD_RUNTIME_SRC_CHILD_CORE_HPP
+
+#include <boost/asio/any_io_executor.hpp>
+
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/pending.hpp>
+#include <procyard/ipc/pipe.hpp>
+#include <procyard/ipc/unique_fd.hpp>
+#include <procyard/runtime/drop_policy.hpp>
+#include <procyard/runtime/exit_status.hpp>
+#include <procyard/runtime/observer.hpp>
+#include <procyard/runtime/spawn_info.hpp>
+
+PROCYARD_NAMESPACE_BEGIN
+namespace detail {
+
+class child_service;
+
+/// What all handles, waiters and the service share about one child.
+///
+///   running --exit seen, status read (try_reap)--> ended
+///
+/// running: the pid is the child's, as a process or as a zombie; it may be signalled. The status is
+/// not known. ended:   the pid belongs to nobody, or to a stranger; only the status may be used.
+/// Entered once, never left.
+///
+/// `mutex_` guards status and waiters. It is never held while a handler is posted, an observer
+/// called, or the service asked.
+class child_core : public std::enable_shared_from_this<child_core> {
+public:
+    using wait_handler = pending<void(error_code, exit_status)>;
+
+    child_core(child_service& service, asio::any_io_executor executor);
+    child_core(const child_core&) = delete;
+    child_core& operator=(const child_core&) = delete;
+    ~child_core();
+
+    // Set once by the spawn, constant afterwards.
+    asio::any_io_executor executor;
+    pid_t pid = -1;
+    unique_fd pidfd;
+    std::uint64_t id = 0;
+    std::string program;
+    spawn_info info;
+    bool leads_group = false;
+
+    // The handle's; nobody else touches them.
+    pipe_writer std_in;
+    pipe_reader std_out;
+    pipe_reader std_err;
+    unique_fd terminal;
+    drop_policy on_drop = drop_policy::kill_tree();
+    unsigned enlarged_pipes = 0;
+
+    void start_wait(asio::any_completion_handler<void(error_code, exit_status)> handler);
+    [[nodiscard]] std::optional<exit_status> status() const;
+    /// Reads the status if the child has ended. True when the child is ended (now or before).
+    bool try_reap();
+
+    void signal(int number, error_code& ec) noexcept;
+    void signal_tree(int number, error_code& ec);
+
+    /// The handle is gone: acts by the policy.
+    void drop() noexcept;
+    /// The context goes down: nobody will wait any more.
+    void shutdown() noexcept;
+
+    /// Hands an event to the context's observer, if there is one.
+    void emit(child_event::kind what, int number = 0, std::string_view text = {},
+              const exit_status* status = nullptr) const noexcept;
+
+    [[nodiscard]] std::size_t waiters() const;
+
+private:
+    struct waiter {
+        std::uint64_t id;
+        wait_handler handler;
+    };
+
+    void cancel_wait(std::uint64_t waiter_id);
+    [[nodiscard]] exit_status read_status_of_gone() const noexcept;
+
+    child_service* service_;
+    mutable std::mutex mutex_;
+    std::optional<exit_status> status_;
+    std::list<waiter> waiters_;
+    std::uint64_t next_waiter_ = 0;
+    bool dropped_ = false;
+};
+
+}  // namespace detail
+PROCYARD_NAMESPACE_END
+
+#endif

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "child_service.hpp"
+
+#include <boost/asio/error.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/query.hpp>
+#include <boost/asio/strand.hpp>
+
+#include <signal.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include <procyard/ipc/syscall.hpp>
+
+#include "child_core.hpp"
+#include "spawner_thread.hpp"
+
+PROCYARD_NAMESPACE_BEGIN
+namespace detail {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+// Polling is for the rare cases: short at first, since the cause is usually over at once, then
+// seldom enough not to matter.
+constexpr std::chrono::nanoseconds shortest_poll = 1ms;
+constexpr std::chrono::nanoseconds longest_poll = 50ms;
+
+constexpr int most_enlarged_pipes = 16;
+
+// The reaper's own handlers belong to the context, not to the strand of whoever spawned first.
+asio::any_io_executor without_strand(const asio::any_io_executor& executor)
+{
+    if (const auto* strand = executor.target<asio::strand<asio::io_context::executor_type>>())
+        return strand->get_inner_executor();
+    if (const auto* strand = executor.target<asio::strand<asio::any_io_executor>>())
+        return strand->get_inner_executor();
+    return executor;
+}
+
+std::uint64_t find_ignored_realtime_signals() noexcept
+{
+    std::uint64_t mask = 0;
+    for (int number = SIGRTMIN; number <= SIGRTMAX; ++number) {
+        struct sigaction action;
+        if (::sigaction(number, nullptr, &action) == 0 && action.sa_handler == SIG_IGN)
+            mask |= std::uint64_t{1} << (number - 1);
+    }
+    return mask;
+}
+
+}  // namespace
+
+asio::execution_context::id child_service::id;
+
+child_service::child_service(asio::execution_context& context)
+    : service(context),
+      epoll_(::epoll_create1(EPOLL_CLOEXEC)),
+      ignored_realtime_(find_ignored_realtime_signals())
+{
+    if (!epoll_)
+        throw boost::system::system_error(last_error(), "child service: epoll_create1");
+}
+
+child_service::~child_service() = default;
+
+child_service& child_service::of(const asio::any_io_executor& executor)
+{
+    auto& context = asio::query(executor, asio::execution::context);
+    if (asio::has_service<child_service>(context))
+        return asio::use_service<child_service>(context);
+    // Services go down in the reverse order of their making. These two use the reactor and the
+    // timer queue: with them made first, ours is gone before.
+    const auto own = without_strand(executor);
+    auto descriptor = std::make_unique<asio::posix::stream_descriptor>(own);
+    auto timer = std::make_unique<asio::steady_timer>(own);
+    auto& service = asio::use_service<child_service>(context);
+    const std::lock_guard lock(service.mutex_);
+    if (!service.descriptor_) {
+        descriptor->assign(service.epoll_.get());
+        service.executor_ = own;
+        service.descriptor_ = std::move(descriptor);
+        service.poll_timer_ = std::move(timer);
+    }
+    return service;
+}
+
+child_service* child_service::find(const asio::any_io_executor& executor)
+{
+    auto& context = asio::query(executor, asio::execution::context);
+    return asio::has_service<child_service>(context) ? &asio::use_service<child_service>(context)
+                                                     : nullptr;
+}
+
+void child_service::shutdown()
+{
+    // Joins: a spawn under way there ends first, and finds the service still whole.
+    spawner_.reset();
+    decltype(children_) last;
+    {
+        const std::lock_guard lock(mutex_);
+        down_ = true;
+        last.swap(children_);
+        if (descriptor_)
+            (void)descriptor_->release();  // epoll_ owns the number
+        descriptor_.reset();
+        poll_timer_.reset();
+    }
+    for (const auto& [number, core] : last)
+        core->shutdown();
+    epoll_.reset();
+}
+
+void child_service::add(const std::shared_ptr<child_core>& core)
+{
+    const std::lock_guard lock(mutex_);
+    core->id = next_id_++;
+    children_.emplace(core->id, core);
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLET;
+    event.data.u64 = core->id;
+    if (!core->pidfd || ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, core->pidfd.get(), &event) == -1)
+        polled_.push_back(core->id);
+}
+
+void child_service::remove(child_core& core) noexcept
+{
+    std::shared_ptr<child_core> last;  // destroyed outside the lock
+    const std::lock_guard lock(mutex_);
+    const auto found = children_.find(core.id);
+    if (found == children_.end())
+        return;
+    last = std::move(found->second);
+    children_.erase(found);
+    // Explicitly: the close of a pidfd leaves it in the set as long as another process has a copy
+    // of the table.
+    if (core.pidfd && epoll_)
+        (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, core.pidfd.get(), nullptr);
+    std::erase(polled_, core.id);
+}
+
+void child_service::collect()
+{
+    {
+        const std::lock_guard lock(mutex_);
+        if (armed_ || children_.empty())
+            return;
+    }
+    drain();
+}
+
+void child_service::add_interest()
+{
+    const std::lock_guard lock(mutex_);
+    ++interest_;
+    arm();
+    if (!polled_.empty()) {
+        poll_interval_ = shortest_poll;
+        poll_later();
+    }
+}
+
+void child_service::remove_interest() noexcept
+{
+    const std::lock_guard lock(mutex_);
+    if (--interest_ != 0 || down_)
+        return;
+    error_code ignored;
+    if (armed_)
+        descriptor_->cancel(ignored);
+    if (polling_)
+        poll_timer_->cancel();
+}
+
+// Under the lock.
+void child_service::arm()
+{
+    if (armed_ || interest_ == 0 || down_)
+        return;
+    armed_ = true;
+    descriptor_->async_wait(asio::posix::descriptor_base::wait_read,
+                            [this](const error_code& ec) { on_readable(ec); });
+}
+
+void child_service::on_readable(const error_code&)
+{
+    {
+        const std::lock_guard lock(mutex_);
+        armed_ = false;
+    }
+    // Also after a cancellation: what is ready is ready, and a look costs one system call.
+    drain();
+    const std::lock_guard lock(mutex_);
+    arm();
+}
+
+void child_service::drain()
+{
+    constexpr int batch = 64;
+    epoll_event events[batch];
+    for (;;) {
+        const int count = retry_eintr([&] { return ::epoll_wait(epoll_.get(), events, batch, 0); });
+        if (count <= 0)
+            return;
+        std::vector<std::shared_ptr<child_core>> ready;
+        ready.reserve(static_cast<std::size_t>(count));
+        {
+            const std::lock_guard lock(mutex_);
+            for (int i = 0; i < count; ++i) {
+                if (const auto found = children_.find(events[i].data.u64); found != children_.end())
+                    ready.push_back(found->second);
+            }
+        }
+        reap(ready);
+        if (count < batch)
+            return;
+    }
+}
+
+void child_service::reap(const std::vector<std::shared_ptr<child_core>>& cores)
+{
+    for (const auto& core : cores) {
+        if (core->try_reap())
+            continue;
+        // Readable, and not to be waited for: a tracer (strace, a leak checker) still holds it. The
+        // pidfd is edge-triggered, so it keeps quiet; if the tracer's release makes no new edge,
+        // the poll finds the child.
+        const std::lock_guard lock(mutex_);
+        if (std::find(polled_.begin(), polled_.end(), core->id) == polled_.end())
+            polled_.push_back(core->id);
+        poll_interval_ = shortest_poll;
+        poll_later();
+    }
+}
+
+// Under the lock.
+void child_service::poll_later()
+{
+    if (polling_ || interest_ == 0 || down_)
+        return;
+    polling_ = true;
+    poll_timer_->expires_after(poll_interval_);
+    poll_interval_ = std::min(poll_interval_ * 2, longest_poll);
+    poll_timer_->async_wait([this](const error_code&) { on_poll(); });
+}
+
+void child_service::on_poll()
+{
+    std::vector<std::shared_ptr<child_core>> candidates;
+    {
+        const std::lock_guard lock(mutex_);
+        polling_ = false;
+        for (const auto number : polled_) {
+            if (const auto found = children_.find(number); found != children_.end())
+                candidates.push_back(found->second);
+        }
+    }
+    for (const auto& core : candidates)
+        (void)core->try_reap();
+    const std::lock_guard lock(mutex_);
+    if (!polled_.empty())
+        poll_later();
+}
+
+std::vector<std::shared_ptr<child_core>> child_service::children() const
+{
+    const std::lock_guard lock(mutex_);
+    std::vector<std::shared_ptr<child_core>> all;
+    all.reserve(children_.size());
+    for (const auto& [number, core] : children_)
+        all.push_back(core);
+    return all;
+}
+
+void child_service::set_observer(std::shared_ptr<observer> watcher) noexcept
+{
+    {
+        const std::lock_guard lock(mutex_);
+        observer_.swap(watcher);
+        // Relaxed: a hint for the fast path; the lock orders what observer_ points to.
+        observed_.store(observer_ != nullptr, std::memory_order_relaxed);
+    }
+    // The earlier observer dies here, outside the lock.
+}
+
+std::shared_ptr<observer> child_service::get_observer() const noexcept
+{
+    // Relaxed: see set_observer.
+    if (!observed_.load(std::memory_order_relaxed))
+        return nullptr;
+    const std::lock_guard lock(mutex_);
+    return observer_;
+}
+
+spawner_thread& child_service::spawner()
+{
+    const std::lock_guard lock(mutex_);
+    if (!spawner_)
+        spawner_ = std::make_unique<spawner_thread>();
+    return *spawner_;
+}
+
+bool child_service::may_enlarge_pipe() const noexcept
+{
+    // Relaxed: a budget, not a lock; two threads may exceed it by a few.
+    return enlarged_pipes_.load(std::memory_order_relaxed) < most_enlarged_pipes;
+}
+
+void child_service::count_enlarged_pipes(int change) noexcept
+{
+    enlarged_pipes_.fetch_add(change, std::memory_order_relaxed);  // Relaxed: see may_enlarge_pipe.
+}
+
+}  // namespace detail
+PROCYARD_NAMESPACE_END

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <procyard/runtime/observer.hpp>
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <ostream>
+#include <string>
+
+#include <procyard/ipc/pipe.hpp>
+#include <procyard/ipc/syscall.hpp>
+
+#include "child_core.hpp"
+#include "child_service.hpp"
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace {
+
+using detail::child_core;
+
+// The state letter of /proc/<pid>/stat, which stands behind the last closing parenthesis: a
+// program's name may hold any.
+char process_state(pid_t pid)
+{
+    const auto path = "/proc/" + std::to_string(pid) + "/stat";
+    const unique_fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    char text[512];
+    const auto got = file ? ::read(file.get(), text, sizeof text) : -1;
+    if (got <= 0)
+        return '?';
+    const std::string_view content(text, static_cast<std::size_t>(got));
+    const auto at = content.rfind(')');
+    return at == std::string_view::npos || at + 2 >= content.size() ? '?' : content[at + 2];
+}
+
+const char* state_name(char letter) noexcept
+{
+    switch (letter) {
+    case 'R': return "running";
+    case 'S': return "sleeping";
+    case 'D': return "in uninterruptible sleep";
+    case 'T': return "stopped";
+    case 't': return "traced";
+    case 'Z': return "ended, not reaped";
+    default: return "in an unknown state";
+    }
+}
+
+// A child that stands before a full pipe waits for us, whatever else it seems to do.
+bool is_full(const pipe_reader& reader)
+{
+    if (!reader.is_open())
+        return false;
+    error_code ec;
+    int held = 0;
+    const auto capacity = pipe_capacity(reader.native_handle(), ec);
+    // A writer of up to PIPE_BUF bytes stops when they do not fit as a whole.
+    constexpr std::size_t page = 4096;
+    return !ec && ::ioctl(reader.native_handle(), FIONREAD, &held) == 0
+        && static_cast<std::size_t>(held) + page >= capacity;
+}
+
+void write_line(const child_core& core, std::ostream& out)
+{
+    const auto age = std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::chrono::steady_clock::now() - core.info.started);
+    out << '[' << core.pid << "] " << core.program << ": " << state_name(process_state(core.pid))
+        << ", " << age.count() << " ms old, tree " << to_string(core.info.tree) << ", "
+        << core.waiters() << " waiting";
+    if (is_full(core.std_out))
+        out << ", its standard output pipe is full: nobody reads it";
+    if (is_full(core.std_err))
+        out << ", its standard error pipe is full: nobody reads it";
+    out << '\n';
+}
+
+}  // namespace
+
+void dump(const asio::any_io_executor& executor, std::ostream& out)
+{
+    auto* const service = detail::child_service::find(executor);
+    if (service == nullptr)
+        return;
+    for (const auto& core : service->children())
+        write_line(*core, out);
+}
+
+PROCYARD_NAMESPACE_END

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <string_view>
+
+#include "command_access.hpp"
+#include "plan_builder.hpp"
+
+PROCYARD_NAMESPACE_BEGIN
+namespace detail {
+
+namespace {
+
+using access = command_access;
+using stdio_kind = stdio_access::kind;
+
+bool has_nul(std::string_view text) noexcept
+{
+    return text.find('\0') != std::string_view::npos;
+}
+
+/// Collects the first complaint.
+class checker {
+public:
+    explicit checker(const command& what) noexcept : what_(what) { }
+
+    void refuse_if(bool bad, spawn_step step, const std::string& operand, int error_number = EINVAL)
+    {
+        if (bad && !failure_)
+            failure_ = make_failure(what_, step, error_number, operand);
+    }
+
+    spawn_failure run()
+    {
+        check_texts();
+        check_descriptors();
+        check_numbers();
+        return std::move(failure_);
+    }
+
+private:
+    void check_texts()
+    {
+        refuse_if(what_.program().empty(), spawn_step::program, "the name is empty");
+        refuse_if(has_nul(what_.program()), spawn_step::program, "NUL in the name");
+        for (std::size_t i = 0; i < what_.arguments().size(); ++i) {
+            if (has_nul(what_.arguments()[i]))
+                refuse_if(true, spawn_step::arguments, "NUL in argument " + std::to_string(i + 1));
+        }
+        refuse_if(access::arg0(what_) && has_nul(*access::arg0(what_)), spawn_step::arguments,
+                  "NUL in argument 0");
+        for (const auto& [name, value] : access::environment(what_)) {
+            refuse_if(name.empty(), spawn_step::environment, "a name is empty");
+            refuse_if(name.find('=') != std::string::npos, spawn_step::environment,
+                      "'=' in the name " + name);
+            if (has_nul(name) || (value && has_nul(*value)))
+                refuse_if(true, spawn_step::environment,
+                          "NUL in " + name.substr(0, name.find('\0')));
+        }
+        refuse_if(has_nul(access::working_directory(what_).native()), spawn_step::working_directory,
+                  "NUL in the path");
+        refuse_if(has_nul(access::cgroup(what_).native())
+                      || has_nul(access::cgroup_parent(what_).native()),
+                  spawn_step::cgroup, "NUL in the path");
+    }
+
+    void check_connection(int number, const stdio& s)
+    {
+        const auto kind = stdio_access::what(s);
+        const auto name = std::to_string(number);
+        refuse_if((kind == stdio_kind::to_stdout && number == 1)
+                      || (kind == stdio_kind::to_stderr && number == 2),
+                  spawn_step::descriptors, name + " cannot be merged into itself");
+        refuse_if((kind == stdio_kind::owned || kind == stdio_kind::borrowed)
+                      && stdio_access::number(s) < 0,
+                  spawn_step::descriptors, name + " is connected to no descriptor", EBADF);
+        refuse_if(kind == stdio_kind::read_file && (number == 1 || number == 2),
+                  spawn_step::descriptors,
+                  name + " is written, and cannot be connected to a file opened for reading");
+        refuse_if((kind == stdio_kind::write_file || kind == stdio_kind::append_file)
+                      && number == 0,
+                  spawn_step::descriptors,
+                  "0 is read, and cannot be connected to a file opened for writing");
+        if (has_nul(stdio_access::path(s).native()))
+            refuse_if(true, spawn_step::open_file, "NUL in the path");
+        if (number > 2) {
+            refuse_if(
+                kind == stdio_kind::pipe || kind == stdio_kind::socket
+                    || kind == stdio_kind::terminal || kind == stdio_kind::inherit,
+                spawn_step::descriptors,
+                name + " needs a file or a descriptor: only 0, 1 and 2 have streams of their own");
+        }
+    }
+
+    void check_descriptors()
+    {
+        const auto& standard = access::standard(what_);
+        for (int number = 0; number < 3; ++number)
+            check_connection(number, standard[number]);
+        refuse_if(stdio_access::what(standard[1]) == stdio_kind::to_stderr
+                      && stdio_access::what(standard[2]) == stdio_kind::to_stdout,
+                  spawn_step::descriptors, "1 and 2 are merged into each other");
+
+        rlimit limit{};
+        ::getrlimit(RLIMIT_NOFILE, &limit);
+        for (const auto& [number, connection] : access::descriptors(what_)) {
+            const auto name = std::to_string(number);
+            refuse_if(number < 0, spawn_step::descriptors, name + " is no descriptor number");
+            refuse_if(number >= 0 && number < 3, spawn_step::descriptors,
+                      name + " has a function of its own (std_in, std_out, std_err)");
+            refuse_if(number >= 3 && static_cast<rlim_t>(number) >= limit.rlim_cur,
+                      spawn_step::descriptors, name + " is above the limit on open files", EBADF);
+            check_connection(number, connection);
+        }
+    }
+
+    void check_numbers()
+    {
+        const auto bad_signal = [](int number) { return number < 1 || number > 64; };
+        const int death = access::parent_death_signal(what_);
+        refuse_if(death != 0 && bad_signal(death), spawn_step::parent_death_signal,
+                  std::to_string(death));
+        for (const int number : access::ignored_signals(what_))
+            refuse_if(bad_signal(number), spawn_step::signals, std::to_string(number));
+        for (const unsigned cpu : access::cpu_affinity(what_)) {
+            constexpr unsigned most = 1U << 16;
+            refuse_if(cpu >= most, spawn_step::cpu_affinity, std::to_string(cpu));
+        }
+        if (const auto& keep = access::keep_capabilities(what_)) {
+            for (const int capability : *keep)
+                refuse_if(capability < 0 || capability > 63, spawn_step::capabilities,
+                          std::to_string(capability));
+        }
+        refuse_if(access::process_group(what_) && *access::process_group(what_) < 0,
+                  spawn_step::process_group, "a negative id");
+        refuse_if(access::process_group(what_) && access::new_session(what_),
+                  spawn_step::process_group, "the leader of a new session leads a group already");
+        refuse_if(access::process_group(what_) && *access::process_group(what_) != 0
+                      && (access::tree(what_) == tree_mode::process_group
+                          || access::tree(what_) == tree_mode::subreaper),
+                  spawn_step::tree, "a member of another group cannot lead one");
+        const auto terminal = access::controlling_terminal(what_);
+        refuse_if(terminal && *terminal < 0, spawn_step::controlling_terminal, "a negative number");
+    }
+
+    const command& what_;
+    spawn_failure failure_;
+};
+
+}  // namespace
+
+spawn_failure check(const command& what)
+{
+    return checker(what).run();
+}
+
+}  // namespace detail
+PROCYARD_NAMESPACE_END
