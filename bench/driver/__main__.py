@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: BSL-1.0
+"""The driver of the benchmarks: bench/run.sh builds, this measures."""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+
+import contenders
+import goals
+import machine
+import report
+import rounds
+import rows
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog="bench/run.sh", description=__doc__)
+    add = parser.add_argument
+    results = "where the results go; what they were measured on goes to FILE.machine.json"
+    add("--json", required=True, type=pathlib.Path, metavar="FILE", help=results)
+    add("--only", choices=rows.GROUPS, metavar="NAME", help="one of " + ", ".join(rows.GROUPS))
+    add("--quick", action="store_true", help="fewer rows, fewer and shorter rounds: does it work?")
+    add("--rounds", type=int, help="rounds per row and contender (7, quick 3)")
+    add("--check", action="store_true", help="exit 1 when a goal is missed")
+    add("--build", required=True, type=pathlib.Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def chosen_rows(arguments, directory):
+    memory_mib = machine.available_mib()
+    for name, group in rows.GROUPS.items():
+        if arguments.only not in (None, name):
+            continue
+        for row in group(directory, arguments.quick):
+            # A fork copies page tables, and the other half belongs to whoever else is here.
+            if row.memory_mib() * 1.5 > memory_mib:
+                print(f"  left out, {memory_mib} MiB available: {row.figures[0].row}")
+            else:
+                yield row
+
+
+def write(path, value):
+    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def main():
+    arguments = parse()
+    directory = arguments.build / "bench"
+    taking_part, left_out = contenders.find(directory)
+    print("contenders: " + "; ".join(c.name for c in taking_part))
+    for name, reason in left_out.items():
+        print(f"left out: {name}: {reason}")
+
+    count = arguments.rounds or (3 if arguments.quick else 7)
+    about = machine.describe(pathlib.Path(__file__).resolve().parent, arguments.build)
+    about |= {"rounds": count, "left_out": left_out, "load_before": machine.load_average()}
+    started = time.monotonic()
+    results = []
+    for row in chosen_rows(arguments, directory):
+        row_results = rounds.measure(row, taking_part, count)
+        report.print_row(row_results)
+        results += row_results
+    about |= {"load_after": machine.load_average(), "seconds": round(time.monotonic() - started)}
+
+    write(arguments.json, results)
+    write(arguments.json.with_name(arguments.json.name + ".machine.json"), about)
+    met = report.print_checks(goals.checks(results))
+    return 1 if arguments.check and not met else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

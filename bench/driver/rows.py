@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: BSL-1.0
+"""What is measured: the rows, the arguments they mean, and the figures they give."""
+
+import dataclasses
+
+GIB = 1024  # memory is given in MiB
+KIB = 1024  # pipes in bytes
+
+
+@dataclasses.dataclass
+class Figure:
+    """One number of a round: its key in what the contender prints, and where it goes."""
+
+    key: str
+    bench: str
+    row: str
+    unit: str
+
+
+@dataclasses.dataclass
+class Row:
+    command: str
+    arguments: dict[str, object]
+    figures: list[Figure]
+    tags: tuple[str, ...] = ()
+    rounds: int | None = None  # None: as many as asked for
+
+    def tag(self, name):
+        return name in self.tags
+
+    def memory_mib(self):
+        return int(self.arguments.get("memory_mib", 0))
+
+
+def size(mib):
+    return f"{mib // GIB} GiB" if mib >= GIB else "5 MiB"  # what a small process has anyway
+
+
+def spawn_row(directory, program, in_flight, mib, descriptors, first, quick):
+    name = f"{program}, {in_flight} in flight, {size(mib)}"
+    if descriptors:
+        name += f", {descriptors} descriptors"
+    if first:
+        # A context made late cannot get low descriptor numbers for its launch slots.
+        name += " opened first"
+    figures = [Figure("us", "spawn", name, "us per child")]
+    if in_flight == 1:
+        figures.append(Figure("call_us", "spawn call", name, "us per call"))
+    path = "/bin/true" if program == "true" else str(directory / "bench_nothing")
+    arguments = {
+        "program": path,
+        "in_flight": in_flight,
+        "memory_mib": mib,
+        "descriptors": descriptors,
+        "descriptors_first": int(first),
+        "seconds": 0.1 if quick else 0.3,
+    }
+    return Row("spawn", arguments, figures, ("descriptors first",) if first else ())
+
+
+def spawn_rows(directory, quick):
+    parents = [(0, 0), (1 * GIB, 0), (4 * GIB, 0), (0, 1000), (0, 5000), (4 * GIB, 5000)]
+    if quick:
+        parents = [(0, 0), (1 * GIB, 0), (0, 5000)]
+    for program in ("true", "static"):
+        for in_flight in (1, 64):
+            for mib, descriptors in parents:
+                yield spawn_row(directory, program, in_flight, mib, descriptors, False, quick)
+    for descriptors in (5000,) if quick else (1000, 5000):
+        yield spawn_row(directory, "static", 1, 0, descriptors, True, quick)
+
+
+def stdout_rows(directory, quick):
+    child = {"child": str(directory / "bench_child"), "bytes": (1 << 27) if quick else (1 << 29)}
+    defaults = {"read_bytes": 64 * KIB}
+    small = {"read_bytes": 64 * KIB, "pipe_bytes": 64 * KIB}
+    large = {"read_bytes": 256 * KIB, "pipe_bytes": 1024 * KIB}
+    socket = {"read_bytes": 256 * KIB, "kind": "socket"}
+
+    def row(command, name, arguments, tag="settings"):
+        figures = [Figure("gb_per_s", command, name, "GB/s")]
+        return Row(command, {**child, **arguments}, figures, (tag,))
+
+    yield row("stdout", "defaults", defaults, "defaults")
+    yield row("stdout", "64 KiB reads, 64 KiB pipe", small)
+    yield row("stdout", "256 KiB reads, 1 MiB pipe", large)
+    yield row("stdout", "256 KiB reads, socketpair", socket, "socket")
+    yield row("copy", "64 KiB pipes", small)
+    yield row("copy", "1 MiB pipes", large)
+    yield row("lines", "64-byte lines, 64 KiB buffer", defaults)
+
+
+def children_rows(directory, quick):
+    for count in (1000,) if quick else (1000, 5000):
+        yield Row(
+            "children",
+            {"program": str(directory / "bench_pause"), "count": count},
+            [
+                Figure("bytes", "children", f"parent's memory per child, {count} alive", "bytes"),
+                Figure("call_us", "children", f"spawn call, up to {count} alive", "us per call"),
+                Figure("seen_us", "children", f"exit seen, one among {count}", "us"),
+                Figure("reap_us", "children", f"reap, {count} exited", "us per child"),
+            ],
+        )
+
+
+def allocation_rows(directory, _quick):
+    figures = [
+        Figure("per_spawn", "allocations", "spawn, stdio inherited", "allocations"),
+        Figure("per_wait", "allocations", "wait", "allocations"),
+    ]
+    # A count does not vary: one round.
+    yield Row("allocations", {"program": str(directory / "bench_nothing")}, figures, rounds=1)
+
+
+GROUPS = {
+    "spawn": spawn_rows,
+    "stdout": stdout_rows,
+    "children": children_rows,
+    "allocations": allocation_rows,
+}
