@@ -9,6 +9,7 @@
 #include <boost/asio/execution/outstanding_work.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/prefer.hpp>
+#include <boost/system/system_error.hpp>
 
 #include <fcntl.h>
 #include <poll.h>
@@ -52,15 +53,13 @@ struct stream_core::on_cancellation {
 
 stream_core::stream_core(const asio::any_io_executor& ex, stream_direction direction)
     : executor_(ex),
-      direction_(direction),
-      watch_(ex)
+      direction_(direction)
 {
 }
 
 stream_core::~stream_core()
 {
-    if (watch_.is_open())
-        (void)watch_.release();
+    leave_reactor();
 }
 
 void stream_core::assign(unique_fd fd, error_code& ec)
@@ -244,9 +243,21 @@ transfer_result stream_core::transfer(std::span<const iovec> buffers) noexcept
 error_code stream_core::enter_reactor()
 {
     error_code ec;
-    if (!watch_.is_open())
-        watch_.assign(fd_.get(), ec);
+    try {
+        if (!watch_)
+            watch_.emplace(executor_);
+        if (!watch_->is_open())
+            watch_->assign(fd_.get(), ec);
+    } catch (const boost::system::system_error& e) {
+        ec = e.code();  // the first user of an io_context makes its reactor
+    }
     return ec;
+}
+
+void stream_core::leave_reactor() noexcept
+{
+    if (watch_ && watch_->is_open())
+        (void)watch_->release();
 }
 
 void stream_core::wait_in_reactor(operation_ptr operation)
@@ -266,7 +277,7 @@ void stream_core::wait_in_reactor(operation_ptr operation)
     const auto slot = operation->cancellable ? operation->wake.slot() : asio::cancellation_slot{};
     auto* const known = operation.get();
     std::erase(operations_, known);
-    watch_.async_wait(
+    watch_->async_wait(
         type, asio::bind_cancellation_slot(slot, turn{shared_from_this(), std::move(operation)}));
     operations_.push_back(known);  // as in launch()
 }
@@ -291,8 +302,7 @@ void stream_core::abort_all() noexcept
 {
     for (auto* const operation : operations_)
         operation->aborted = true;
-    if (watch_.is_open())
-        (void)watch_.release();
+    leave_reactor();
 }
 
 void stream_core::forget(operation_ptr operation) noexcept

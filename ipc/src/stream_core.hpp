@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -99,6 +100,7 @@ private:
     [[nodiscard]] outcome attempt_wait(kind what) const noexcept;
     [[nodiscard]] transfer_result transfer(std::span<const iovec> buffers) noexcept;
     [[nodiscard]] error_code enter_reactor();
+    void leave_reactor() noexcept;
     void wait_in_reactor(operation_ptr operation);
     void abort_operation(std::uint64_t serial) noexcept;
     void abort_all() noexcept;
@@ -112,7 +114,8 @@ private:
 
     // Watches fd_ but does not own it. Asio's close() relies on close(2) to leave epoll, which does
     // not happen while a child holds a copy of the descriptor table: so it is always released.
-    asio::posix::stream_descriptor watch_;
+    // Made by the first wait, because it makes the reactor, which may fail for want of descriptors.
+    std::optional<asio::posix::stream_descriptor> watch_;
 
     std::vector<stream_operation*> operations_;
     operation_ptr spare_;  // the last operation's memory, for the next

@@ -84,6 +84,17 @@ std::size_t children()
     return count_children([](char) { return true; });
 }
 
+std::size_t watched_descriptors()
+{
+    std::size_t count = 0;
+    for (const auto& entry : fs::directory_iterator("/proc/self/fdinfo")) {
+        std::ifstream file(entry.path());
+        for (std::string line; std::getline(file, line);)
+            count += line.starts_with("tfd:") ? 1U : 0U;
+    }
+    return count;
+}
+
 std::size_t threads()
 {
     const fs::directory_iterator tasks("/proc/self/task");

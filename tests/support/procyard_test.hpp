@@ -82,6 +82,8 @@ struct outcome {
 [[nodiscard]] std::size_t zombie_children();
 /// How many children, alive or not, this process has.
 [[nodiscard]] std::size_t children();
+/// How many descriptors the epoll instances of this process watch.
+[[nodiscard]] std::size_t watched_descriptors();
 /// How many threads this process has.
 [[nodiscard]] std::size_t threads();
 
