@@ -197,13 +197,16 @@ PROCYARD_CHILD_SIDE int close_others(const descriptor_plan& plan) noexcept
         close_others_slowly(plan);
         return 0;
     }
+    // In a trimmed table nothing stands above the cut but what was parked or fetched, and that
+    // closes on exec.
+    const unsigned end =
+        plan.unshare_above > 0 ? static_cast<unsigned>(plan.unshare_above) - 1 : ~0U;
     unsigned first = 0;
-    for (std::size_t i = 0; i <= plan.keep_count; ++i) {
-        const bool last = i == plan.keep_count;
-        const unsigned next = last ? ~0U : static_cast<unsigned>(plan.keep[i]);
-        if (last || next > first) {
-            const long end = last ? static_cast<long>(~0U) : static_cast<long>(next - 1);
-            const long result = raw_syscall(SYS_close_range, first, end, 0);
+    for (std::size_t i = 0; i <= plan.keep_count && first <= end; ++i) {
+        const unsigned next = i == plan.keep_count ? end : static_cast<unsigned>(plan.keep[i]) - 1;
+        if (i == plan.keep_count || static_cast<unsigned>(plan.keep[i]) > first) {
+            const unsigned last = next < end ? next : end;
+            const long result = raw_syscall(SYS_close_range, first, static_cast<long>(last), 0);
             if (result == -ENOSYS || result == -EPERM) {
                 close_others_slowly(plan);
                 return 0;
@@ -211,7 +214,8 @@ PROCYARD_CHILD_SIDE int close_others(const descriptor_plan& plan) noexcept
             if (result < 0)
                 return to_error(result);
         }
-        first = next + 1;
+        if (i < plan.keep_count)
+            first = static_cast<unsigned>(plan.keep[i]) + 1;
     }
     return 0;
 }
@@ -223,6 +227,24 @@ PROCYARD_CHILD_SIDE bool is_target(const descriptor_plan& plan, int fd) noexcept
             return true;
     }
     return false;
+}
+
+// What stands in the parent's table alone, above the numbers that were copied.
+PROCYARD_CHILD_SIDE int fetch_descriptors(const descriptor_plan& plan) noexcept
+{
+    const long parent = raw_syscall(SYS_pidfd_open, raw_syscall(SYS_getppid), 0);
+    if (parent < 0)
+        return to_error(parent);
+    for (std::size_t i = 0; i < plan.move_count; ++i) {
+        fd_move& move = plan.moves[i];
+        if (move.source < plan.unshare_above)
+            continue;
+        const long fetched = raw_syscall(SYS_pidfd_getfd, parent, move.source, 0);
+        if (fetched < 0)
+            return to_error(fetched);
+        move.source = static_cast<int>(fetched);
+    }
+    return 0;  // `parent` closes on exec, or earlier if its number is a target
 }
 
 // Two phases, so that any permutation works: first every source that stands where another one must
@@ -257,7 +279,7 @@ PROCYARD_CHILD_SIDE int move_descriptors(const descriptor_plan& plan, std::int64
 PROCYARD_CHILD_SIDE int arrange_descriptors(const descriptor_plan& plan,
                                             std::int64_t& failed) noexcept
 {
-    failed = -1;
+    failed = table_failed;
     if (plan.unshare_above > 0) {
         // The kernel copies only what lies below: this is what makes a spawn independent of the
         // parent's open descriptors. Until here the table is the parent's own, and not one
@@ -266,10 +288,14 @@ PROCYARD_CHILD_SIDE int arrange_descriptors(const descriptor_plan& plan,
                                         CLOSE_RANGE_UNSHARE);
         if (result < 0)
             return to_error(result);
+        if (plan.fetch) {
+            if (const int error = fetch_descriptors(plan); error != 0)
+                return error;
+        }
     }
     if (const int error = move_descriptors(plan, failed); error != 0)
         return error;
-    failed = -1;
+    failed = table_failed;
     return close_others(plan);
 }
 

@@ -41,6 +41,9 @@ struct fd_move {
     int parked = -1;
 };
 
+/// In place of a descriptor's number: the table as a whole could not be made as planned.
+constexpr std::int64_t table_failed = -1;
+
 struct descriptor_plan {
     fd_move* moves = nullptr;
     std::size_t move_count = 0;
@@ -50,6 +53,9 @@ struct descriptor_plan {
     /// The table is shared with the parent until the child unshares it, copying only the numbers
     /// below this one. 0: not shared.
     int unshare_above = 0;
+    /// Sources at or above `unshare_above` are fetched from the parent's table (pidfd_getfd), of
+    /// which the child then has no copy.
+    bool fetch = false;
     /// First number above all targets and sources: descriptors are parked from here on.
     int park_from = 0;
     /// close_range(2) is there.

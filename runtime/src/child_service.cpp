@@ -135,10 +135,9 @@ void child_service::remove(child_core& core) noexcept
         return;
     last = std::move(found->second);
     children_.erase(found);
-    // Explicitly: the close of a pidfd leaves it in the set as long as another process has a copy
-    // of the table.
-    if (core.pidfd && epoll_)
-        (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, core.pidfd.get(), nullptr);
+    // The pidfd stays in the epoll set until it is closed, and longer where another process still
+    // holds a copy of the table. That is harmless, so it is not worth a system call: the number is
+    // looked up here, and never found again.
     std::erase(polled_, core.id);
 }
 

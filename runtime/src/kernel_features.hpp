@@ -29,6 +29,7 @@ struct kernel_features {
     flag close_range{true};          ///< 5.9
     flag close_range_unshare{true};  ///< CLOSE_RANGE_UNSHARE: 5.9
     flag close_range_cloexec{true};  ///< CLOSE_RANGE_CLOEXEC: 5.11
+    flag pidfd_getfd{true};          ///< 5.6, and allowed to trace the parent (Yama may say no)
     flag pidfd_group_signal{true};   ///< pidfd_send_signal with PIDFD_SIGNAL_PROCESS_GROUP: 6.9
     flag pidfd_info_exit{true};      ///< ioctl PIDFD_GET_INFO with PIDFD_INFO_EXIT: 6.15
     flag cgroup_kill{true};          ///< cgroup.kill: 5.14

@@ -40,7 +40,6 @@ launch_pad::launch_pad(bool with_slots)
         slot = placeholder_.duplicate(ec, 3);
         if (ec)
             break;  // out of descriptors: the last slot stays empty, and the pad has none
-        slots_end_ = slot.get() + 1;
     }
     if (!has_slots()) {
         for (auto& slot : slots_)

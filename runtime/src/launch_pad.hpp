@@ -35,8 +35,6 @@ public:
     [[nodiscard]] bool has_stack() const noexcept { return stack_ != nullptr; }
     [[nodiscard]] bool has_slots() const noexcept { return slots_.back().get() >= 0; }
     [[nodiscard]] void* stack() const noexcept { return stack_; }
-    /// One above the highest slot.
-    [[nodiscard]] int slots_end() const noexcept { return slots_end_; }
 
     /// Puts a duplicate of `fd` into the next free slot; -1 when there is none or dup3 fails.
     [[nodiscard]] int place(int fd) noexcept;
@@ -49,7 +47,6 @@ private:
     unique_fd placeholder_;
     std::array<unique_fd, slot_count> slots_;
     std::size_t placed_ = 0;
-    int slots_end_ = 0;
     void* mapping_ = nullptr;
     void* stack_ = nullptr;
 };

@@ -105,6 +105,8 @@ private:
                       && stdio_access::what(standard[2]) == stdio_kind::to_stdout,
                   spawn_step::descriptors, "1 and 2 are merged into each other");
 
+        if (access::descriptors(what_).empty())
+            return;
         rlimit limit{};
         ::getrlimit(RLIMIT_NOFILE, &limit);
         for (const auto& [number, connection] : access::descriptors(what_)) {

@@ -4,6 +4,7 @@
 #include <boost/asio/append.hpp>
 #include <boost/asio/error.hpp>
 
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,6 +34,10 @@ namespace {
 
 using access = command_access;
 
+// The kernel copies a table in steps, up to the highest number that is kept: below this one it is
+// cheap.
+constexpr int low_numbers = 256;
+
 /// One attempt to spawn, from the checked command to the running child.
 class launch {
 public:
@@ -48,7 +53,9 @@ public:
 
 private:
     spawn_failure prepare();
-    void use_slots(launch_pads::lease& pad);
+    void trim_table(launch_pads::lease& pad);
+    [[nodiscard]] bool use_slots(launch_pads::lease& pad);
+    [[nodiscard]] bool table_could_not_be_trimmed(const spawn_failure& failure) const noexcept;
     spawn_failure clone(launch_pads::lease& pad);
     spawn_failure failure_of_child();
     void reap_failed(const clone_result& made) const noexcept;
@@ -66,7 +73,7 @@ spawn_failure launch::prepare()
 {
     plan_context context;
     context.environment = ::environ;
-    context.parent = ::getpid();
+    context.parent = access::parent_death_signal(what_) != 0 ? ::getpid() : 0;
     context.close_range = has(kernel().close_range);
     const auto& group = access::process_group(what_);
     core_->leads_group = access::tree(what_) != tree_mode::none
@@ -78,31 +85,39 @@ spawn_failure launch::prepare()
     return connections_.open(what_, service_.may_enlarge_pipe(), plan_);
 }
 
+// Decides how the child gets its descriptors without a copy of the whole table, or leaves it at the
+// copy.
+void launch::trim_table(launch_pads::lease& pad)
+{
+    auto& table = plan_.descriptors;
+    if (!has(kernel().close_range) || !has(kernel().close_range_unshare))
+        return;
+    if (pad->has_slots() && use_slots(pad))
+        return;
+    // The context was made when low numbers were gone. Not into a user namespace: from there the
+    // parent is out of reach.
+    if (has(kernel().pidfd_getfd) && (plan_.namespaces & CLONE_NEWUSER) == 0) {
+        table.unshare_above = 3;
+        table.fetch = true;
+    }
+}
+
 // Moves the sources onto launch slots, so that the child needs none but low numbers. All or
 // nothing.
-void launch::use_slots(launch_pads::lease& pad)
+bool launch::use_slots(launch_pads::lease& pad)
 {
-    if (!has(kernel().close_range) || !has(kernel().close_range_unshare) || !pad->has_slots())
-        return;
-    auto& moves = plan_.moves;
-    const auto low = [&](int fd) { return fd < pad->slots_end(); };
-    const auto high_ones =
-        std::count_if(moves.begin(), moves.end(), [&](auto& m) { return !low(m.source); });
-    if (static_cast<std::size_t>(high_ones) > launch_pad::slot_count)
-        return;
-    boost::container::small_vector<fd_move, 8> placed(moves.begin(), moves.end());
-    for (auto& move : placed) {
-        if (low(move.source))
-            continue;
-        move.source = pad->place(move.source);
-        if (move.source == -1)
-            return;
-    }
+    boost::container::small_vector<fd_move, 8> placed(plan_.moves.begin(), plan_.moves.end());
     int highest = 2;
-    for (const auto& move : placed)
+    for (auto& move : placed) {
+        if (move.source >= low_numbers)
+            move.source = pad->place(move.source);
+        if (move.source < 0 || move.source >= low_numbers)
+            return false;
         highest = std::max(highest, move.source);
-    moves.assign(placed.begin(), placed.end());
+    }
+    plan_.moves.assign(placed.begin(), placed.end());
     plan_.descriptors.unshare_above = highest + 1;
+    return true;
 }
 
 spawn_failure launch::clone(launch_pads::lease& pad)
@@ -126,6 +141,14 @@ spawn_failure launch::clone(launch_pads::lease& pad)
         return failure_of_child();
     }
     return {};
+}
+
+// A sandbox that knows close_range but not its flag, a parent that may not be traced: then by copy,
+// now and later.
+bool launch::table_could_not_be_trimmed(const spawn_failure& failure) const noexcept
+{
+    return failure.step == spawn_step::descriptors && plan_.child.failed_op >= 0
+        && plan_.ops[static_cast<std::size_t>(plan_.child.failed_op)].b == table_failed;
 }
 
 spawn_failure launch::failure_of_child()
@@ -156,17 +179,15 @@ spawn_failure launch::run()
     auto pad = service_.pads().acquire();
     if (!pad)
         return make_failure(what_, spawn_step::clone, ENOMEM, "stack");
-    const auto own_moves = plan_.moves;
-    use_slots(pad);
+    const auto moves = plan_.moves;
+    trim_table(pad);
     auto failure = clone(pad);
-    const bool was_shared = plan_.descriptors.unshare_above > 0;
-    if (was_shared && failure.step == spawn_step::descriptors && made_.error == 0
-        && failure.operand.empty()) {
-        // The child could not unshare: a sandbox knows close_range, and not its flag. Without
-        // sharing, then, now and later.
-        clear(kernel().close_range_unshare);
-        plan_.moves = own_moves;
+    if (plan_.descriptors.unshare_above > 0 && table_could_not_be_trimmed(failure)) {
+        if (failure.code != boost::system::errc::too_many_files_open)
+            clear(plan_.descriptors.fetch ? kernel().pidfd_getfd : kernel().close_range_unshare);
+        plan_.moves = moves;
         plan_.descriptors.unshare_above = 0;
+        plan_.descriptors.fetch = false;
         failure = clone(pad);
     }
     if (failure)
@@ -174,8 +195,10 @@ spawn_failure launch::run()
 
     auto& info = core_->info;
     info.mechanism = made_.mechanism;
-    info.descriptors =
-        plan_.descriptors.unshare_above > 0 ? descriptor_table::trimmed : descriptor_table::copied;
+    const auto& table = plan_.descriptors;
+    info.descriptors = table.unshare_above == 0 ? descriptor_table::copied
+        : table.fetch                           ? descriptor_table::fetched
+                                                : descriptor_table::trimmed;
     info.tree = core_->leads_group ? tree_mechanism::process_group : tree_mechanism::none;
     info.pidfd = static_cast<bool>(made_.pidfd);
     info.path = std::move(plan_.path);
@@ -372,6 +395,7 @@ const char* to_string(descriptor_table table) noexcept
 {
     switch (table) {
     case descriptor_table::trimmed: return "trimmed";
+    case descriptor_table::fetched: return "fetched";
     case descriptor_table::copied: return "copied";
     }
     return "unknown";

@@ -5,9 +5,12 @@
 #include <boost/asio/read.hpp>
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 
 #include <string>
+#include <vector>
 
+#include "kernel_features.hpp"
 #include "procyard_test.hpp"
 
 using namespace procyard;
@@ -82,6 +85,29 @@ TEST_SUITE("spawn")
         CHECK(c.info().mechanism == spawn_mechanism::clone3);
         CHECK(c.info().pidfd);
         CHECK(wait(ctx, c).success());
+    }
+
+    TEST_CASE("a context made when low numbers are gone fetches the descriptors it needs")
+    {
+        std::vector<unique_fd> taken;
+        while (taken.empty() || taken.back().get() < 400)
+            taken.emplace_back(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+        asio::io_context ctx;
+        const auto what = command::shell("cat; ls /proc/self/fd | wc -l; echo err >&2")
+                              .std_in(stdio::pipe())
+                              .std_out(stdio::pipe())
+                              .std_err(stdio::to_stdout());
+        for (const bool allowed : {true, false}) {
+            CAPTURE(allowed);
+            detail::kernel().pidfd_getfd = allowed;
+            auto c = spawn(what, ctx.get_executor());
+            CHECK(c.info().descriptors
+                  == (allowed ? descriptor_table::fetched : descriptor_table::copied));
+            c.std_in().close();
+            CHECK(read_all(ctx, c.std_out()) == "4\nerr\n");
+            CHECK(wait(ctx, c).success());
+        }
+        detail::kernel().pidfd_getfd = true;
     }
 
     TEST_CASE("exit codes and signals are told apart (case 42)")

@@ -29,6 +29,10 @@ enum class descriptor_table : std::uint8_t {
     /// The kernel copied only the low numbers the child needs: independent of how many descriptors
     /// the parent has open.
     trimmed,
+    /// As `trimmed`, but the descriptors the child needs had high numbers, and it fetched them from
+    /// the
+    /// parent's table (pidfd_getfd): for contexts that were made when low numbers were taken.
+    fetched,
     /// The kernel copied the parent's table: the cost grows with the parent's open descriptors.
     copied,
 };
