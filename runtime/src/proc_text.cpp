@@ -100,7 +100,7 @@ std::optional<process_record> parse_stat(std::string_view text) noexcept
 
 bool is_at_rest(char state) noexcept
 {
-    return std::string_view("TtZXxD").find(state) != std::string_view::npos;
+    return std::string_view("TtZXx").find(state) != std::string_view::npos;
 }
 
 bool is_dead(const process_record& record) noexcept

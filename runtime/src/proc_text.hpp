@@ -38,9 +38,7 @@ struct process_record {
 /// newlines; every field after it is a number, so the last `)` ends it.
 [[nodiscard]] std::optional<process_record> parse_stat(std::string_view text) noexcept;
 
-/// Whether a task in this state runs no code of its own until somebody wakes it: stopped, traced,
-/// dead, or in an uninterruptible wait (which a stop signal ends only at the next return to user
-/// space; a parent inside vfork stays there).
+/// Whether a task in this state runs nothing until somebody wakes it: stopped, traced or dead.
 [[nodiscard]] bool is_at_rest(char state) noexcept;
 
 /// Whether the record is that of a process whose threads have all ended.

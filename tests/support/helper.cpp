@@ -212,6 +212,13 @@ int mode_breeder(const arguments& args)
     return report_and_pause("last");
 }
 
+// shell SCRIPT: becomes /bin/sh with the script.
+int mode_shell(const arguments& args)
+{
+    ::execl("/bin/sh", "sh", "-c", args.at(0).c_str(), static_cast<char*>(nullptr));
+    return 94;
+}
+
 struct mode {
     std::string_view name;
     int (*run)(const arguments&);
@@ -231,6 +238,7 @@ constexpr mode modes[] = {
     {"runaway", mode_runaway},
     {"runaway-sessions", mode_runaway_sessions},
     {"breeder", mode_breeder},
+    {"shell", mode_shell},
 };
 
 }  // namespace

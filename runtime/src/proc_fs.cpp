@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "proc_fs.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+
+#include <procyard/ipc/syscall.hpp>
+#include <procyard/ipc/unique_fd.hpp>
+
+#include "kernel_features.hpp"
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+namespace {
+
+// Room for the environment of a process; what stands behind it is not looked at.
+constexpr std::size_t environment_limit_bytes = 8 << 20;
+
+std::string process_path(pid_t pid, std::string_view below)
+{
+    std::string path = "/proc/";
+    path += std::to_string(pid);
+    path += below;
+    return path;
+}
+
+bool list_threads(pid_t pid, std::vector<pid_t>& threads)
+{
+    std::vector<std::string> names;
+    error_code ignored;  // the process is gone: it has no threads
+    if (!list_directory(AT_FDCWD, process_path(pid, "/task").c_str(), names, true, ignored))
+        return false;
+    for (const auto& name : names) {
+        if (const auto thread = parse_pid(name))
+            threads.push_back(*thread);
+    }
+    return true;
+}
+
+std::string thread_path(pid_t pid, pid_t thread, std::string_view below)
+{
+    std::string path = process_path(pid, "/task/");
+    path += std::to_string(thread);
+    path += below;
+    return path;
+}
+
+}  // namespace
+
+bool read_file(int directory, const char* name, std::string& text, error_code& ec,
+               std::size_t limit_bytes)
+{
+    text.clear();
+    const unique_fd fd(
+        retry_eintr([&] { return ::openat(directory, name, O_RDONLY | O_CLOEXEC); }));
+    if (!fd) {
+        ec = last_error();
+        return false;
+    }
+    char buffer[4096];
+    while (text.size() < limit_bytes) {
+        const auto count = retry_eintr([&] { return ::read(fd.get(), buffer, sizeof buffer); });
+        if (count == -1) {
+            ec = last_error();
+            return false;
+        }
+        if (count == 0)
+            break;
+        text.append(buffer, static_cast<std::size_t>(count));
+    }
+    ec = {};
+    return true;
+}
+
+bool list_directory(int directory, const char* name, std::vector<std::string>& names,
+                    bool directories_only, error_code& ec)
+{
+    unique_fd fd(
+        retry_eintr([&] { return ::openat(directory, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
+    if (!fd) {
+        ec = last_error();
+        return false;
+    }
+    struct closer {
+        void operator()(DIR* stream) const noexcept { (void)::closedir(stream); }
+    };
+    const std::unique_ptr<DIR, closer> stream(::fdopendir(fd.get()));
+    if (!stream) {
+        ec = last_error();
+        return false;
+    }
+    (void)fd.release();  // the stream's now
+    for (;;) {
+        errno = 0;
+        const auto* const entry = ::readdir(stream.get());
+        if (entry == nullptr) {
+            ec = errno == 0 ? error_code{} : last_error();
+            return !ec;
+        }
+        const std::string_view found = entry->d_name;
+        if (found == "." || found == "..")
+            continue;
+        if (directories_only && entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN)
+            continue;
+        names.emplace_back(found);
+    }
+}
+
+bool proc_is_ours() noexcept
+{
+    char target[32];
+    const auto length = ::readlink("/proc/self", target, sizeof target);
+    return length > 0
+        && parse_pid({target, static_cast<std::size_t>(length)}) == std::optional(::getpid());
+}
+
+std::optional<process_record> read_stat(pid_t pid)
+{
+    std::string text;
+    error_code ignored;  // no such process
+    if (!read_file(AT_FDCWD, process_path(pid, "/stat").c_str(), text, ignored))
+        return std::nullopt;
+    auto record = parse_stat(text);
+    if (record && record->pid != pid)
+        record.reset();
+    return record;
+}
+
+bool list_processes(std::vector<pid_t>& pids)
+{
+    std::vector<std::string> names;
+    error_code ignored;  // no /proc: the caller is told by the result
+    if (!proc_is_ours() || !list_directory(AT_FDCWD, "/proc", names, true, ignored))
+        return false;
+    for (const auto& name : names) {
+        if (const auto pid = parse_pid(name))
+            pids.push_back(*pid);
+    }
+    return true;
+}
+
+bool carries_tree_marker(pid_t pid, std::string_view id)
+{
+    std::string text;
+    error_code ignored;  // gone, or not ours to look at: not known to be a member
+    return read_file(AT_FDCWD, process_path(pid, "/environ").c_str(), text, ignored,
+                     environment_limit_bytes)
+        && has_tree_marker(text, id);
+}
+
+void genealogy::children_of(pid_t pid, std::vector<pid_t>& children)
+{
+    if (has(kernel().proc_children) && read_children_files(pid, children))
+        return;
+    read_table();
+    for (const auto& record : table_) {
+        if (record.parent == pid)
+            children.push_back(record.pid);
+    }
+}
+
+bool genealogy::read_children_files(pid_t pid, std::vector<pid_t>& children)
+{
+    std::vector<pid_t> threads;
+    if (!list_threads(pid, threads))
+        return true;
+    for (const auto thread : threads) {
+        std::string text;
+        error_code ec;
+        if (read_file(AT_FDCWD, thread_path(pid, thread, "/children").c_str(), text, ec)) {
+            parse_pids(text, children);
+        } else if (ec == boost::system::errc::no_such_file_or_directory
+                   && ::access("/proc/thread-self/children", F_OK) == -1) {
+            // Not this thread has ended: the kernel has no such file.
+            clear(kernel().proc_children);
+            return false;
+        }
+    }
+    return true;
+}
+
+void genealogy::read_table()
+{
+    if (table_is_read_)
+        return;
+    table_is_read_ = true;
+    table_.clear();
+    std::vector<pid_t> pids;
+    if (!list_processes(pids))
+        return;
+    for (const auto pid : pids) {
+        if (const auto record = read_stat(pid))
+            table_.push_back(*record);
+    }
+}
+
+bool genealogy::threads_at_rest(pid_t pid)
+{
+    std::vector<pid_t> threads;
+    if (!list_threads(pid, threads))
+        return true;
+    for (const auto thread : threads) {
+        std::string text;
+        error_code ignored;  // the thread has ended
+        if (!read_file(AT_FDCWD, thread_path(pid, thread, "/stat").c_str(), text, ignored))
+            continue;
+        const auto record = parse_stat(text);
+        if (record && !is_at_rest(record->state))
+            return false;
+    }
+    return true;
+}
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END

@@ -1,0 +1,575 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "tree_sweep.hpp"
+
+#include <doctest/doctest.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+
+#include "feature_off.hpp"
+#include "procyard_test.hpp"
+#include "test_process.hpp"
+
+using namespace procyard::detail;
+using procyard_test::descriptor_check;
+using procyard_test::subreaper_guard;
+using procyard_test::test_process;
+using procyard_test::wait_ready;
+using placement = test_process::placement;
+using kernel_flag = kernel_features::flag kernel_features::*;
+
+namespace {
+
+/// Waits as the library's user does: for the member that `empty` names, then asks again.
+void wait_until_empty(tree_sweep& tree)
+{
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (!tree.empty()) {
+        REQUIRE(std::chrono::steady_clock::now() < limit);
+        if (const int fd = tree.wait_descriptor(); fd >= 0)
+            wait_ready(fd, POLLIN);
+        else
+            ::sched_yield();
+    }
+}
+
+bool is_gone(pid_t pid)
+{
+    const auto record = read_stat(pid);
+    return !record || is_dead(*record);
+}
+
+bool is_stopped(pid_t pid)
+{
+    const auto record = read_stat(pid);
+    return record && record->state == 'T';
+}
+
+// A stop takes effect when the process gets a processor; there is no event to wait for.
+void wait_until_stopped(pid_t pid)
+{
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (!is_stopped(pid)) {
+        REQUIRE(std::chrono::steady_clock::now() < limit);
+        ::sched_yield();
+    }
+}
+
+bool contains(const std::vector<pid_t>& pids, pid_t pid)
+{
+    return std::find(pids.begin(), pids.end(), pid) != pids.end();
+}
+
+struct kernel_face {
+    std::string name;
+    std::vector<kernel_flag> without;
+};
+
+const kernel_face faces[] = {
+    {"this kernel", {}},
+    {"no group signal by pidfd (before 6.9)", {&kernel_features::pidfd_group_signal}},
+    {"no children file", {&kernel_features::proc_children}},
+    {"no pidfd", {&kernel_features::pidfd, &kernel_features::pidfd_group_signal}},
+    {"none of them",
+     {&kernel_features::pidfd, &kernel_features::pidfd_group_signal,
+      &kernel_features::proc_children}},
+};
+
+/// Runs `body(pidfd_of)` once per face of the kernel.
+template <class Body>
+void on_each_kernel(Body body)
+{
+    for (const auto& face : faces) {
+        INFO("kernel: ", face.name);
+        std::vector<std::unique_ptr<feature_off>> off;
+        bool has_pidfd = true;
+        for (const auto flag : face.without) {
+            off.push_back(std::make_unique<feature_off>(flag));
+            has_pidfd = has_pidfd && flag != &kernel_features::pidfd;
+        }
+        body([has_pidfd](const test_process& p) { return has_pidfd ? p.pidfd() : -1; });
+    }
+}
+
+}  // namespace
+
+TEST_SUITE("tree_sweep")
+{
+    TEST_CASE("kills the leader and its group")
+    {
+        const descriptor_check descriptors;
+        on_each_kernel([](auto pidfd_of) {
+            test_process leader({"family", "4"});
+            leader.expect("ready", 5);
+            tree_sweep tree;
+            tree.attach(leader.pid(), pidfd_of(leader));
+            CHECK_FALSE(tree.empty());
+            const auto result = tree.kill();
+            CHECK_FALSE(result.error);
+            CHECK(result.settled);
+            CHECK(result.members == 5);
+            leader.read_to_end();
+            CHECK(leader.reap() == SIGKILL);
+            tree.leader_reaped();
+            wait_until_empty(tree);
+            CHECK(tree.members().empty());
+        });
+        CHECK(procyard_test::children() == 0);
+    }
+
+    TEST_CASE("kills a descendant that moved to a session of its own, and its children")
+    {
+        const descriptor_check descriptors;
+        on_each_kernel([](auto pidfd_of) {
+            test_process leader({"setsid"});
+            const auto members = leader.expect("member", 3);
+            REQUIRE(members.size() == 2);
+            tree_sweep tree;
+            tree.attach(leader.pid(), pidfd_of(leader));
+            CHECK(tree.kill().members == 3);
+            leader.read_to_end();
+            CHECK(leader.reap() == SIGKILL);
+            tree.leader_reaped();
+            wait_until_empty(tree);
+            for (const auto pid : members)
+                CHECK(is_gone(pid));
+        });
+    }
+
+    TEST_CASE("a shell's pipeline and background jobs are gone too")
+    {
+        const descriptor_check descriptors;
+        on_each_kernel([](auto pidfd_of) {
+            test_process leader(
+                {"shell",
+                 "sleep 1000 | sleep 1000 & (sleep 1000 &) ; exec 2>/dev/null; set -m; "
+                 "sleep 1000 & echo ready $$; wait"});
+            leader.expect("ready", 1);
+            tree_sweep tree;
+            tree.attach(leader.pid(), pidfd_of(leader));
+            (void)tree.kill();
+            leader.read_to_end();
+            CHECK(leader.reap() == SIGKILL);
+            tree.leader_reaped();
+            wait_until_empty(tree);
+        });
+    }
+
+    TEST_CASE("the end of the leader is not the end of the tree")
+    {
+        const descriptor_check descriptors;
+        on_each_kernel([](auto pidfd_of) {
+            test_process leader({"orphans", "3", "7"});
+            const auto members = leader.expect("member", 3);
+            CHECK(leader.reap() == 7);
+            tree_sweep tree;
+            tree.attach(leader.pid(), pidfd_of(leader));
+            tree.leader_reaped();
+            REQUIRE_FALSE(tree.empty());
+            for (const auto pid : members)
+                CHECK(contains(tree.members(), pid));
+            CHECK(tree.kill().members == 3);
+            leader.read_to_end();
+            wait_until_empty(tree);
+        });
+    }
+
+    TEST_CASE("a tree that ends by itself becomes empty member by member")
+    {
+        const descriptor_check descriptors;
+        on_each_kernel([](auto pidfd_of) {
+            test_process leader({"orphans", "3"});
+            const auto members = leader.expect("member", 3);
+            CHECK(leader.reap() == 0);
+            tree_sweep tree;
+            tree.attach(leader.pid(), pidfd_of(leader));
+            tree.leader_reaped();
+            for (const auto pid : members) {
+                CHECK_FALSE(tree.empty());
+                ::kill(pid, SIGKILL);
+            }
+            leader.read_to_end();
+            wait_until_empty(tree);
+        });
+    }
+
+    TEST_CASE("suspended members are killed like the others")
+    {
+        const descriptor_check descriptors;
+        on_each_kernel([](auto pidfd_of) {
+            test_process leader({"stopped", "3"});
+            leader.expect("member", 4);
+            ::kill(leader.pid(), SIGSTOP);
+            tree_sweep tree;
+            tree.attach(leader.pid(), pidfd_of(leader));
+            CHECK(tree.kill().members == 4);
+            leader.read_to_end();
+            leader.reap();
+            tree.leader_reaped();
+            wait_until_empty(tree);
+        });
+    }
+
+    TEST_CASE("a family that forks and exits without end is caught")
+    {
+        const descriptor_check descriptors;
+        on_each_kernel([](auto pidfd_of) {
+            test_process leader({"runaway", "50000"});
+            leader.expect("ready", 2);
+            tree_sweep tree;
+            tree.attach(leader.pid(), pidfd_of(leader));
+            CHECK(tree.kill().settled);
+            CHECK(leader.read_to_end() == "");  // it never came to its last generation
+            leader.reap();
+            tree.leader_reaped();
+            wait_until_empty(tree);
+        });
+    }
+
+    TEST_CASE("a parent that keeps forking children into sessions of their own is caught")
+    {
+        const descriptor_check descriptors;
+        on_each_kernel([](auto pidfd_of) {
+            test_process leader({"breeder", "300"});
+            leader.expect("ready", 1);
+            tree_sweep tree;
+            tree.attach(leader.pid(), pidfd_of(leader));
+            const auto result = tree.kill();
+            CHECK(result.settled);
+            leader.read_to_end();
+            leader.reap();
+            tree.leader_reaped();
+            wait_until_empty(tree);
+        });
+    }
+
+    TEST_CASE("a tree of 200 processes")
+    {
+        const descriptor_check descriptors;
+        on_each_kernel([](auto pidfd_of) {
+            test_process leader({"family", "200"});
+            leader.expect("member", 201);
+            tree_sweep tree;
+            tree.attach(leader.pid(), pidfd_of(leader));
+            CHECK(tree.kill().members == 201);
+            leader.read_to_end();
+            leader.reap();
+            tree.leader_reaped();
+            wait_until_empty(tree);
+        });
+    }
+
+    TEST_CASE("a child in the host's group is killed without the host")
+    {
+        const descriptor_check descriptors;
+        on_each_kernel([](auto pidfd_of) {
+            test_process leader({"family", "2"}, {.where = placement::host_group});
+            leader.expect("member", 3);
+            tree_sweep tree;
+            tree.attach(leader.pid(), pidfd_of(leader));
+            CHECK(tree.kill().members == 3);
+            leader.read_to_end();
+            leader.reap();
+            tree.leader_reaped();
+            wait_until_empty(tree);
+        });
+    }
+
+    TEST_CASE("every member gets a signal, those outside the leader's group too")
+    {
+        const descriptor_check descriptors;
+        on_each_kernel([](auto pidfd_of) {
+            test_process leader({"setsid"});
+            leader.expect("member", 3);
+            tree_sweep tree;
+            tree.attach(leader.pid(), pidfd_of(leader));
+            CHECK_FALSE(tree.signal(SIGTERM));
+            leader.read_to_end();
+            CHECK(leader.reap() == SIGTERM);
+            tree.leader_reaped();
+            wait_until_empty(tree);
+        });
+    }
+
+    TEST_CASE("a signal reaches the group after its leader was reaped")
+    {
+        const descriptor_check descriptors;
+        on_each_kernel([](auto pidfd_of) {
+            test_process leader({"orphans", "2"});
+            leader.expect("member", 2);
+            leader.reap();
+            tree_sweep tree;
+            tree.attach(leader.pid(), pidfd_of(leader));
+            tree.leader_reaped();
+            CHECK_FALSE(tree.signal(SIGTERM));
+            leader.read_to_end();
+            wait_until_empty(tree);
+        });
+    }
+
+    TEST_CASE("suspend stops everybody and resume wakes them")
+    {
+        const descriptor_check descriptors;
+        on_each_kernel([](auto pidfd_of) {
+            test_process leader({"setsid"});
+            auto members = leader.expect("member", 3);
+            members.push_back(leader.pid());
+            tree_sweep tree;
+            tree.attach(leader.pid(), pidfd_of(leader));
+            CHECK_FALSE(tree.suspend());
+            for (const auto pid : members)
+                wait_until_stopped(pid);
+            CHECK_FALSE(tree.resume());
+            for (const auto pid : members)
+                CHECK_FALSE(is_stopped(pid));
+            (void)tree.kill();
+            leader.read_to_end();
+        });
+    }
+
+    TEST_CASE("a kill that finds nobody, or nobody any more, is no error")
+    {
+        tree_sweep never_attached;
+        CHECK(never_attached.empty());
+        CHECK(never_attached.kill().members == 0);
+        CHECK_FALSE(never_attached.signal(SIGTERM));
+
+        test_process leader({"exit", "3"});
+        CHECK(leader.reap() == 3);
+        tree_sweep tree;
+        tree.attach(leader.pid(), leader.pidfd());
+        tree.leader_reaped();
+        CHECK_FALSE(tree.kill().error);
+        CHECK(tree.empty());
+        CHECK_FALSE(tree.signal(SIGTERM));
+        CHECK_FALSE(tree.suspend());
+        CHECK_FALSE(tree.resume());
+        CHECK(tree.kill().members == 0);
+    }
+
+    TEST_CASE("a leader that is dead but not reaped is not alive")
+    {
+        test_process leader({"exit", "0"});
+        wait_ready(leader.pidfd(), POLLIN);
+        tree_sweep tree;
+        tree.attach(leader.pid(), leader.pidfd());
+        CHECK(tree.empty());
+        CHECK(leader.reap() == 0);  // its status was left for its owner
+        tree.leader_reaped();
+        CHECK(tree.empty());
+    }
+
+    TEST_CASE("the members of a job-control session are found after its leader has gone")
+    {
+        test_process leader(
+            {"shell", "exec 2>/dev/null; set -m; sleep 1000 & sleep 1000 & echo ready $$"},
+            {.where = placement::own_session});
+        leader.expect("ready", 1);
+        tree_sweep tree;
+        tree.attach(leader.pid(), leader.pidfd());
+        leader.reap();
+        tree.leader_reaped();
+        CHECK_FALSE(tree.empty());
+        CHECK(tree.kill().members == 2);
+        leader.read_to_end();
+        wait_until_empty(tree);
+    }
+
+    TEST_CASE("whoever gets the leader's number next is left alone")
+    {
+        const subreaper_guard subreaper;  // to reap the follower ourselves
+        if (::geteuid() != 0) {
+            MESSAGE("SKIPPED: only root may choose the number of a process");
+            return;
+        }
+        const descriptor_check descriptors;
+        on_each_kernel([](auto pidfd_of) {
+            test_process leader({"orphans", "1"});
+            const auto follower = leader.expect("member", 1).front();
+            leader.reap();
+            tree_sweep tree;
+            tree.attach(leader.pid(), pidfd_of(leader));
+            tree.leader_reaped();
+            CHECK_FALSE(tree.empty());
+            ::kill(follower, SIGKILL);
+            leader.read_to_end();
+            REQUIRE(::waitpid(follower, nullptr, 0) == follower);
+
+            test_process first({"pause"}, {.with_pid = leader.pid()});
+            test_process second({"pause"}, {.with_pid = follower});
+            REQUIRE(first.pid() == leader.pid());
+            REQUIRE(second.pid() == follower);
+            first.expect("ready", 1);
+            second.expect("ready", 1);
+
+            CHECK_FALSE(tree.signal(SIGTERM));
+            CHECK_FALSE(tree.suspend());
+            CHECK(tree.kill().error == procyard::error_code());
+            CHECK(tree.empty());
+            for (const auto* const stranger : {&first, &second}) {
+                CHECK_FALSE(is_gone(stranger->pid()));
+                CHECK_FALSE(is_stopped(stranger->pid()));
+            }
+        });
+    }
+
+    TEST_CASE("strangers are left alone")
+    {
+        // A bystander in this process's group, and one that has a group and a family of its own.
+        test_process near({"family", "1"}, {.where = placement::host_group});
+        test_process far({"family", "1"});
+        auto strangers = near.expect("member", 2);
+        strangers.push_back(far.expect("member", 2).front());
+        strangers.push_back(near.pid());
+        strangers.push_back(far.pid());
+        {
+            test_process leader({"setsid"});
+            leader.expect("member", 3);
+            tree_sweep tree;
+            tree.attach(leader.pid(), leader.pidfd());
+            CHECK_FALSE(tree.suspend());
+            for (const auto pid : strangers)
+                CHECK_FALSE(is_stopped(pid));
+            (void)tree.kill();
+            leader.read_to_end();
+            leader.reap();
+            tree.leader_reaped();
+            wait_until_empty(tree);
+        }
+        for (const auto pid : strangers)
+            CHECK_FALSE(is_gone(pid));
+        for (auto* const one : {&near, &far}) {
+            tree_sweep tree;
+            tree.attach(one->pid(), one->pidfd());
+            (void)tree.kill();
+            one->read_to_end();
+        }
+    }
+}
+
+TEST_SUITE("tree_sweep as a subreaper")
+{
+    const std::string marker = "PROCYARD_TREE=outer:this-tree";
+
+    TEST_CASE("a double-forked daemon is found, killed and reaped")
+    {
+        const subreaper_guard subreaper;
+        for (const auto* const mode : {"daemon", "daemon-orphan"}) {
+            on_each_kernel([&](auto pidfd_of) {
+                test_process leader({mode}, {.environment = {marker}});
+                const auto members = leader.expect("member", mode == std::string("daemon") ? 2 : 1);
+                REQUIRE(members.size() == 1);
+                tree_sweep tree({"this-tree", {}});
+                tree.attach(leader.pid(), pidfd_of(leader));
+                if (mode == std::string("daemon-orphan")) {
+                    leader.reap();
+                    tree.leader_reaped();
+                    CHECK_FALSE(tree.empty());
+                }
+                CHECK_FALSE(tree.kill().error);
+                leader.read_to_end();
+                if (mode == std::string("daemon")) {
+                    leader.reap();
+                    tree.leader_reaped();
+                }
+                wait_until_empty(tree);
+                CHECK_FALSE(read_stat(members.front()));  // not even a zombie
+                CHECK(procyard_test::children() == 0);
+            });
+        }
+    }
+
+    TEST_CASE("orphans of the group leave no zombie behind")
+    {
+        const subreaper_guard subreaper;
+        on_each_kernel([&](auto pidfd_of) {
+            test_process leader({"runaway", "200"}, {.environment = {marker}});
+            leader.expect("ready", 2);
+            tree_sweep tree({"this-tree", {}});
+            tree.attach(leader.pid(), pidfd_of(leader));
+            (void)tree.kill();
+            leader.read_to_end();
+            leader.reap();
+            tree.leader_reaped();
+            wait_until_empty(tree);
+            CHECK(procyard_test::children() == 0);
+        });
+    }
+
+    TEST_CASE("orphans of another tree, and children somebody else reaps, are left alone")
+    {
+        const subreaper_guard subreaper;
+        test_process other({"daemon-orphan"}, {.environment = {"PROCYARD_TREE=other-tree"}});
+        const auto daemon = other.expect("member", 1).front();
+        test_process sibling({"pause"}, {.environment = {marker}});
+        sibling.expect("ready", 1);
+
+        test_process leader({"daemon"}, {.environment = {marker}});
+        leader.expect("member", 2);
+        tree_sweep tree({"this-tree", [&](pid_t pid) { return pid == sibling.pid(); }});
+        tree.attach(leader.pid(), leader.pidfd());
+        (void)tree.kill();
+        leader.read_to_end();
+        leader.reap();
+        tree.leader_reaped();
+        wait_until_empty(tree);
+        CHECK_FALSE(is_gone(daemon));
+        CHECK_FALSE(is_gone(sibling.pid()));
+
+        tree_sweep the_other({"other-tree", {}});
+        the_other.attach(other.pid(), other.pidfd());
+        other.reap();
+        the_other.leader_reaped();
+        (void)the_other.kill();
+        other.read_to_end();
+        wait_until_empty(the_other);
+    }
+}
+
+TEST_SUITE("held_process")
+{
+    TEST_CASE("init, ourselves and numbers that are none cannot be held")
+    {
+        for (const pid_t pid : {-1, 0, 1, static_cast<int>(::getpid())})
+            CHECK_FALSE(held_process::hold(pid));
+    }
+
+    TEST_CASE("tells alive, dead and gone apart, with a pidfd and without")
+    {
+        on_each_kernel([](auto) {
+            test_process child({"pause"});
+            child.expect("ready", 1);
+            const auto held = held_process::hold(child.pid());
+            REQUIRE(held);
+            CHECK((held->descriptor() >= 0) == has(kernel().pidfd));
+            CHECK(held->look() == held_process::condition::alive);
+            CHECK_FALSE(held->signal(SIGKILL));
+            wait_ready(child.pidfd(), POLLIN);
+            CHECK(held->look() == held_process::condition::dead);
+            CHECK_FALSE(held->signal(SIGTERM));
+            child.reap();
+            CHECK(held->look() == held_process::condition::gone);
+            CHECK_FALSE(held->signal(SIGTERM));
+            CHECK_FALSE(held_process::hold(child.pid()));
+        });
+    }
+
+    TEST_CASE("a number that has become somebody else's is not signalled")
+    {
+        const feature_off no_pidfd(&kernel_features::pidfd);
+        test_process first({"pause"});
+        first.expect("ready", 1);
+        auto held = held_process::hold(first.pid());
+        REQUIRE(held);
+        held->set_reaped();
+        CHECK_FALSE(held->signal(SIGKILL));
+        CHECK(held->look() == held_process::condition::gone);
+        CHECK_FALSE(is_gone(first.pid()));
+    }
+}
