@@ -201,6 +201,7 @@ public:
     {
         while (alive_ > 0) {
             int status = 0;
+            // tidy: allow wait-any: the least one can do; all children here are this program's.
             require(::waitpid(-1, &status, 0) > 0, "waitpid");
             require(WIFSIGNALED(status) || status == 0, "the child failed");
             --alive_;
