@@ -143,12 +143,16 @@ void child_service::remove(child_core& core) noexcept
 
 void child_service::collect()
 {
+    bool without_pidfd = false;
     {
         const std::lock_guard lock(mutex_);
         if (armed_ || children_.empty())
             return;
+        without_pidfd = !polled_.empty();
     }
     drain();
+    if (without_pidfd)
+        look_at_polled();
 }
 
 void child_service::add_interest()
@@ -248,10 +252,21 @@ void child_service::poll_later()
 
 void child_service::on_poll()
 {
-    std::vector<std::shared_ptr<child_core>> candidates;
     {
         const std::lock_guard lock(mutex_);
         polling_ = false;
+    }
+    look_at_polled();
+    const std::lock_guard lock(mutex_);
+    if (!polled_.empty())
+        poll_later();
+}
+
+void child_service::look_at_polled()
+{
+    std::vector<std::shared_ptr<child_core>> candidates;
+    {
+        const std::lock_guard lock(mutex_);
         for (const auto number : polled_) {
             if (const auto found = children_.find(number); found != children_.end())
                 candidates.push_back(found->second);
@@ -259,9 +274,6 @@ void child_service::on_poll()
     }
     for (const auto& core : candidates)
         (void)core->try_reap();
-    const std::lock_guard lock(mutex_);
-    if (!polled_.empty())
-        poll_later();
 }
 
 std::vector<std::shared_ptr<child_core>> child_service::children() const

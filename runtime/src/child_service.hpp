@@ -89,6 +89,7 @@ private:
     void reap(const std::vector<std::shared_ptr<child_core>>& cores);
     void poll_later();
     void on_poll();
+    void look_at_polled();
 
     asio::any_io_executor executor_;
     unique_fd epoll_;

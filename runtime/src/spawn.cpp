@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cerrno>
 #include <future>
+#include <new>
 
 #include <procyard/ipc/detail/pending.hpp>
 #include <procyard/ipc/syscall.hpp>
@@ -304,8 +305,14 @@ public:
         spawn_failure failure;
         std::shared_ptr<child_core> core;
         // Acquire, pairs with the release in cancel().
-        if (!cancelled_.load(std::memory_order_acquire))
-            core = spawn_here(what_, service, executor_, failure);
+        if (!cancelled_.load(std::memory_order_acquire)) {
+            try {
+                core = spawn_here(what_, service, executor_, failure);
+            } catch (const std::bad_alloc&) {
+                // This thread has nobody above it who could catch.
+                failure = make_failure(what_, spawn_step::clone, ENOMEM);
+            }
+        }
         if (cancelled_.load(std::memory_order_acquire)) {
             finish_cancelled(std::move(core));
             return;
