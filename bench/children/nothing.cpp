@@ -15,27 +15,32 @@ constexpr bool lives_on = true;
 constexpr bool lives_on = false;
 #endif
 
+constexpr long set_parent_death_signal = 1;
+constexpr long sigkill = 9;
+
 #if defined(__x86_64__)
+constexpr long nr_prctl = 157;
 constexpr long nr_ppoll = 271;
 constexpr long nr_exit_group = 231;
 
-void call_kernel(long number)
+void call_kernel(long number, long first = 0, long second = 0)
 {
     long result = number;
     __asm__ volatile("syscall"
                      : "+a"(result)
-                     : "D"(0L), "S"(0L), "d"(0L)
+                     : "D"(first), "S"(second), "d"(0L)
                      : "rcx", "r8", "r9", "r10", "r11", "memory");
 }
 #elif defined(__aarch64__)
+constexpr long nr_prctl = 167;
 constexpr long nr_ppoll = 73;
 constexpr long nr_exit_group = 94;
 
-void call_kernel(long number)
+void call_kernel(long number, long first = 0, long second = 0)
 {
     register long x8 __asm__("x8") = number;
-    register long x0 __asm__("x0") = 0;
-    register long x1 __asm__("x1") = 0;
+    register long x0 __asm__("x0") = first;
+    register long x1 __asm__("x1") = second;
     register long x2 __asm__("x2") = 0;
     register long x3 __asm__("x3") = 0;
     __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory");
@@ -50,6 +55,9 @@ extern "C" [[noreturn]] void _start();
 
 void _start()
 {
+    // A contender that crashes must not leave thousands of these behind.
+    if (lives_on)
+        call_kernel(nr_prctl, set_parent_death_signal, sigkill);
     while (lives_on)
         call_kernel(nr_ppoll);  // no descriptors, no time limit: sleeps until a signal
     while (true)

@@ -31,6 +31,14 @@ def glibc():
     return os.confstr("CS_GNU_LIBC_VERSION") or "libc"
 
 
+def procyard_contenders(procyard):
+    style = {"style": "coroutine"}
+    return [
+        Contender("procyard", [procyard], ("spawn", "children", "stdout", "allocations")),
+        Contender("procyard, coroutine", [procyard], ("children", "allocations"), style),
+    ]
+
+
 def raw_contenders(raw):
     order_matters_not = lambda row: not row.tag("descriptors first")
     return [
@@ -83,11 +91,7 @@ def find(directory):
     """Who was built into `directory`, and {name: reason} for those who were not."""
     found = []
     left_out = {}
-    if (directory / "bench_procyard").exists():
-        commands = ("spawn", "children", "stdout", "copy", "lines", "allocations")
-        found.append(Contender("procyard", [str(directory / "bench_procyard")], commands))
-    else:
-        left_out["procyard"] = reason(directory, "procyard")
+    found += procyard_contenders(str(directory / "bench_procyard"))
     found += raw_contenders(str(directory / "bench_raw"))
     for name, argv, commands in peers():
         argv = argv or [str(directory / f"bench_{name}")]

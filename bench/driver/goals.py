@@ -4,7 +4,7 @@
 import dataclasses
 
 NOISE = 1.05  # a peer that is ahead by less is not ahead
-LIMITS = ("raw", "raw, shared table", "raw read+write")
+NOT_PEERS = ("procyard", "raw")  # and what begins with them: variants
 
 
 @dataclasses.dataclass
@@ -28,7 +28,7 @@ class Results:
         return {
             contender: value
             for (b, r, contender), value in self.median.items()
-            if (b, r) == (bench, row) and contender not in LIMITS + ("procyard",)
+            if (b, r) == (bench, row) and not contender.startswith(NOT_PEERS)
         }
 
 
