@@ -2,6 +2,8 @@
 #ifndef PROCYARD_RUNTIME_SRC_COMMAND_ACCESS_HPP
 #define PROCYARD_RUNTIME_SRC_COMMAND_ACCESS_HPP
 
+#include <optional>
+
 #include <procyard/ipc/config.hpp>
 #include <procyard/runtime/command.hpp>
 #include <procyard/runtime/stdio.hpp>
@@ -24,6 +26,19 @@ struct stdio_access {
 };
 
 struct command_access {
+    // The first descriptor on a pseudo-terminal of ours. Such a child leads a session that the
+    // terminal controls: without one nobody gets SIGWINCH, ^C or the hang-up.
+    static std::optional<int> terminal_number(const command& c) noexcept
+    {
+        for (int number = 0; number < 3; ++number)
+            if (stdio_access::what(c.standard_[number]) == stdio_access::kind::terminal)
+                return number;
+        for (const auto& [number, connection] : c.descriptors_)
+            if (stdio_access::what(connection) == stdio_access::kind::terminal)
+                return number;
+        return std::nullopt;
+    }
+
     static const auto& arg0(const command& c) noexcept { return c.arg0_; }
     static bool env_clear(const command& c) noexcept { return c.env_clear_; }
     static const auto& environment(const command& c) noexcept { return c.environment_; }
@@ -34,10 +49,13 @@ struct command_access {
     static const auto& cgroup_parent(const command& c) noexcept { return c.cgroup_parent_; }
     static const auto& cgroup(const command& c) noexcept { return c.cgroup_; }
     static const auto& process_group(const command& c) noexcept { return c.process_group_; }
-    static bool new_session(const command& c) noexcept { return c.new_session_; }
-    static const auto& controlling_terminal(const command& c) noexcept
+    static bool new_session(const command& c) noexcept
     {
-        return c.controlling_terminal_;
+        return c.new_session_ || terminal_number(c).has_value();
+    }
+    static std::optional<int> controlling_terminal(const command& c) noexcept
+    {
+        return c.controlling_terminal_ ? c.controlling_terminal_ : terminal_number(c);
     }
     static const auto& namespaces(const command& c) noexcept { return c.namespaces_; }
     static const auto& umask(const command& c) noexcept { return c.umask_; }

@@ -43,7 +43,7 @@ public:
         add({.step = spawn_step::signals, .data = &plan_.signals});
         add_place();
         add({.step = spawn_step::descriptors, .data = &plan_.descriptors});
-        if (const auto& number = access::controlling_terminal(what_))
+        if (const auto number = access::controlling_terminal(what_))
             add({.step = spawn_step::controlling_terminal, .a = *number});
         if (!plan_.id_maps.empty())
             add({.step = spawn_step::namespaces, .data = plan_.id_maps.data()});

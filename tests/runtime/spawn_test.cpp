@@ -129,4 +129,16 @@ TEST_SUITE("spawn")
         procyard_test::run(ctx);
         CHECK(procyard_test::zombie_children() == 0);
     }
+
+    TEST_CASE("a child on a terminal leads a session that the terminal controls")
+    {
+        asio::io_context ctx;
+        // Fields of proc(5): 1 pid, 6 session, 8 the foreground group of the controlling terminal.
+        const auto script = "set -- $(cat /proc/$$/stat); test \"$6\" = $$ && test \"$8\" = $$ &&"
+                            " test -c /dev/tty && stty size </dev/tty";
+        auto c =
+            spawn(command::shell(script).terminal({.rows = 7, .columns = 90}), ctx.get_executor());
+        CHECK(read_all(ctx, c.std_out()) == "7 90\r\n");
+        CHECK(wait(ctx, c).success());
+    }
 }
