@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_RUNTIME_UMBRELLA_HPP
+#define PROCYARD_RUNTIME_UMBRELLA_HPP
+
+// Everything of this module, for users; the library itself includes what it needs.
+#include <procyard/runtime/child.hpp>
+#include <procyard/runtime/clock.hpp>
+#include <procyard/runtime/command.hpp>
+#include <procyard/runtime/drop_policy.hpp>
+#include <procyard/runtime/exit_status.hpp>
+#include <procyard/runtime/observer.hpp>
+#include <procyard/runtime/run_reason.hpp>
+#include <procyard/runtime/spawn.hpp>
+#include <procyard/runtime/spawn_error.hpp>
+#include <procyard/runtime/spawn_info.hpp>
+#include <procyard/runtime/stdio.hpp>
+#include <procyard/runtime/stop.hpp>
+#include <procyard/runtime/tree.hpp>
+
+#endif
