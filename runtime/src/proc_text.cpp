@@ -161,6 +161,14 @@ std::optional<std::uint64_t> parse_keyed(std::string_view text, std::string_view
     return std::nullopt;
 }
 
+std::optional<std::uint64_t> parse_count(std::string_view text) noexcept
+{
+    std::uint64_t value = 0;
+    if (!parse_number(next_token(text, white_space), value))
+        return std::nullopt;
+    return value;
+}
+
 std::optional<std::string> parse_own_cgroup(std::string_view text)
 {
     constexpr std::string_view v2 = "0::";

@@ -63,6 +63,9 @@ inline constexpr std::string_view tree_marker_name = "PROCYARD_TREE";
 [[nodiscard]] std::optional<std::uint64_t> parse_keyed(std::string_view text,
                                                        std::string_view key) noexcept;
 
+/// The number that a file of one number holds (memory.peak).
+[[nodiscard]] std::optional<std::uint64_t> parse_count(std::string_view text) noexcept;
+
 /// The path of this process's cgroup v2 in /proc/self/cgroup, below the mount's root. Empty when
 /// it has none, or when the cgroup has been deleted.
 [[nodiscard]] std::optional<std::string> parse_own_cgroup(std::string_view text);

@@ -169,6 +169,18 @@ TEST_SUITE("parse_keyed")
     }
 }
 
+TEST_SUITE("parse_count")
+{
+    TEST_CASE("reads a file of one number")
+    {
+        CHECK(parse_count("4096\n") == 4096u);
+        CHECK_FALSE(parse_count(""));
+        CHECK_FALSE(parse_count("max\n"));
+        CHECK_FALSE(parse_count("-1\n"));
+        CHECK_FALSE(parse_count("99999999999999999999\n"));
+    }
+}
+
 TEST_SUITE("own cgroup")
 {
     TEST_CASE("is the path on the line of hierarchy 0")
