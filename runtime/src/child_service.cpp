@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <system_error>
 
 #include <procyard/ipc/syscall.hpp>
 
@@ -70,8 +71,13 @@ child_service::~child_service() = default;
 child_service& child_service::of(const asio::any_io_executor& executor)
 {
     auto& context = asio::query(executor, asio::execution::context);
-    if (asio::has_service<child_service>(context))
-        return asio::use_service<child_service>(context);
+    if (asio::has_service<child_service>(context)) {
+        auto& made = asio::use_service<child_service>(context);
+        // Acquire, pairs with the release below. Not ready: another thread is making it at this
+        // moment, or was refused a descriptor while it did.
+        if (made.ready_.load(std::memory_order_acquire))
+            return made;
+    }
     // Services go down in the reverse order of their making. These two use the reactor and the
     // timer queue: with them made first, ours is gone before.
     const auto own = without_strand(executor);
@@ -84,8 +90,20 @@ child_service& child_service::of(const asio::any_io_executor& executor)
         service.executor_ = own;
         service.descriptor_ = std::move(descriptor);
         service.poll_timer_ = std::move(timer);
+        // Release, pairs with the acquire above.
+        service.ready_.store(true, std::memory_order_release);
     }
     return service;
+}
+
+child_service* child_service::try_of(const asio::any_io_executor& executor, error_code& ec)
+{
+    try {
+        return &of(executor);
+    } catch (const boost::system::system_error& refused) {
+        ec = refused.code();
+        return nullptr;
+    }
 }
 
 child_service* child_service::find(const asio::any_io_executor& executor)
@@ -306,12 +324,17 @@ std::shared_ptr<observer> child_service::get_observer() const noexcept
     return observer_;
 }
 
-spawner_thread& child_service::spawner()
+spawner_thread* child_service::try_spawner(error_code& ec)
 {
     const std::lock_guard lock(mutex_);
-    if (!spawner_)
-        spawner_ = std::make_unique<spawner_thread>();
-    return *spawner_;
+    try {
+        if (!spawner_)
+            spawner_ = std::make_unique<spawner_thread>();
+        return spawner_.get();
+    } catch (const std::system_error& refused) {
+        ec = make_errno(refused.code().value());
+        return nullptr;
+    }
 }
 
 bool child_service::may_enlarge_pipe() const noexcept

@@ -43,7 +43,11 @@ public:
     ~child_service() override;
 
     /// The service of the executor's context, made by the first call.
+    /// @throws boost::system::system_error   no descriptors or no memory for it
     [[nodiscard]] static child_service& of(const asio::any_io_executor& executor);
+    /// The same; null instead of an exception.
+    [[nodiscard]] static child_service* try_of(const asio::any_io_executor& executor,
+                                               error_code& ec);
     /// The same, if there has been a first call.
     [[nodiscard]] static child_service* find(const asio::any_io_executor& executor);
 
@@ -67,7 +71,8 @@ public:
     [[nodiscard]] std::shared_ptr<observer> get_observer() const noexcept;
 
     [[nodiscard]] launch_pads& pads() noexcept { return pads_; }
-    [[nodiscard]] spawner_thread& spawner();
+    /// Starts the thread on the first call; null when there is none to be had.
+    [[nodiscard]] spawner_thread* try_spawner(error_code& ec);
 
     /// Real-time signals this process ignored when the service was made (bit n-1 for signal n).
     [[nodiscard]] std::uint64_t ignored_realtime_signals() const noexcept
@@ -99,6 +104,8 @@ private:
     std::size_t interest_ = 0;
     bool armed_ = false;
     bool down_ = false;
+    // Set once the members below are made. Before, a thread that finds the service must not use it.
+    std::atomic<bool> ready_{false};
     std::unique_ptr<asio::posix::stream_descriptor> descriptor_;  // epoll_, as Asio sees it
 
     // Children without a pidfd, and those whose pidfd was readable although they could not be

@@ -269,19 +269,42 @@ std::shared_ptr<child_core> spawn_here(const command& what, child_service& servi
     return core;
 }
 
+/// Where a command is spawned.
+struct spawn_site {
+    child_service* service = nullptr;
+    spawner_thread* thread = nullptr;
+};
+
+/// Looks at the command, and makes what is missing of the service and its thread.
+spawn_failure find_site(const command& what, const asio::any_io_executor& executor,
+                        bool with_thread, spawn_site& site)
+{
+    if (auto bad = check(what))
+        return bad;
+    error_code ec;
+    site.service = child_service::try_of(executor, ec);
+    if (ec)
+        return make_failure(what, spawn_step::clone, ec.value(), "child service");
+    if (with_thread)
+        site.thread = site.service->try_spawner(ec);
+    if (ec)
+        return make_failure(what, spawn_step::clone, ec.value(), "spawner thread");
+    return {};
+}
+
 std::shared_ptr<child_core>
 spawn_anywhere(const command& what, const asio::any_io_executor& executor, spawn_failure& failure)
 {
-    failure = check(what);
+    spawn_site site;
+    failure = find_site(what, executor, access::parent_death_signal(what) != 0, site);
     if (failure)
         return nullptr;
-    auto& service = child_service::of(executor);
-    if (access::parent_death_signal(what) == 0)
+    auto& service = *site.service;
+    if (site.thread == nullptr || site.thread->is_current())
         return spawn_here(what, service, executor, failure);
 
     std::promise<std::shared_ptr<child_core>> promise;
-    service.spawner().post(
-        [&] { promise.set_value(spawn_here(what, service, executor, failure)); });
+    site.thread->post([&] { promise.set_value(spawn_here(what, service, executor, failure)); });
     return promise.get_future().get();
 }
 
@@ -353,13 +376,13 @@ void start_spawn(command what, asio::any_io_executor executor, spawn_failure* fa
                  asio::any_completion_handler<void(error_code, child)> handler)
 {
     pending<void(error_code, child)> waiting(executor, std::move(handler));
-    if (auto bad = check(what)) {
+    spawn_site site;
+    if (auto bad = find_site(what, executor, true, site)) {
         if (failure != nullptr)
             *failure = bad;
         waiting.complete(bad.code, child());
         return;
     }
-    auto& service = child_service::of(executor);
     auto slot = waiting.get_cancellation_slot();
     auto operation =
         std::make_shared<spawn_operation>(std::move(what), executor, failure, std::move(waiting));
@@ -369,7 +392,7 @@ void start_spawn(command what, asio::any_io_executor executor, spawn_failure* fa
                 self->cancel();
         });
     }
-    service.spawner().post([operation, &service] { operation->run(service); });
+    site.thread->post([operation, service = site.service] { operation->run(*service); });
 }
 
 }  // namespace detail

@@ -26,6 +26,12 @@ public:
 
     void post(std::function<void()> job);
 
+    /// Whether the caller is a job (or an observer one calls): it must not wait for another job.
+    [[nodiscard]] bool is_current() const noexcept
+    {
+        return thread_.get_id() == std::this_thread::get_id();
+    }
+
 private:
     void run();
 
