@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+#include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -6,6 +7,8 @@
 #include <cerrno>
 #include <climits>
 #include <string_view>
+
+#include <procyard/runtime/exit_status.hpp>
 
 #include "command_access.hpp"
 #include "plan_builder.hpp"
@@ -21,6 +24,44 @@ using stdio_kind = stdio_access::kind;
 bool has_nul(std::string_view text) noexcept
 {
     return text.find('\0') != std::string_view::npos;
+}
+
+bool is_option(spawn_step step) noexcept
+{
+    switch (step) {
+    case spawn_step::none:
+    case spawn_step::program:
+    case spawn_step::arguments:
+    case spawn_step::environment:
+    case spawn_step::options:
+    case spawn_step::lookup:
+    case spawn_step::pipe:
+    case spawn_step::open_file:
+    case spawn_step::terminal:
+    case spawn_step::clone:
+    case spawn_step::signals:
+    case spawn_step::descriptors:
+    case spawn_step::exec: return false;
+    case spawn_step::tree:
+    case spawn_step::session:
+    case spawn_step::process_group:
+    case spawn_step::cgroup:
+    case spawn_step::controlling_terminal:
+    case spawn_step::namespaces:
+    case spawn_step::umask:
+    case spawn_step::nice:
+    case spawn_step::scheduler:
+    case spawn_step::cpu_affinity:
+    case spawn_step::limit:
+    case spawn_step::working_directory:
+    case spawn_step::capabilities:
+    case spawn_step::supplementary_groups:
+    case spawn_step::group:
+    case spawn_step::user:
+    case spawn_step::no_new_privileges:
+    case spawn_step::parent_death_signal: return true;
+    }
+    return false;
 }
 
 /// Collects the first complaint.
@@ -39,6 +80,7 @@ public:
         check_texts();
         check_descriptors();
         check_numbers();
+        check_optional();
         return std::move(failure_);
     }
 
@@ -127,7 +169,8 @@ private:
         refuse_if(death != 0 && bad_signal(death), spawn_step::parent_death_signal,
                   std::to_string(death));
         for (const int number : access::ignored_signals(what_))
-            refuse_if(bad_signal(number), spawn_step::signals, std::to_string(number));
+            refuse_if(bad_signal(number) || number == SIGKILL || number == SIGSTOP,
+                      spawn_step::signals, "ignore " + signal_name(number));
         for (const unsigned cpu : access::cpu_affinity(what_)) {
             constexpr unsigned most = 1U << 16;
             refuse_if(cpu >= most, spawn_step::cpu_affinity, std::to_string(cpu));
@@ -147,6 +190,17 @@ private:
                   spawn_step::tree, "a member of another group cannot lead one");
         const auto terminal = access::controlling_terminal(what_);
         refuse_if(terminal && *terminal < 0, spawn_step::controlling_terminal, "a negative number");
+    }
+
+    // A child without its descriptors, or a success without a program, is not what anybody means by
+    // "optional".
+    void check_optional()
+    {
+        for (auto step = spawn_step::none; step <= spawn_step::exec;
+             step = static_cast<spawn_step>(static_cast<int>(step) + 1)) {
+            refuse_if(access::is_optional(what_, step) && !is_option(step), spawn_step::options,
+                      to_string(step) + std::string(" cannot be optional"));
+        }
     }
 
     const command& what_;

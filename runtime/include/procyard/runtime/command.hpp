@@ -179,7 +179,8 @@ public:
     /// descriptor it was written through; that ends by itself. Default 5 (31 ms).
     command& text_busy_retries(unsigned count);
 
-    /// Lets the option of this step fail without failing the spawn.
+    /// Lets the option of this step fail without failing the spawn. Only the attributes and the
+    /// place in the system are options; a spawn that lets another step fail is refused.
     command& optional(spawn_step step);
 
     [[nodiscard]] const std::string& program() const noexcept { return program_; }
