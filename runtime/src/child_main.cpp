@@ -247,8 +247,21 @@ PROCYARD_CHILD_SIDE int fetch_descriptors(const descriptor_plan& plan) noexcept
     return 0;  // `parent` closes on exec, or earlier if its number is a target
 }
 
+// A duplicate of the source on a number that nobody must go to. The lowest one, and not one above
+// them all: that may be above the limit on open files, and a high number makes a large table.
+PROCYARD_CHILD_SIDE long park(const descriptor_plan& plan, int source) noexcept
+{
+    for (long from = 3;;) {
+        const long parked = raw_syscall(SYS_fcntl, source, F_DUPFD_CLOEXEC, from);
+        if (parked < 0 || !is_target(plan, static_cast<int>(parked)))
+            return parked;
+        raw_syscall(SYS_close, parked);
+        from = parked + 1;
+    }
+}
+
 // Two phases, so that any permutation works: first every source that stands where another one must
-// go is parked above them all, then each is put where it belongs. `failed` is the child's number
+// go is parked elsewhere, then each is put where it belongs. `failed` is the child's number
 // that could not be made.
 PROCYARD_CHILD_SIDE int move_descriptors(const descriptor_plan& plan, std::int64_t& failed) noexcept
 {
@@ -258,7 +271,7 @@ PROCYARD_CHILD_SIDE int move_descriptors(const descriptor_plan& plan, std::int64
         failed = move.target;
         if (move.source == move.target || !is_target(plan, move.source))
             continue;
-        const long parked = raw_syscall(SYS_fcntl, move.source, F_DUPFD_CLOEXEC, plan.park_from);
+        const long parked = park(plan, move.source);
         if (parked < 0)
             return to_error(parked);
         move.parked = static_cast<int>(parked);

@@ -56,8 +56,6 @@ struct descriptor_plan {
     /// Sources at or above `unshare_above` are fetched from the parent's table (pidfd_getfd), of
     /// which the child then has no copy.
     bool fetch = false;
-    /// First number above all targets and sources: descriptors are parked from here on.
-    int park_from = 0;
     /// close_range(2) is there.
     bool close_range = true;
 };

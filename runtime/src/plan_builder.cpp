@@ -334,10 +334,6 @@ void spawn_plan::seal() noexcept
     std::sort(keep.begin(), keep.end());
     descriptors.keep = keep.data();
     descriptors.keep_count = keep.size();
-    int highest = 2;
-    for (const auto& move : moves)
-        highest = std::max({highest, move.source, move.target});
-    descriptors.park_from = highest + 1;
     child.ops = ops.data();
     child.op_count = ops.size();
     child.failed_op = -1;

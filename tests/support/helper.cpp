@@ -15,34 +15,28 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "helper.hpp"
+
 namespace {
 
-using arguments = std::vector<std::string>;
+using arguments = helper_arguments;
 
 int number(const arguments& args, std::size_t index, int otherwise)
 {
-    return index < args.size() ? std::atoi(args[index].c_str()) : otherwise;
+    return helper_number(args, index, otherwise);
 }
-
-/// "WORD PID\n" in one write, so that lines of several processes never mix.
 void report(std::string_view word)
 {
-    std::string line(word);
-    line += ' ';
-    line += std::to_string(::getpid());
-    line += '\n';
-    if (::write(STDOUT_FILENO, line.data(), line.size()) == -1)
-        ::_exit(99);
+    helper_report(word);
 }
-
 [[noreturn]] void pause_for_ever()
 {
-    for (;;)
-        ::pause();
+    helper_pause();
 }
 
 /// Forks; the child runs `body` and ends with what it returns. Returns the child's pid.
@@ -217,42 +211,9 @@ int mode_shell(const arguments& args)
 {
     ::execl("/bin/sh", "sh", "-c", args.at(0).c_str(), static_cast<char*>(nullptr));
     return 94;
-void write_all(int fd, std::string_view text)
-{
-    while (!text.empty()) {
-        const auto n = ::write(fd, text.data(), text.size());
-        if (n == -1)
-            ::_exit(96);
-        text.remove_prefix(static_cast<std::size_t>(n));
-    }
 }
 
-// descriptors FD: writes a line "NUMBER TARGET" for each open descriptor to FD (1 by default);
-// " nonblocking" follows where that is so. Walks over the numbers, since a directory would be a
-// descriptor too.
-int mode_descriptors(const arguments& args)
-{
-    std::string lines;
-    for (int fd = 0; fd < 10'000; ++fd) {
-        const int flags = ::fcntl(fd, F_GETFL);
-        if (flags == -1)
-            continue;
-        char target[512];
-        const auto n =
-            ::readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), target, sizeof target);
-        lines += std::to_string(fd) + ' ' + std::string(target, n > 0 ? std::size_t(n) : 0)
-            + ((flags & O_NONBLOCK) != 0 ? " nonblocking\n" : "\n");
-    }
-    write_all(number(args, 0, 1), lines);
-    return 0;
-}
-
-struct mode {
-    std::string_view name;
-    int (*run)(const arguments&);
-};
-
-constexpr mode modes[] = {
+constexpr helper_mode modes[] = {
     {"exit", mode_exit},
     {"pause", mode_pause},
     {"ignore-term", mode_ignore_term},
@@ -267,7 +228,6 @@ constexpr mode modes[] = {
     {"runaway-sessions", mode_runaway_sessions},
     {"breeder", mode_breeder},
     {"shell", mode_shell},
-    {"descriptors", mode_descriptors},
 };
 
 }  // namespace
@@ -277,11 +237,13 @@ int main(int argc, char** argv)
     constexpr std::string_view prefix = "--mode=";
     const std::string_view first = argc > 1 ? argv[1] : "";
     if (first.substr(0, prefix.size()) == prefix) {
-        for (const auto& entry : modes) {
-            if (entry.name == first.substr(prefix.size())) {
-                const int code = entry.run(arguments(argv + 2, argv + argc));
-                std::fflush(nullptr);
-                ::_exit(code);  // not exit: a leak check at exit would only cost the tests time
+        for (const auto& table : {std::span<const helper_mode>(modes), probe_modes()}) {
+            for (const auto& entry : table) {
+                if (entry.name == first.substr(prefix.size())) {
+                    const int code = entry.run(arguments(argv + 2, argv + argc));
+                    std::fflush(nullptr);
+                    ::_exit(code);  // not exit: a leak check at exit would only cost the tests time
+                }
             }
         }
     }
