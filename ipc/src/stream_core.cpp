@@ -133,38 +133,39 @@ stream_core::operation_ptr stream_core::make_operation(kind what)
 }
 
 void stream_core::start(stream_direction direction, std::span<const iovec> buffers,
-                        transfer_handler handler)
+                        transfer_handler handler, handler_place place)
 {
-    const auto slot = handler.get_cancellation_slot();
-    std::unique_lock lock(mutex_);
+    const std::lock_guard lock(mutex_);
     auto operation = make_operation(direction == stream_direction::read ? kind::read : kind::write);
     std::copy(buffers.begin(), buffers.end(), operation->buffers.begin());
     operation->buffer_count = buffers.size();
-    operation->handler_work = asio::prefer(asio::get_associated_executor(handler, executor_),
-                                           asio::execution::outstanding_work.tracked);
-    operation->on_transfer.swap(handler);
-    launch(std::move(operation), slot);
+    launch(std::move(operation), &stream_operation::on_transfer, std::move(handler), place);
 }
 
-void stream_core::start(stream_wait what, wait_handler handler)
+void stream_core::start(stream_wait what, wait_handler handler, handler_place place)
 {
-    const auto slot = handler.get_cancellation_slot();
-    std::unique_lock lock(mutex_);
+    const std::lock_guard lock(mutex_);
     const kind which = what == stream_wait::readable ? kind::wait_readable
         : what == stream_wait::writable              ? kind::wait_writable
                                                      : kind::wait_closed;
-    auto operation = make_operation(which);
-    operation->handler_work = asio::prefer(asio::get_associated_executor(handler, executor_),
-                                           asio::execution::outstanding_work.tracked);
-    operation->on_wait.swap(handler);
-    launch(std::move(operation), slot);
+    launch(make_operation(which), &stream_operation::on_wait, std::move(handler), place);
 }
 
-void stream_core::launch(operation_ptr operation, asio::cancellation_slot slot)
+template <class Handler>
+void stream_core::launch(operation_ptr operation, Handler stream_operation::* where,
+                         Handler handler, handler_place place)
 {
+    auto slot = handler.get_cancellation_slot();
+    operation->place = place;
+    if (place == handler_place::elsewhere)
+        operation->handler_work = asio::prefer(asio::get_associated_executor(handler, executor_),
+                                               asio::execution::outstanding_work.tracked);
+    // swap: in Boost 1.81 the move assignment of any_completion_handler calls itself for ever.
+    (*operation.*where).swap(handler);
+
     operation->cancellable = slot.is_connected();
     if (operation->cancellable)
-        slot.emplace<on_cancellation>(weak_from_this(), operation->serial);
+        slot.template emplace<on_cancellation>(weak_from_this(), operation->serial);
     auto* const known = operation.get();
     operations_.reserve(operations_.size() + 1);
     // The first attempt too is made in a turn of its own and not here: an operation that loses a
@@ -192,15 +193,24 @@ void stream_core::take_turn(operation_ptr operation, const error_code& wait_erro
     wait_handler on_wait;
     on_transfer.swap(operation->on_transfer);
     on_wait.swap(operation->on_wait);
+    const auto place = operation->place;
     const auto handler_work = std::exchange(operation->handler_work, nullptr);
     forget(std::move(operation));
     lock.unlock();
 
-    const auto [ec, bytes] = now.result;
     if (on_transfer)
-        asio::dispatch(executor_, asio::append(std::move(on_transfer), ec, bytes));
+        finish(std::move(on_transfer), place, now.result.ec, now.result.bytes);
     else
-        asio::dispatch(executor_, asio::append(std::move(on_wait), ec));
+        finish(std::move(on_wait), place, now.result.ec);
+}
+
+template <class Handler, class... Args>
+void stream_core::finish(Handler handler, handler_place place, Args... args)
+{
+    if (place == handler_place::same_turn)
+        std::move(handler)(args...);
+    else
+        asio::dispatch(executor_, asio::append(std::move(handler), args...));
 }
 
 stream_core::outcome stream_core::attempt(stream_operation& operation, const error_code& wait_error)

@@ -49,8 +49,9 @@ struct stream_operation {
     std::array<iovec, io_vectors::limit> buffers;
     transfer_handler on_transfer;  // of a read or write
     wait_handler on_wait;          // of the others
-    asio::any_completion_executor handler_work;
-    asio::cancellation_signal wake;  // ends the wait in the reactor
+    handler_place place = handler_place::same_turn;
+    asio::any_completion_executor handler_work;  // of a handler that runs elsewhere
+    asio::cancellation_signal wake;              // ends the wait in the reactor
 };
 
 // The descriptor of a pipe_reader or pipe_writer with its operations. Shared with these, so that
@@ -76,9 +77,9 @@ public:
     void cancel() noexcept;
     [[nodiscard]] unique_fd release() noexcept;
 
-    void start(stream_direction direction, std::span<const iovec> buffers,
-               transfer_handler handler);
-    void start(stream_wait what, wait_handler handler);
+    void start(stream_direction direction, std::span<const iovec> buffers, transfer_handler handler,
+               handler_place place);
+    void start(stream_wait what, wait_handler handler, handler_place place);
 
     transfer_result try_transfer(std::span<const iovec> buffers) noexcept;
     transfer_result transfer_blocking(std::span<const iovec> buffers) noexcept;
@@ -94,7 +95,9 @@ private:
     };
 
     [[nodiscard]] operation_ptr make_operation(kind what);
-    void launch(operation_ptr operation, asio::cancellation_slot slot);
+    template <class Handler>
+    void launch(operation_ptr operation, Handler stream_operation::* where, Handler handler,
+                handler_place place);
     void take_turn(operation_ptr operation, const error_code& wait_error);
     [[nodiscard]] outcome attempt(stream_operation& operation, const error_code& wait_error);
     [[nodiscard]] outcome attempt_wait(kind what) const noexcept;
@@ -102,6 +105,8 @@ private:
     [[nodiscard]] error_code enter_reactor();
     void leave_reactor() noexcept;
     void wait_in_reactor(operation_ptr operation);
+    template <class Handler, class... Args>
+    void finish(Handler handler, handler_place place, Args... args);
     void abort_operation(std::uint64_t serial) noexcept;
     void abort_all() noexcept;
     void forget(operation_ptr operation) noexcept;

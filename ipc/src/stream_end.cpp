@@ -11,17 +11,22 @@ PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
 
-void start_transfer(const std::shared_ptr<stream_core>& core, stream_direction direction,
-                    std::span<const iovec> buffers, transfer_handler handler)
+const asio::any_io_executor& executor_of(const std::shared_ptr<stream_core>& core) noexcept
 {
     PROCYARD_ASSERT(core && "a moved-from stream has no operations");
-    core->start(direction, buffers, std::move(handler));
+    return core->executor();
 }
 
-void start_wait(const std::shared_ptr<stream_core>& core, stream_wait what, wait_handler handler)
+void start_transfer(const std::shared_ptr<stream_core>& core, stream_direction direction,
+                    std::span<const iovec> buffers, transfer_handler handler, handler_place place)
 {
-    PROCYARD_ASSERT(core && "a moved-from stream has no operations");
-    core->start(what, std::move(handler));
+    core->start(direction, buffers, std::move(handler), place);
+}
+
+void start_wait(const std::shared_ptr<stream_core>& core, stream_wait what, wait_handler handler,
+                handler_place place)
+{
+    core->start(what, std::move(handler), place);
 }
 
 stream_end::stream_end(asio::any_io_executor ex, stream_direction direction)

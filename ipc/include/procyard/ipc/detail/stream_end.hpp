@@ -4,6 +4,7 @@
 
 #include <boost/asio/any_completion_handler.hpp>
 #include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/associated_executor.hpp>
 #include <boost/asio/buffer.hpp>
 
 #include <sys/uio.h>
@@ -13,6 +14,8 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <type_traits>
+#include <utility>
 
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/export.hpp>
@@ -65,11 +68,29 @@ private:
     std::size_t count_ = 0;
 };
 
+// Where a handler runs: in the turn of the I/O executor that finished the operation, or elsewhere.
+enum class handler_place : std::uint8_t { same_turn, elsewhere };
+
+// Asked of the handler's own type, before its erasure: an erased handler answers with an erased
+// executor, and each such conversion of an any_io_executor allocates (Boost 1.81).
+template <class Handler>
+[[nodiscard]] handler_place place_of(const Handler& handler, const asio::any_io_executor& io)
+{
+    using executor = asio::associated_executor_t<Handler, asio::any_io_executor>;
+    if constexpr (std::is_convertible_v<executor, asio::any_io_executor>) {
+        const asio::any_io_executor own = asio::get_associated_executor(handler, io);
+        return own == io ? handler_place::same_turn : handler_place::elsewhere;
+    }
+    return handler_place::elsewhere;
+}
+
+[[nodiscard]] PROCYARD_IPC_EXPORT const asio::any_io_executor&
+executor_of(const std::shared_ptr<stream_core>& core) noexcept;
 PROCYARD_IPC_EXPORT void start_transfer(const std::shared_ptr<stream_core>& core,
                                         stream_direction direction, std::span<const iovec> buffers,
-                                        transfer_handler handler);
+                                        transfer_handler handler, handler_place place);
 PROCYARD_IPC_EXPORT void start_wait(const std::shared_ptr<stream_core>& core, stream_wait what,
-                                    wait_handler handler);
+                                    wait_handler handler, handler_place place);
 
 // Initiations: what stays a template of an operation is the erasure of its handler.
 template <class Buffer>
@@ -79,7 +100,8 @@ struct initiate_transfer {
                     stream_direction direction, const BufferSequence& buffers) const
     {
         const auto vectors = io_vectors::from<Buffer>(buffers);
-        start_transfer(core, direction, vectors.get(), transfer_handler(std::move(handler)));
+        const auto place = place_of(handler, executor_of(core));
+        start_transfer(core, direction, vectors.get(), transfer_handler(std::move(handler)), place);
     }
 };
 
@@ -88,7 +110,8 @@ struct initiate_wait {
     void operator()(Handler handler, const std::shared_ptr<stream_core>& core,
                     stream_wait what) const
     {
-        start_wait(core, what, wait_handler(std::move(handler)));
+        const auto place = place_of(handler, executor_of(core));
+        start_wait(core, what, wait_handler(std::move(handler)), place);
     }
 };
 
