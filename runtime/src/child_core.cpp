@@ -136,6 +136,12 @@ std::optional<exit_status> child_core::status() const
     return status_;
 }
 
+std::chrono::steady_clock::time_point child_core::ended_at() const
+{
+    const std::lock_guard lock(mutex_);
+    return ended_at_;
+}
+
 std::size_t child_core::waiters() const
 {
     const std::lock_guard lock(mutex_);
@@ -188,6 +194,7 @@ bool child_core::try_reap()
             return false;  // EINTR
         }
         status_ = status;
+        ended_at_ = std::chrono::steady_clock::now();
         done.swap(waiters_);
         was_dropped = dropped_;
     }

@@ -4,6 +4,7 @@
 
 #include <boost/asio/any_io_executor.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <list>
 #include <memory>
@@ -63,6 +64,8 @@ public:
 
     void start_wait(asio::any_completion_handler<void(error_code, exit_status)> handler);
     [[nodiscard]] std::optional<exit_status> status() const;
+    /// When the status was read; only once there is one.
+    [[nodiscard]] std::chrono::steady_clock::time_point ended_at() const;
     /// Reads the status if the child has ended. True when the child is ended (now or before).
     bool try_reap();
 
@@ -92,6 +95,7 @@ private:
     child_service* service_;
     mutable std::mutex mutex_;
     std::optional<exit_status> status_;
+    std::chrono::steady_clock::time_point ended_at_{};
     std::list<waiter> waiters_;
     std::uint64_t next_waiter_ = 0;
     bool dropped_ = false;

@@ -107,7 +107,8 @@ spawn_step step_of(const error_code& ec) noexcept
 
 std::string spawn_failure::to_string() const
 {
-    std::string text = "spawn \"" + program + "\": " + procyard::to_string(step);
+    std::string text = stage ? "stage " + std::to_string(*stage + 1) + ": " : std::string();
+    text += "spawn \"" + program + "\": " + procyard::to_string(step);
     if (!operand.empty())
         text += " \"" + operand + '"';
     return text + ": " + boost::system::system_category().message(code.value());

@@ -6,8 +6,10 @@
 #include <boost/system/error_code.hpp>
 #include <boost/system/system_error.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <iosfwd>
+#include <optional>
 #include <string>
 
 #include <procyard/ipc/config.hpp>
@@ -84,9 +86,12 @@ struct PROCYARD_RUNTIME_EXPORT spawn_failure {
     /// What the step was applied to: a path, a variable's name, a descriptor's number; may be
     /// empty.
     std::string operand;
+    /// In a pipeline: which stage, from 0. None when the pipeline itself was at fault.
+    std::optional<std::size_t> stage{};
 
     [[nodiscard]] explicit operator bool() const noexcept { return code.failed(); }
-    /// `spawn "frob": working directory "/nope": No such file or directory`
+    /// `spawn "frob": working directory "/nope": No such file or directory`; in a pipeline
+    /// `stage 2: spawn "frob": …`, counted from 1.
     [[nodiscard]] std::string to_string() const;
 };
 

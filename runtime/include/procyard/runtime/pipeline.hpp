@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_RUNTIME_PIPELINE_HPP
+#define PROCYARD_RUNTIME_PIPELINE_HPP
+
+#include <boost/asio/any_completion_handler.hpp>
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/deferred.hpp>
+
+#include <cstddef>
+#include <iosfwd>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/pipe.hpp>
+#include <procyard/runtime/child.hpp>
+#include <procyard/runtime/command.hpp>
+#include <procyard/runtime/export.hpp>
+#include <procyard/runtime/pipeline_status.hpp>
+#include <procyard/runtime/spawn_error.hpp>
+#include <procyard/runtime/stage.hpp>
+#include <procyard/runtime/stdio.hpp>
+#include <procyard/runtime/stop.hpp>
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+struct pipeline_access;
+class pipeline_core;
+
+PROCYARD_RUNTIME_EXPORT void
+start_wait(const std::shared_ptr<pipeline_core>& core,
+           asio::any_completion_handler<void(error_code, pipeline_status)> handler);
+
+}  // namespace detail
+
+/// Programs and coroutines, each reading what the one before it writes:
+/// @code
+/// pipeline p = command("find", {"/usr/include"}) | stage("only headers", filter)
+///            | command("xargs", {"cat"}) | command("wc");
+/// @endcode
+/// Two programs share a kernel pipe and nobody stands between them: this process copies nothing and
+/// holds no end of it. Next to a coroutine one end is this process'.
+///
+/// The commands keep all their options. Their standard input and output between the stages are the
+/// pipeline's; one that brings its own there is refused when it is started. At the ends the
+/// commands' own connections count, which `std_in` and `std_out` set too. Standard error is each
+/// command's own: by default the parent's, or `std_err(stdio::to_stdout())` to send it down the
+/// pipe.
+///
+/// Each program has a tree of its own (group or cgroup), and not one for all: a group ends with its
+/// leader, so in `head | sort` the second could find no group to join; per-stage users, sessions
+/// and cgroups keep their meaning; and a result can say whose descendants remain. Everything that
+/// stops a pipeline addresses all the trees, and the coroutines, at once.
+///
+/// A copyable description, as `command` is: it can be started any number of times.
+/// @par Errors          None here: a pipeline without stages, and bad commands, are refused when it
+///                      is started, before anything is created.
+/// @par Thread safety   Distinct objects: safe. Shared objects: unsafe for writing; any number of
+///                      threads may start one.
+class PROCYARD_RUNTIME_EXPORT pipeline {
+public:
+    /// Without stages; cannot be started.
+    pipeline() noexcept = default;
+    pipeline(command only);
+    pipeline(stage only);
+
+    /// Adds the stages of another pipeline behind the last.
+    pipeline& append(pipeline next);
+
+    // Ends. The same as on the first and last command, and the only way for a coroutine there,
+    // which cannot have `to_stdout`, `to_stderr` or `terminal`. There must be a stage.
+
+    pipeline& std_in(stdio source);
+    pipeline& std_out(stdio target);
+
+    /// How much each pipe between two stages holds, where the kernel grants it. 0, the default,
+    /// leaves it to the library: 1 MiB for the first few pipes of a context, since a larger pipe
+    /// means fewer switches between the programs, and the kernel's default beyond.
+    pipeline& pipe_capacity(std::size_t capacity_bytes) noexcept;
+
+    /// The number of stages.
+    [[nodiscard]] std::size_t size() const noexcept { return stages_.size(); }
+    [[nodiscard]] bool empty() const noexcept { return stages_.empty(); }
+    /// The program or the coroutine's name.
+    [[nodiscard]] const std::string& name(std::size_t index) const noexcept;
+    /// As one would type it into a shell, with the coroutines' names in brackets:
+    /// `find /usr/include | [only headers] | wc`.
+    [[nodiscard]] std::string to_string() const;
+
+private:
+    friend struct detail::pipeline_access;
+
+    struct part {
+        // Of a coroutine: its name, and the connections at the pipeline's ends.
+        command what;
+        // Empty: a program.
+        stage::function body{};
+        bool is_coroutine = false;
+    };
+
+    std::vector<part> stages_;
+    std::size_t pipe_capacity_bytes_ = 0;
+};
+
+/// The stages of both, one behind the other. Either may be a `command` or a `stage`.
+[[nodiscard]] PROCYARD_RUNTIME_EXPORT pipeline operator|(pipeline left, pipeline right);
+
+PROCYARD_RUNTIME_EXPORT std::ostream& operator<<(std::ostream& out, const pipeline& p);
+
+/// A pipeline that runs: its children, its two ends, its end.
+///
+/// Made by `spawn`. For those who want to drive it themselves; `async_run` does so for everybody
+/// else. An object that is dropped drops its children, each by the drop policy of its command (by
+/// default all trees are killed), and cancels the coroutines; it never waits.
+///
+/// After a move the source is empty: `!x`, and every call but assignment and destruction is a
+/// contract violation.
+/// @par Thread safety   Distinct objects: safe. Shared objects: unsafe, except `async_wait`, which
+///                      any thread may call at any time.
+class PROCYARD_RUNTIME_EXPORT running_pipeline {
+public:
+    using executor_type = asio::any_io_executor;
+
+    /// No pipeline.
+    running_pipeline() noexcept = default;
+    running_pipeline(std::shared_ptr<detail::pipeline_core> core,
+                     std::vector<child> children) noexcept
+        : core_(std::move(core)),
+          children_(std::move(children))
+    {
+    }
+    running_pipeline(running_pipeline&& other) noexcept = default;
+    /// What was held before is dropped.
+    running_pipeline& operator=(running_pipeline&& other) noexcept;
+    ~running_pipeline();
+
+    [[nodiscard]] explicit operator bool() const noexcept { return core_ != nullptr; }
+    [[nodiscard]] executor_type get_executor() const noexcept;
+
+    /// The number of stages.
+    [[nodiscard]] std::size_t size() const noexcept { return children_.size(); }
+    /// The processes, one per stage and in their order; empty where the stage is a coroutine. They
+    /// may be waited for and signalled, and their `std_err` is here if the command asked for a
+    /// pipe.
+    [[nodiscard]] std::vector<child>& children() noexcept { return children_; }
+
+    /// This process' end of the first stage's input and the last one's output, if a pipe was asked
+    /// for there; closed objects otherwise.
+    [[nodiscard]] pipe_writer& std_in() noexcept;
+    [[nodiscard]] pipe_reader& std_out() noexcept;
+
+    /// Waits until every stage has ended.
+    ///
+    /// Any number of waits may be pending or started later, from any thread: each gets the same
+    /// answer. That the stages ended does not mean that the output did: a descendant may hold it.
+    /// @par Completion signature   `void(error_code, pipeline_status)`
+    /// @par Errors                 `operation_aborted`. How the stages ended is none: ask
+    ///                             `pipeline_status::success`.
+    /// @par Cancellation           terminal, partial, total: the wait ends, the pipeline goes on.
+    /// @par Lifetime               The object may be moved or dropped while the wait is pending.
+    template <
+        asio::completion_token_for<void(error_code, pipeline_status)> Token = asio::deferred_t>
+    auto async_wait(Token&& token = Token{})
+    {
+        return asio::async_initiate<Token, void(error_code, pipeline_status)>(
+            [](auto handler, std::shared_ptr<detail::pipeline_core> core) {
+                detail::start_wait(core, std::move(handler));
+            },
+            token, core_);
+    }
+
+    /// To every member of every tree. Coroutines have no signals.
+    /// @par Errors   The first that occurs; the others are signalled none the less.
+    void signal_trees(int number, error_code& ec);
+
+    /// For the library's own functions.
+    [[nodiscard]] const std::shared_ptr<detail::pipeline_core>& core() const noexcept
+    {
+        return core_;
+    }
+
+private:
+    std::shared_ptr<detail::pipeline_core> core_;
+    std::vector<child> children_;
+};
+
+/// Starts a pipeline: the programs from the last to the first, then the coroutines.
+///
+/// From the last, so that a consumer that cannot be started is found before anything was produced.
+/// When a stage cannot be started, those that were are killed at once, with their pipes still open
+/// (so that none of them takes the others' end for the end of its input), and the event loop reaps
+/// them; nothing is left behind.
+/// @par Errors          `spawn_error`, or `failure`, of the stage in question
+///                      (`spawn_failure::stage`): which step, which errno, on what.
+/// @par Thread safety   Any number of threads may spawn, in one context or several.
+[[nodiscard]] PROCYARD_RUNTIME_EXPORT running_pipeline spawn(const pipeline& what,
+                                                             asio::any_io_executor executor);
+[[nodiscard]] PROCYARD_RUNTIME_EXPORT running_pipeline spawn(const pipeline& what,
+                                                             asio::any_io_executor executor,
+                                                             spawn_failure& failure);
+
+PROCYARD_NAMESPACE_END
+
+#endif

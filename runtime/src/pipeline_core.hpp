@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_RUNTIME_SRC_PIPELINE_CORE_HPP
+#define PROCYARD_RUNTIME_SRC_PIPELINE_CORE_HPP
+
+#include <boost/asio/any_io_executor.hpp>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/pipe.hpp>
+#include <procyard/runtime/pipeline_status.hpp>
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+class child_core;
+class join;
+class stage_task;
+
+// What the handle, the waits and a stop share about one running pipeline. Knows the stages and owns
+// none of the processes: dropping a child is the handle's to do.
+class pipeline_core {
+public:
+    // A process or a task; neither while, and if, it could not be started.
+    struct stage_of {
+        std::string name{};
+        std::shared_ptr<child_core> process{};
+        std::shared_ptr<stage_task> task{};
+    };
+
+    explicit pipeline_core(const asio::any_io_executor& ex) : executor(ex), std_in(ex), std_out(ex)
+    {
+    }
+
+    // Set by the launch, constant afterwards.
+    asio::any_io_executor executor;
+    std::vector<stage_of> members;
+
+    // This process' ends of the first and last stage, when that is a coroutine and not a child.
+    pipe_writer std_in;
+    pipe_reader std_out;
+
+    // A wait for the end of each stage.
+    void add_ends(join& all) const;
+    // Every stage has ended.
+    [[nodiscard]] bool ended() const;
+    // What is known about the ends: all of it once they have.
+    [[nodiscard]] pipeline_status status() const;
+
+    // To every process' tree; the first error that is not the child's own end. Coroutines hear
+    // nothing.
+    void signal_trees(int number, error_code& ec);
+    void cancel_tasks();
+};
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
+
+#endif

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "pipeline_launch.hpp"
+
+#include <fcntl.h>
+
+#include <cerrno>
+#include <utility>
+
+#include <procyard/ipc/syscall.hpp>
+#include <procyard/runtime/spawn.hpp>
+
+#include "child_core.hpp"
+#include "child_service.hpp"
+#include "connections.hpp"
+#include "pipeline_access.hpp"
+#include "plan_builder.hpp"
+#include "stage_task.hpp"
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+namespace {
+
+// As for a child's output (connections.cpp): fewer switches between the two sides.
+constexpr std::size_t enlarged_bytes = std::size_t{1} << 20;
+
+// The child's side of connection `number`, as made for a command that is not spawned.
+unique_fd take_connection(const spawn_plan& plan, int number, error_code& ec)
+{
+    ec = {};
+    int source = -1;
+    for (const auto& move : plan.moves) {
+        if (move.target == number)
+            source = move.source;
+    }
+    // A coroutine inherits nothing.
+    unique_fd taken(source == -1 ? ::open("/dev/null", O_RDWR | O_CLOEXEC)
+                                 : ::fcntl(source, F_DUPFD_CLOEXEC, 3));
+    if (!taken)
+        ec = last_error();
+    return taken;
+}
+
+}  // namespace
+
+pipeline_launch::pipeline_launch(const pipeline& what, const asio::any_io_executor& ex)
+    : core(std::make_shared<pipeline_core>(ex)),
+      children(what.size()),
+      what_(what),
+      enlarged_(what.size()),
+      coroutine_ends_(what.size())
+{
+    core->members.resize(what.size());
+}
+
+bool pipeline_launch::run(spawn_failure& failure)
+{
+    failure = check(what_);
+    if (failure)
+        return false;
+    service_ = &child_service::of(core->executor);
+    for (std::size_t i = what_.size(); i-- > 0;) {
+        failure = connect(i);
+        if (failure) {
+            failure.stage = i;
+            return false;
+        }
+    }
+    failure = begin_coroutines();
+    return !failure;
+}
+
+// Makes the pipe before the stage and starts the stage on it; its writing end waits for the stage
+// before. So no more than two pipes are in this process' hands at any time, and each end goes to
+// exactly one child.
+spawn_failure pipeline_launch::connect(std::size_t index)
+{
+    const auto& part = pipeline_access::stages(what_)[index];
+    core->members[index].name = part.what.program();
+    raw_pipe before;
+    if (index > 0) {
+        const auto capacity_bytes = pipeline_access::pipe_capacity(what_);
+        error_code ec;
+        before = make_raw_pipe(ec, {.capacity_bytes = capacity_bytes, .capacity_is_a_wish = true});
+        if (ec)
+            return make_failure(part.what, spawn_step::pipe, ec.value(), "0");
+        if (capacity_bytes == 0)
+            enlarge(index, before.read_end.get());
+    }
+    auto failure = part.is_coroutine ? prepare_coroutine(index, std::move(before.read_end))
+                                     : start_process(index, std::move(before.read_end));
+    to_next_ = std::move(before.write_end);
+    return failure;
+}
+
+// Counted on the account of the process at one of its sides, which gives it back when it goes.
+// Between two coroutines a larger pipe would spare no switch.
+void pipeline_launch::enlarge(std::size_t index, int pipe)
+{
+    const auto& stages = pipeline_access::stages(what_);
+    const std::size_t account = stages[index].is_coroutine ? index - 1 : index;
+    if (stages[account].is_coroutine || !service_->may_enlarge_pipe())
+        return;
+    error_code refused;
+    if (set_pipe_capacity(pipe, enlarged_bytes, refused) >= enlarged_bytes)
+        ++enlarged_[account];
+}
+
+spawn_failure pipeline_launch::start_process(std::size_t index, unique_fd in)
+{
+    command what = pipeline_access::stages(what_)[index].what;
+    if (in)
+        what.std_in(stdio::descriptor(std::move(in)));
+    if (to_next_) {
+        held_.push_back(stdio::descriptor(std::move(to_next_)));
+        what.std_out(held_.back());
+    }
+    spawn_failure failure;
+    children[index] = spawn(what, core->executor, failure);
+    if (failure)
+        return failure;
+    held_.clear();
+    const auto& process = children[index].core();
+    core->members[index].process = process;
+    if (enlarged_[index] != 0) {
+        process->enlarged_pipes += enlarged_[index];
+        service_->count_enlarged_pipes(static_cast<int>(enlarged_[index]));
+    }
+    return {};
+}
+
+spawn_failure pipeline_launch::prepare_coroutine(std::size_t index, unique_fd in)
+{
+    const auto& what = pipeline_access::stages(what_)[index].what;
+    auto& ends = coroutine_ends_[index];
+    ends.in = std::move(in);
+    ends.out = std::move(to_next_);
+    if (ends.in && ends.out)
+        return {};
+    // At an end of the pipeline: connected as a child would be.
+    connections made;
+    spawn_plan plan;
+    if (auto failure = made.open(what, false, plan))
+        return failure;
+    error_code ec;
+    if (!ends.in)
+        ends.in = take_connection(plan, 0, ec);
+    if (!ends.out && !ec)
+        ends.out = take_connection(plan, 1, ec);
+    if (made.parent_ends[0] && !ec)
+        core->std_in.assign(std::move(made.parent_ends[0]), ec);
+    if (made.parent_ends[1] && !ec)
+        core->std_out.assign(std::move(made.parent_ends[1]), ec);
+    return ec ? make_failure(what, spawn_step::pipe, ec.value()) : spawn_failure{};
+}
+
+spawn_failure pipeline_launch::begin_coroutines()
+{
+    const auto& stages = pipeline_access::stages(what_);
+    for (std::size_t i = 0; i < stages.size(); ++i) {
+        if (!stages[i].is_coroutine)
+            continue;
+        auto task = std::make_shared<stage_task>(core->executor);
+        auto& ends = coroutine_ends_[i];
+        error_code ec;
+        task->start(stages[i].body, std::move(ends.in), std::move(ends.out), ec);
+        if (ec) {
+            auto failure = make_failure(stages[i].what, spawn_step::pipe, ec.value());
+            failure.stage = i;
+            return failure;
+        }
+        core->members[i].task = std::move(task);
+    }
+    return {};
+}
+
+void pipeline_launch::kill() noexcept
+{
+    core->cancel_tasks();
+    error_code ignored;  // a program that may not be signalled is dropped below, and reaped
+    core->signal_trees(SIGKILL, ignored);
+    for (auto& one : children) {
+        if (one)
+            one.on_drop(drop_policy::kill_tree());
+    }
+}
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
