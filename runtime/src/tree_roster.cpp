@@ -33,11 +33,11 @@ bool leads_its_session(pid_t pid)
 
 }  // namespace
 
-void tree_roster::set_root(pid_t pid, int pidfd)
+void tree_roster::set_root(pid_t pid, int pidfd, bool leads_session)
 {
     PROCYARD_ASSERT(root_ == -1 && "a tree has one root");
     root_ = pid;
-    members_.push_back({held_process::borrow(pid, pidfd), leads_its_session(pid)});
+    members_.push_back({held_process::borrow(pid, pidfd), leads_session});
     numbers_.add_member(pid, 0);
 }
 

@@ -59,7 +59,7 @@ public:
 
     explicit tree_roster(sweep_options options) : options_(std::move(options)) { }
 
-    void set_root(pid_t pid, int pidfd);
+    void set_root(pid_t pid, int pidfd, bool leads_session);
     /// The root has been reaped, just now.
     void root_reaped();
     [[nodiscard]] pid_t root() const noexcept { return root_; }

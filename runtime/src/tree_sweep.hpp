@@ -46,8 +46,11 @@ class tree_sweep {
 public:
     explicit tree_sweep(sweep_options options = {}) : roster_(std::move(options)) { }
 
-    /// The root. Its pidfd (-1: none) stays open until `*this` is gone.
-    void attach(pid_t pid, int pidfd) { roster_.set_root(pid, pidfd); }
+    /// The root, not reaped as yet. Its pidfd (-1: none) stays open until `*this` is gone.
+    void attach(pid_t pid, int pidfd, bool leads_session)
+    {
+        roster_.set_root(pid, pidfd, leads_session);
+    }
     /// The root has been reaped; to be called at once, while its number cannot have been reused.
     void leader_reaped();
 

@@ -39,6 +39,11 @@ void wait_until_empty(tree_sweep& tree)
     }
 }
 
+void attach(tree_sweep& tree, pid_t pid, int pidfd)
+{
+    tree.attach(pid, pidfd, ::getsid(pid) == pid);
+}
+
 bool is_gone(pid_t pid)
 {
     const auto record = read_stat(pid);
@@ -108,7 +113,7 @@ TEST_SUITE("tree_sweep")
             test_process leader({"family", "4"});
             leader.expect("ready", 5);
             tree_sweep tree;
-            tree.attach(leader.pid(), pidfd_of(leader));
+            attach(tree, leader.pid(), pidfd_of(leader));
             CHECK_FALSE(tree.empty());
             const auto result = tree.kill();
             CHECK_FALSE(result.error);
@@ -131,7 +136,7 @@ TEST_SUITE("tree_sweep")
             const auto members = leader.expect("member", 3);
             REQUIRE(members.size() == 2);
             tree_sweep tree;
-            tree.attach(leader.pid(), pidfd_of(leader));
+            attach(tree, leader.pid(), pidfd_of(leader));
             CHECK(tree.kill().members == 3);
             leader.read_to_end();
             CHECK(leader.reap() == SIGKILL);
@@ -152,7 +157,7 @@ TEST_SUITE("tree_sweep")
                  "sleep 1000 & echo ready $$; wait"});
             leader.expect("ready", 1);
             tree_sweep tree;
-            tree.attach(leader.pid(), pidfd_of(leader));
+            attach(tree, leader.pid(), pidfd_of(leader));
             (void)tree.kill();
             leader.read_to_end();
             CHECK(leader.reap() == SIGKILL);
@@ -169,7 +174,7 @@ TEST_SUITE("tree_sweep")
             const auto members = leader.expect("member", 3);
             CHECK(leader.reap() == 7);
             tree_sweep tree;
-            tree.attach(leader.pid(), pidfd_of(leader));
+            attach(tree, leader.pid(), pidfd_of(leader));
             tree.leader_reaped();
             REQUIRE_FALSE(tree.empty());
             for (const auto pid : members)
@@ -188,7 +193,7 @@ TEST_SUITE("tree_sweep")
             const auto members = leader.expect("member", 3);
             CHECK(leader.reap() == 0);
             tree_sweep tree;
-            tree.attach(leader.pid(), pidfd_of(leader));
+            attach(tree, leader.pid(), pidfd_of(leader));
             tree.leader_reaped();
             for (const auto pid : members) {
                 CHECK_FALSE(tree.empty());
@@ -207,7 +212,7 @@ TEST_SUITE("tree_sweep")
             leader.expect("member", 4);
             ::kill(leader.pid(), SIGSTOP);
             tree_sweep tree;
-            tree.attach(leader.pid(), pidfd_of(leader));
+            attach(tree, leader.pid(), pidfd_of(leader));
             CHECK(tree.kill().members == 4);
             leader.read_to_end();
             leader.reap();
@@ -223,7 +228,7 @@ TEST_SUITE("tree_sweep")
             test_process leader({"runaway", "50000"});
             leader.expect("ready", 2);
             tree_sweep tree;
-            tree.attach(leader.pid(), pidfd_of(leader));
+            attach(tree, leader.pid(), pidfd_of(leader));
             CHECK(tree.kill().settled);
             CHECK(leader.read_to_end() == "");  // it never came to its last generation
             leader.reap();
@@ -239,7 +244,7 @@ TEST_SUITE("tree_sweep")
             test_process leader({"breeder", "300"});
             leader.expect("ready", 1);
             tree_sweep tree;
-            tree.attach(leader.pid(), pidfd_of(leader));
+            attach(tree, leader.pid(), pidfd_of(leader));
             const auto result = tree.kill();
             CHECK(result.settled);
             leader.read_to_end();
@@ -256,7 +261,7 @@ TEST_SUITE("tree_sweep")
             test_process leader({"family", "200"});
             leader.expect("member", 201);
             tree_sweep tree;
-            tree.attach(leader.pid(), pidfd_of(leader));
+            attach(tree, leader.pid(), pidfd_of(leader));
             CHECK(tree.kill().members == 201);
             leader.read_to_end();
             leader.reap();
@@ -272,7 +277,7 @@ TEST_SUITE("tree_sweep")
             test_process leader({"family", "2"}, {.where = placement::host_group});
             leader.expect("member", 3);
             tree_sweep tree;
-            tree.attach(leader.pid(), pidfd_of(leader));
+            attach(tree, leader.pid(), pidfd_of(leader));
             CHECK(tree.kill().members == 3);
             leader.read_to_end();
             leader.reap();
@@ -288,7 +293,7 @@ TEST_SUITE("tree_sweep")
             test_process leader({"setsid"});
             leader.expect("member", 3);
             tree_sweep tree;
-            tree.attach(leader.pid(), pidfd_of(leader));
+            attach(tree, leader.pid(), pidfd_of(leader));
             CHECK_FALSE(tree.signal(SIGTERM));
             leader.read_to_end();
             CHECK(leader.reap() == SIGTERM);
@@ -305,7 +310,7 @@ TEST_SUITE("tree_sweep")
             leader.expect("member", 2);
             leader.reap();
             tree_sweep tree;
-            tree.attach(leader.pid(), pidfd_of(leader));
+            attach(tree, leader.pid(), pidfd_of(leader));
             tree.leader_reaped();
             CHECK_FALSE(tree.signal(SIGTERM));
             leader.read_to_end();
@@ -321,7 +326,7 @@ TEST_SUITE("tree_sweep")
             auto members = leader.expect("member", 3);
             members.push_back(leader.pid());
             tree_sweep tree;
-            tree.attach(leader.pid(), pidfd_of(leader));
+            attach(tree, leader.pid(), pidfd_of(leader));
             CHECK_FALSE(tree.suspend());
             for (const auto pid : members)
                 wait_until_stopped(pid);
@@ -343,7 +348,7 @@ TEST_SUITE("tree_sweep")
         test_process leader({"exit", "3"});
         CHECK(leader.reap() == 3);
         tree_sweep tree;
-        tree.attach(leader.pid(), leader.pidfd());
+        attach(tree, leader.pid(), leader.pidfd());
         tree.leader_reaped();
         CHECK_FALSE(tree.kill().error);
         CHECK(tree.empty());
@@ -358,7 +363,7 @@ TEST_SUITE("tree_sweep")
         test_process leader({"exit", "0"});
         wait_ready(leader.pidfd(), POLLIN);
         tree_sweep tree;
-        tree.attach(leader.pid(), leader.pidfd());
+        attach(tree, leader.pid(), leader.pidfd());
         CHECK(tree.empty());
         CHECK(leader.reap() == 0);  // its status was left for its owner
         tree.leader_reaped();
@@ -372,7 +377,7 @@ TEST_SUITE("tree_sweep")
             {.where = placement::own_session});
         leader.expect("ready", 1);
         tree_sweep tree;
-        tree.attach(leader.pid(), leader.pidfd());
+        attach(tree, leader.pid(), leader.pidfd());
         leader.reap();
         tree.leader_reaped();
         CHECK_FALSE(tree.empty());
@@ -394,7 +399,7 @@ TEST_SUITE("tree_sweep")
             const auto follower = leader.expect("member", 1).front();
             leader.reap();
             tree_sweep tree;
-            tree.attach(leader.pid(), pidfd_of(leader));
+            attach(tree, leader.pid(), pidfd_of(leader));
             tree.leader_reaped();
             CHECK_FALSE(tree.empty());
             ::kill(follower, SIGKILL);
@@ -432,7 +437,7 @@ TEST_SUITE("tree_sweep")
             test_process leader({"setsid"});
             leader.expect("member", 3);
             tree_sweep tree;
-            tree.attach(leader.pid(), leader.pidfd());
+            attach(tree, leader.pid(), leader.pidfd());
             CHECK_FALSE(tree.suspend());
             for (const auto pid : strangers)
                 CHECK_FALSE(is_stopped(pid));
@@ -446,7 +451,7 @@ TEST_SUITE("tree_sweep")
             CHECK_FALSE(is_gone(pid));
         for (auto* const one : {&near, &far}) {
             tree_sweep tree;
-            tree.attach(one->pid(), one->pidfd());
+            attach(tree, one->pid(), one->pidfd());
             (void)tree.kill();
             one->read_to_end();
         }
@@ -466,7 +471,7 @@ TEST_SUITE("tree_sweep as a subreaper")
                 const auto members = leader.expect("member", mode == std::string("daemon") ? 2 : 1);
                 REQUIRE(members.size() == 1);
                 tree_sweep tree({"this-tree", {}});
-                tree.attach(leader.pid(), pidfd_of(leader));
+                attach(tree, leader.pid(), pidfd_of(leader));
                 if (mode == std::string("daemon-orphan")) {
                     leader.reap();
                     tree.leader_reaped();
@@ -492,7 +497,7 @@ TEST_SUITE("tree_sweep as a subreaper")
             test_process leader({"runaway", "200"}, {.environment = {marker}});
             leader.expect("ready", 2);
             tree_sweep tree({"this-tree", {}});
-            tree.attach(leader.pid(), pidfd_of(leader));
+            attach(tree, leader.pid(), pidfd_of(leader));
             (void)tree.kill();
             leader.read_to_end();
             leader.reap();
@@ -513,7 +518,7 @@ TEST_SUITE("tree_sweep as a subreaper")
         test_process leader({"daemon"}, {.environment = {marker}});
         leader.expect("member", 2);
         tree_sweep tree({"this-tree", [&](pid_t pid) { return pid == sibling.pid(); }});
-        tree.attach(leader.pid(), leader.pidfd());
+        attach(tree, leader.pid(), leader.pidfd());
         (void)tree.kill();
         leader.read_to_end();
         leader.reap();
@@ -523,7 +528,7 @@ TEST_SUITE("tree_sweep as a subreaper")
         CHECK_FALSE(is_gone(sibling.pid()));
 
         tree_sweep the_other({"other-tree", {}});
-        the_other.attach(other.pid(), other.pidfd());
+        attach(the_other, other.pid(), other.pidfd());
         other.reap();
         the_other.leader_reaped();
         (void)the_other.kill();

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "process_tree.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cinttypes>
+#include <cstdio>
+#include <new>
+#include <utility>
+
+#include <procyard/ipc/syscall.hpp>
+
+#include "proc_text.hpp"
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+namespace {
+
+// Unique among all trees that could be around one process: by pid and counter here, by chance on
+// the other side of a pid namespace or of a reboot in a restored environment.
+std::string make_id()
+{
+    // Relaxed: only distinctness matters.
+    static std::atomic<std::uint64_t> next_number{0};
+    std::uint64_t chance = 0;
+    // Without randomness (not seeded yet) the rest is still unique in this namespace.
+    (void)retry_eintr([&] { return ::getrandom(&chance, sizeof chance, GRND_NONBLOCK); });
+    char text[64];
+    std::snprintf(text, sizeof text, "%d-%" PRIu64 "-%016" PRIx64, ::getpid(),
+                  next_number.fetch_add(1, std::memory_order_relaxed), chance);
+    return text;
+}
+
+}  // namespace
+
+error_code process_tree::prepare(tree_request request)
+{
+    const std::lock_guard lock(mutex_);
+    const bool wants_cgroup = request.mode == tree_mode::cgroup || !request.cgroup_parent.empty();
+    switch (request.mode) {
+    case tree_mode::automatic:
+    case tree_mode::cgroup:
+        why_no_cgroup_ = make_leaf(request);
+        may_fall_back_ = !wants_cgroup;
+        mechanism_ = why_no_cgroup_ ? tree_mechanism::process_group : tree_mechanism::cgroup;
+        return wants_cgroup ? why_no_cgroup_ : error_code{};
+    case tree_mode::subreaper:
+        mechanism_ = tree_mechanism::subreaper;
+        spoken_for_ = std::move(request.spoken_for);
+        id_ = make_id();
+        return become_subreaper();
+    case tree_mode::process_group: mechanism_ = tree_mechanism::process_group; return {};
+    case tree_mode::none: mechanism_ = tree_mechanism::none; return {};
+    }
+    return {};
+}
+
+error_code process_tree::make_leaf(const tree_request& request)
+{
+    error_code ec;
+    if (!request.cgroup_parent.empty()) {
+        const auto parent = open_cgroup(request.cgroup_parent, ec);
+        if (!ec)
+            leaf_ = cgroup_leaf::create(parent.get(), ec);
+        return ec;
+    }
+    own_cgroup for_this_one;
+    auto& own = request.own != nullptr ? *request.own : for_this_one;
+    const int parent = own.directory(ec);
+    if (!ec)
+        leaf_ = cgroup_leaf::create(parent, ec);
+    return ec;
+}
+
+error_code process_tree::become_subreaper()
+{
+    return ::prctl(PR_SET_CHILD_SUBREAPER, 1UL, 0UL, 0UL, 0UL) == -1 ? last_error() : error_code{};
+}
+
+unique_fd process_tree::open_cgroup_procs(error_code& ec) const
+{
+    return leaf_.open_procs(ec);
+}
+
+bool process_tree::sweeps() const noexcept
+{
+    return mechanism_ == tree_mechanism::process_group || mechanism_ == tree_mechanism::subreaper;
+}
+
+bool process_tree::needs_own_group() const noexcept
+{
+    return sweeps();
+}
+
+std::string process_tree::marker(std::string_view inherited) const
+{
+    if (id_.empty() || inherited.empty())
+        return id_;
+    std::string value(inherited);
+    value += ':';
+    value += id_;
+    return value;
+}
+
+bool process_tree::fall_back()
+{
+    const std::lock_guard lock(mutex_);
+    if (!may_fall_back_ || mechanism_ != tree_mechanism::cgroup || leader_.pid() != -1)
+        return false;
+    leaf_ = {};
+    why_no_cgroup_ = make_errno(EOPNOTSUPP);
+    mechanism_ = tree_mechanism::process_group;
+    return true;
+}
+
+void process_tree::attach(pid_t pid, int pidfd)
+{
+    const std::lock_guard lock(mutex_);
+    PROCYARD_ASSERT(leader_.pid() == -1 && "a tree has one leader");
+    leader_ = held_process::borrow(pid, pidfd);
+    leads_session_ = sweeps() && ::getsid(pid) == pid;
+}
+
+tree_sweep& process_tree::sweep()
+{
+    if (!sweep_) {
+        sweep_ = std::make_unique<tree_sweep>(sweep_options{id_, spoken_for_});
+        sweep_->attach(leader_.pid(), leader_.descriptor(), leads_session_);
+    }
+    return *sweep_;
+}
+
+// The usual end: the child led a group, nobody has stayed in it, and there is nothing else to look
+// for. One system call, and no sweep is ever made.
+bool process_tree::group_has_ended() const noexcept
+{
+    if (leads_session_ || mechanism_ != tree_mechanism::process_group)
+        return false;
+    auto ec = leader_.signal_group(0);
+    // Before Linux 6.9: by number, which cannot have been given out again since the reaping.
+    if (ec == make_errno(ENOTSUP) && ::kill(-leader_.pid(), 0) == -1)
+        ec = last_error();
+    return ec == make_errno(ESRCH);
+}
+
+void process_tree::leader_reaped() noexcept
+{
+    const std::lock_guard lock(mutex_);
+    if (over() || std::exchange(leader_reaped_, true))
+        return;
+    leader_.set_reaped();
+    if (!sweeps())
+        return;
+    if (!sweep_ && group_has_ended()) {
+        ended_ = true;
+        return;
+    }
+    try {
+        sweep().leader_reaped();
+    } catch (const std::bad_alloc&) {
+        // The followers that only the number of the group could have shown are not found.
+    }
+}
+
+error_code process_tree::signal(int number)
+{
+    const std::lock_guard lock(mutex_);
+    if (over())
+        return {};
+    switch (mechanism_) {
+    case tree_mechanism::cgroup: return leaf_.signal(number);
+    case tree_mechanism::subreaper:
+    case tree_mechanism::process_group: return sweep().signal(number);
+    case tree_mechanism::none: return leader_.signal(number);
+    }
+    return {};
+}
+
+error_code process_tree::suspend()
+{
+    const std::lock_guard lock(mutex_);
+    if (over())
+        return {};
+    switch (mechanism_) {
+    case tree_mechanism::cgroup: return leaf_.freeze();
+    case tree_mechanism::subreaper:
+    case tree_mechanism::process_group: return sweep().suspend();
+    case tree_mechanism::none: return leader_.signal(SIGSTOP);
+    }
+    return {};
+}
+
+error_code process_tree::resume()
+{
+    const std::lock_guard lock(mutex_);
+    if (over())
+        return {};
+    switch (mechanism_) {
+    case tree_mechanism::cgroup: {
+        const auto thawed = leaf_.thaw();
+        const auto continued = leaf_.signal(SIGCONT);  // who stopped by a signal, as a shell's jobs
+        return thawed ? thawed : continued;
+    }
+    case tree_mechanism::subreaper:
+    case tree_mechanism::process_group: return sweep().resume();
+    case tree_mechanism::none: return leader_.signal(SIGCONT);
+    }
+    return {};
+}
+
+sweep_result process_tree::kill() noexcept
+{
+    const std::lock_guard lock(mutex_);
+    sweep_result result;
+    if (over())
+        return result;
+    try {
+        switch (mechanism_) {
+        case tree_mechanism::cgroup: result.error = leaf_.kill(); break;
+        case tree_mechanism::subreaper:
+        case tree_mechanism::process_group: return sweep().kill();
+        case tree_mechanism::none:
+            result.members = 1;
+            result.error = leader_.signal(SIGKILL);
+            break;
+        }
+    } catch (const std::bad_alloc&) {
+        result.error = make_errno(ENOMEM);
+        (void)leader_.signal(SIGKILL);
+    }
+    result.settled = !result.error;
+    return result;
+}
+
+tree_event process_tree::next_event()
+{
+    const std::lock_guard lock(mutex_);
+    if (over())
+        return {.empty = true};
+    if (mechanism_ == tree_mechanism::cgroup)
+        return next_cgroup_event();
+    int member = leader_.descriptor();
+    const bool is_empty = sweeps() ? sweep().empty() : !leader_.alive();
+    if (is_empty) {
+        end();
+        return {.empty = true};
+    }
+    if (sweeps())
+        member = sweep().wait_descriptor();
+    tree_event event;
+    // A duplicate: the member's may be closed before the asker's wait is over.
+    if (member >= 0)
+        event.descriptor.reset(::fcntl(member, F_DUPFD_CLOEXEC, 0));
+    return event;
+}
+
+tree_event process_tree::next_cgroup_event()
+{
+    tree_event event;
+    error_code ec;
+    event.descriptor = leaf_.open_events(ec);
+    event.priority = true;
+    const bool gone = ec == make_errno(ENOENT) || ec == make_errno(ENODEV);
+    if (gone || (event.descriptor && !cgroup_leaf::populated(event.descriptor.get(), ec))) {
+        end();
+        return {.empty = true};
+    }
+    if (ec)
+        event.descriptor.reset();
+    return event;
+}
+
+void process_tree::end()
+{
+    ended_ = true;
+    sweep_.reset();
+    if (leaf_) {
+        last_usage_ = leaf_.usage();
+        (void)leaf_.remove();  // again by the destructor
+    }
+}
+
+std::vector<pid_t> process_tree::members() const
+{
+    const std::lock_guard lock(mutex_);
+    if (over())
+        return {};
+    if (mechanism_ == tree_mechanism::cgroup)
+        return leaf_.members();
+    if (sweep_)
+        return sweep_->members();
+    return leader_.alive() ? std::vector{leader_.pid()} : std::vector<pid_t>{};
+}
+
+cgroup_usage process_tree::usage() const
+{
+    const std::lock_guard lock(mutex_);
+    return leaf_ ? leaf_.usage() : last_usage_;
+}
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_RUNTIME_SRC_PROCESS_TREE_HPP
+#define PROCYARD_RUNTIME_SRC_PROCESS_TREE_HPP
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/unique_fd.hpp>
+#include <procyard/runtime/tree.hpp>
+
+#include "cgroup_leaf.hpp"
+#include "held_process.hpp"
+#include "own_cgroup.hpp"
+#include "tree_sweep.hpp"
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+/// What is asked of a tree, before the child is made.
+struct tree_request {
+    tree_mode mode = tree_mode::automatic;
+    /// The cgroup directory in which the leaf is made, named by the user; empty: our own cgroup.
+    std::string cgroup_parent{};
+    /// Where our own cgroup was looked up before; null: it is looked up for this tree alone.
+    own_cgroup* own = nullptr;
+    /// For a subreaper: whether a child of ours is somebody else's to reap. Called while the tree
+    /// is locked.
+    std::function<bool(pid_t)> spoken_for{};
+};
+
+/// What to wait for until a tree may be empty.
+struct tree_event {
+    /// Nobody is left; nothing to wait for.
+    bool empty = false;
+    /// Ready when it is time to ask again; the asker's to close. None: there is nothing that could
+    /// tell (no pidfd, no descriptor left), so ask again after a while.
+    unique_fd descriptor{};
+    /// Ready means EPOLLPRI (cgroup.events) and not EPOLLIN (a pidfd).
+    bool priority = false;
+};
+
+/// A child and all it has started: one mechanism of several behind one face.
+///
+///   new --prepare--> prepared --attach--> attached --leader_reaped--> attached
+///                        \--fall_back--^     \--next_event says empty--> ended
+///
+/// new, prepared: nobody is in it; every signal is a success without effect.
+/// attached:      the child is in it. Its pidfd is borrowed and stays open until `*this` is gone.
+/// ended:         nobody is left, and nobody is signalled any more. Entered once, never left.
+///
+/// The destructor removes the cgroup if it is empty, signals nobody, and never waits.
+/// @par Thread safety   Distinct and shared objects: safe. No call waits for a process.
+class process_tree {
+public:
+    process_tree() = default;
+    process_tree(const process_tree&) = delete;
+    process_tree& operator=(const process_tree&) = delete;
+    ~process_tree() = default;
+
+    /// Chooses the mechanism and makes what it needs. Fails where a mechanism was asked for by
+    /// name, or a cgroup parent was; `automatic` takes the process group instead.
+    [[nodiscard]] error_code prepare(tree_request request);
+
+    // For the plan of the child, between prepare and attach.
+
+    [[nodiscard]] tree_mechanism mechanism() const noexcept { return mechanism_; }
+    /// Directory of the cgroup to be born in (CLONE_INTO_CGROUP), or -1.
+    [[nodiscard]] int cgroup_directory() const noexcept { return leaf_.directory(); }
+    /// Where clone3 cannot do that: the child writes `0` in here before the exec.
+    [[nodiscard]] unique_fd open_cgroup_procs(error_code& ec) const;
+    /// The child shall lead a process group: the mechanism is made of that.
+    [[nodiscard]] bool needs_own_group() const noexcept;
+    /// The value of PROCYARD_TREE for the child, given the value it would inherit otherwise; empty:
+    /// the mechanism needs none. Trees nest: an outer one still knows its members by their ids.
+    [[nodiscard]] std::string marker(std::string_view inherited) const;
+    /// The child could not be put into its cgroup. True: `automatic` takes the process group
+    /// instead, so try again; false: the failure stands.
+    [[nodiscard]] bool fall_back();
+    /// Why `automatic` did not take a cgroup.
+    [[nodiscard]] error_code why_no_cgroup() const noexcept { return why_no_cgroup_; }
+
+    /// The child is there.
+    void attach(pid_t pid, int pidfd);
+    /// To be called at once when the child has been reaped.
+    void leader_reaped() noexcept;
+
+    /// Sends a signal to every member.
+    [[nodiscard]] error_code signal(int number);
+    /// Stops every member, or orders it to; thaws and continues them.
+    [[nodiscard]] error_code suspend();
+    [[nodiscard]] error_code resume();
+    /// SIGKILL to every member. Whoever is found later is killed, too.
+    sweep_result kill() noexcept;
+
+    /// Whether nobody is left, looked at now.
+    [[nodiscard]] bool empty() { return next_event().empty; }
+    [[nodiscard]] tree_event next_event();
+
+    [[nodiscard]] std::vector<pid_t> members() const;
+    /// What the cgroup has counted, also after its end.
+    [[nodiscard]] cgroup_usage usage() const;
+
+private:
+    [[nodiscard]] error_code make_leaf(const tree_request& request);
+    [[nodiscard]] error_code become_subreaper();
+    [[nodiscard]] bool over() const noexcept { return ended_ || leader_.pid() == -1; }
+    [[nodiscard]] bool sweeps() const noexcept;
+    [[nodiscard]] tree_sweep& sweep();
+    [[nodiscard]] bool group_has_ended() const noexcept;
+    [[nodiscard]] tree_event next_cgroup_event();
+    void end();
+
+    mutable std::mutex mutex_;
+    tree_mechanism mechanism_ = tree_mechanism::none;
+    bool may_fall_back_ = false;
+    bool leads_session_ = false;
+    bool leader_reaped_ = false;
+    bool ended_ = false;
+    error_code why_no_cgroup_;
+    held_process leader_ = held_process::borrow(-1, -1);
+    cgroup_leaf leaf_;
+    cgroup_usage last_usage_;
+    std::string id_;
+    std::function<bool(pid_t)> spoken_for_;
+    std::unique_ptr<tree_sweep> sweep_;  // made when it is needed: most children end on their own
+};
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
+
+#endif
