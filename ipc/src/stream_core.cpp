@@ -243,11 +243,31 @@ transfer_result stream_core::transfer(std::span<const iovec> buffers) noexcept
 {
     if (buffers.empty())
         return {};
-    if (direction_ == stream_direction::read)
-        return read_now(fd_.get(), buffers);
-    if (kind_ == descriptor_kind::unknown)
+    if (direction_ == stream_direction::write && kind_ == descriptor_kind::unknown)
         kind_ = kind_of(fd_.get());
-    return write_now(fd_.get(), kind_, buffers);
+    const auto result = direction_ == stream_direction::read ? read_now(fd_.get(), buffers)
+                                                             : write_now(fd_.get(), kind_, buffers);
+    add_to_total(result.bytes);
+    return result;
+}
+
+void stream_core::add_to_total(std::size_t bytes) noexcept
+{
+    // Relaxed: a statistic; it publishes nothing.
+    if (total_)
+        total_->fetch_add(bytes, std::memory_order_relaxed);
+}
+
+void stream_core::count(std::size_t bytes) noexcept
+{
+    const std::lock_guard lock(mutex_);
+    add_to_total(bytes);
+}
+
+void stream_core::count_bytes_into(std::shared_ptr<std::atomic<std::uint64_t>> total) noexcept
+{
+    const std::lock_guard lock(mutex_);
+    total_.swap(total);
 }
 
 error_code stream_core::enter_reactor()

@@ -8,6 +8,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -81,6 +82,10 @@ public:
                handler_place place);
     void start(stream_wait what, wait_handler handler, handler_place place);
 
+    void count_bytes_into(std::shared_ptr<std::atomic<std::uint64_t>> total) noexcept;
+    // Bytes that went past transfer(), by splice or the like.
+    void count(std::size_t bytes) noexcept;
+
     transfer_result try_transfer(std::span<const iovec> buffers) noexcept;
     transfer_result transfer_blocking(std::span<const iovec> buffers) noexcept;
 
@@ -102,6 +107,7 @@ private:
     [[nodiscard]] outcome attempt(stream_operation& operation, const error_code& wait_error);
     [[nodiscard]] outcome attempt_wait(kind what) const noexcept;
     [[nodiscard]] transfer_result transfer(std::span<const iovec> buffers) noexcept;
+    void add_to_total(std::size_t bytes) noexcept;
     [[nodiscard]] error_code enter_reactor();
     void leave_reactor() noexcept;
     void wait_in_reactor(operation_ptr operation);
@@ -123,6 +129,7 @@ private:
     std::optional<asio::posix::stream_descriptor> watch_;
 
     std::vector<stream_operation*> operations_;
+    std::shared_ptr<std::atomic<std::uint64_t>> total_;  // somebody wants to know
     operation_ptr spare_;  // the last operation's memory, for the next
     std::uint64_t last_serial_ = 0;
 };

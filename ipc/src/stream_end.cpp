@@ -94,6 +94,12 @@ unique_fd stream_end::release() noexcept
     return core_ ? core_->release() : unique_fd{};
 }
 
+void stream_end::count_bytes_into(std::shared_ptr<std::atomic<std::uint64_t>> total) noexcept
+{
+    PROCYARD_ASSERT(core_ && "a moved-from stream moves no bytes");
+    core_->count_bytes_into(std::move(total));
+}
+
 std::size_t stream_end::try_transfer(std::span<const iovec> buffers, error_code& ec) noexcept
 {
     PROCYARD_ASSERT(core_ && "a moved-from stream moves no bytes");

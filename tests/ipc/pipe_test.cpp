@@ -7,7 +7,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 
 #include <doctest/doctest.h>
 
@@ -46,6 +50,36 @@ private:
 };
 
 }  // namespace
+
+TEST_SUITE("stream_end::count_bytes_into")
+{
+    TEST_CASE("counts what is moved through an end, wherever it is moved to")
+    {
+        asio::io_context ctx;
+        auto [reader, writer] = make_pipe(ctx.get_executor());
+        const auto in = std::make_shared<std::atomic<std::uint64_t>>(0);
+        const auto out = std::make_shared<std::atomic<std::uint64_t>>(100);
+        error_code ec;
+        writer.try_write_some(asio::buffer("uncounted", 9), ec);
+        reader.count_bytes_into(in);
+        writer.count_bytes_into(out);
+        procyard::pipe_writer moved(std::move(writer));
+        moved.try_write_some(asio::buffer("abc", 3), ec);
+        CHECK(*out == 103);
+
+        std::string text(5, ' ');
+        reader.async_read_some(asio::buffer(text), [](error_code, std::size_t) { });
+        procyard_test::run(ctx);
+        CHECK(*in == 5);
+        CHECK(reader.read_some(asio::buffer(text), ec) == 5);
+        CHECK(*in == 10);
+        reader.count_bytes_into(nullptr);
+        CHECK(reader.read_some(asio::buffer(text), ec) == 2);
+        reader.try_read_some(asio::buffer(text), ec);
+        CHECK(ec == asio::error::would_block);
+        CHECK(*in == 10);
+    }
+}
 
 TEST_SUITE("make_pipe")
 {

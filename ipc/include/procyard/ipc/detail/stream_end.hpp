@@ -10,6 +10,7 @@
 #include <sys/uio.h>
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -151,6 +152,12 @@ public:
     /// Hands the descriptor out, blocking again, for a child or for somebody else's loop. Pending
     /// operations complete with operation_aborted. Empty when closed.
     [[nodiscard]] unique_fd release() noexcept;
+
+    /// From now on, adds to `total` every byte that is moved through this end, whoever owns it by
+    /// then: for a display of progress, or to know what became of an end that was given away. Null
+    /// ends it.
+    /// @par Thread safety   `total` may be read by any thread at any time.
+    void count_bytes_into(std::shared_ptr<std::atomic<std::uint64_t>> total) noexcept;
 
 protected:
     stream_end(asio::any_io_executor ex, stream_direction direction);
