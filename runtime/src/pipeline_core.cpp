@@ -11,34 +11,64 @@ PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
 
-namespace {
-
-stage_result result_of(const pipeline_core::stage_of& member)
+void pipeline_core::count_bytes()
 {
+    const auto count = [](auto& end, auto& total) {
+        if (!end.is_open())
+            return;
+        total = std::make_shared<std::atomic<std::uint64_t>>(0);
+        end.count_bytes_into(total);
+    };
+    if (const auto& first = members.front().process)
+        count(first->std_in, bytes_in);
+    if (const auto& last = members.back().process)
+        count(last->std_out, bytes_out);
+}
+
+std::optional<std::uint64_t> pipeline_core::bytes_into(std::size_t index) const
+{
+    if (members[index].task)
+        return members[index].task->bytes_in();
+    if (index > 0)
+        return members[index - 1].task ? std::optional(members[index - 1].task->bytes_out())
+                                       : std::nullopt;
+    return bytes_in ? std::optional(bytes_in->load()) : std::nullopt;
+}
+
+std::optional<std::uint64_t> pipeline_core::bytes_out_of(std::size_t index) const
+{
+    if (members[index].task)
+        return members[index].task->bytes_out();
+    if (index + 1 < members.size())
+        return members[index + 1].task ? std::optional(members[index + 1].task->bytes_in())
+                                       : std::nullopt;
+    return bytes_out ? std::optional(bytes_out->load()) : std::nullopt;
+}
+
+stage_result pipeline_core::result_of(std::size_t index) const
+{
+    const auto& [name, process, task] = members[index];
     stage_result result;
-    result.name = member.name;
-    if (member.process) {
-        const auto& process = *member.process;
+    result.name = name;
+    result.bytes_in = bytes_into(index);
+    result.bytes_out = bytes_out_of(index);
+    if (process) {
         result.kind = stage_kind::process;
-        result.info = process.info;
-        if (const auto status = process.status()) {
+        result.info = process->info;
+        if (const auto status = process->status()) {
             result.status = *status;
-            result.wall = process.ended_at() - process.info.started;
+            result.wall = process->ended_at() - process->info.started;
         }
-        return result;
-    }
-    result.kind = stage_kind::coroutine;
-    if (!member.task)
-        return result;
-    if (const auto end = member.task->end()) {
-        result.exception = end->exception;
-        result.error = end->error;
-        result.wall = end->at - member.task->started();
+    } else {
+        result.kind = stage_kind::coroutine;
+        if (const auto end = task ? task->end() : std::nullopt) {
+            result.exception = end->exception;
+            result.error = end->error;
+            result.wall = end->at - task->started();
+        }
     }
     return result;
 }
-
-}  // namespace
 
 void pipeline_core::add_ends(join& all) const
 {
@@ -64,8 +94,8 @@ pipeline_status pipeline_core::status() const
 {
     pipeline_status status;
     status.stages.reserve(members.size());
-    for (const auto& member : members)
-        status.stages.push_back(result_of(member));
+    for (std::size_t i = 0; i < members.size(); ++i)
+        status.stages.push_back(result_of(i));
     return status;
 }
 

@@ -4,7 +4,11 @@
 
 #include <boost/asio/any_io_executor.hpp>
 
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +38,8 @@ public:
     explicit pipeline_core(const asio::any_io_executor& ex) : executor(ex), std_in(ex), std_out(ex)
     {
     }
+    // The launch has made everything: counts what goes through the ends that are ours.
+    void count_bytes();
 
     // Set by the launch, constant afterwards.
     asio::any_io_executor executor;
@@ -42,6 +48,10 @@ public:
     // This process' ends of the first and last stage, when that is a coroutine and not a child.
     pipe_writer std_in;
     pipe_reader std_out;
+
+    // The process at an end of the pipeline is connected to this process.
+    std::shared_ptr<std::atomic<std::uint64_t>> bytes_in;
+    std::shared_ptr<std::atomic<std::uint64_t>> bytes_out;
 
     // A wait for the end of each stage.
     void add_ends(join& all) const;
@@ -54,6 +64,11 @@ public:
     // nothing.
     void signal_trees(int number, error_code& ec);
     void cancel_tasks();
+
+private:
+    [[nodiscard]] stage_result result_of(std::size_t index) const;
+    [[nodiscard]] std::optional<std::uint64_t> bytes_into(std::size_t index) const;
+    [[nodiscard]] std::optional<std::uint64_t> bytes_out_of(std::size_t index) const;
 };
 
 }  // namespace detail

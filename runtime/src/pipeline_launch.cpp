@@ -68,6 +68,8 @@ bool pipeline_launch::run(spawn_failure& failure)
         }
     }
     failure = begin_coroutines();
+    if (!failure)
+        core->count_bytes();
     return !failure;
 }
 

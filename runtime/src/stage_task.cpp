@@ -59,7 +59,9 @@ struct stage_task::on_end {
 
 stage_task::stage_task(const asio::any_io_executor& ex)
     : executor_(ex),
-      strand_(asio::make_strand(ex))
+      strand_(asio::make_strand(ex)),
+      bytes_in_(std::make_shared<std::atomic<std::uint64_t>>(0)),
+      bytes_out_(std::make_shared<std::atomic<std::uint64_t>>(0))
 {
 }
 
@@ -72,6 +74,8 @@ void stage_task::start(stage::function body, unique_fd in, unique_fd out, error_
         writer.assign(std::move(out), ec);
     if (ec)
         return;
+    reader.count_bytes_into(bytes_in_);
+    writer.count_bytes_into(bytes_out_);
     started_ = clock::now();
     asio::co_spawn(strand_, run_stage(std::move(body), std::move(reader), std::move(writer)),
                    asio::bind_cancellation_slot(cancellation_.slot(), on_end(shared_from_this())));

@@ -6,6 +6,7 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <exception>
@@ -56,6 +57,9 @@ public:
 
     [[nodiscard]] std::optional<outcome> end() const;
     [[nodiscard]] clock::time_point started() const noexcept { return started_; }
+    // What has gone through its ends until now.
+    [[nodiscard]] std::uint64_t bytes_in() const noexcept { return *bytes_in_; }
+    [[nodiscard]] std::uint64_t bytes_out() const noexcept { return *bytes_out_; }
 
     // Waits for the end. Any number of waits, from any thread.
     void start_wait(asio::any_completion_handler<void(error_code)> handler);
@@ -74,6 +78,9 @@ private:
     asio::any_io_executor executor_;
     asio::any_io_executor strand_;
     clock::time_point started_{};
+    // Shared with the ends, which are the coroutine's.
+    std::shared_ptr<std::atomic<std::uint64_t>> bytes_in_;
+    std::shared_ptr<std::atomic<std::uint64_t>> bytes_out_;
     asio::cancellation_signal cancellation_;  // in the strand
 
     mutable std::mutex mutex_;

@@ -212,6 +212,25 @@ TEST_SUITE("coroutine stage")
         CHECK(wait(ctx, running).success());
     }
 
+    TEST_CASE("counts what goes through it, for its neighbours too")
+    {
+        asio::io_context ctx;
+        auto running = spawn(
+            (seq(1000) | stage(copy_all) | command("cat") | command("wc")).std_out(stdio::pipe()),
+            ctx.get_executor());
+        const auto output = read_all(ctx, running.std_out());
+        const auto stages = wait(ctx, running).stages;
+        const std::optional<std::uint64_t> bytes = numbers(1000).size();
+        CHECK_FALSE(stages[0].bytes_in);
+        CHECK(stages[0].bytes_out == bytes);
+        CHECK(stages[1].bytes_in == bytes);
+        CHECK(stages[1].bytes_out == bytes);
+        CHECK(stages[2].bytes_in == bytes);
+        CHECK_FALSE(stages[2].bytes_out);  // nobody stands between `cat` and `wc`
+        CHECK_FALSE(stages[3].bytes_in);
+        CHECK(stages[3].bytes_out == output.size());
+    }
+
     TEST_CASE("what it throws is its result; its neighbours see the end and a broken pipe")
     {
         const auto fail = [](pipe_reader, pipe_writer) -> awaitable<void> {
