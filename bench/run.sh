@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSL-1.0
-# bench/run.sh [--only NAME] [--quick] [--rounds N] [--check] --json FILE
+# bench/run.sh [--only NAME] [--rows PATTERN] [--quick] [--rounds N] [--realtime] [--check]
+#              --json FILE
 #
 # Installs what is missing, builds the benchmarks optimized with the peers this system has packages
 # for, and measures. `--help` names the options. A full run takes about half an hour: let nothing

@@ -3,7 +3,9 @@
 
 import argparse
 import json
+import os
 import pathlib
+import re
 import sys
 import time
 
@@ -21,8 +23,11 @@ def parse():
     results = "where the results go; what they were measured on goes to FILE.machine.json"
     add("--json", required=True, type=pathlib.Path, metavar="FILE", help=results)
     add("--only", choices=rows.GROUPS, metavar="NAME", help="one of " + ", ".join(rows.GROUPS))
+    add("--rows", metavar="PATTERN", help="only rows whose name matches, e.g. 'static, 1 in'")
     add("--quick", action="store_true", help="fewer rows, fewer and shorter rounds: does it work?")
     add("--rounds", type=int, help="rounds per row and contender (7, quick 3)")
+    realtime = "run under SCHED_FIFO (root): other work of the machine waits, and counts less"
+    add("--realtime", action="store_true", help=realtime)
     add("--check", action="store_true", help="exit 1 when a goal is missed")
     add("--build", required=True, type=pathlib.Path, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -34,6 +39,8 @@ def chosen_rows(arguments, directory):
         if arguments.only not in (None, name):
             continue
         for row in group(directory, arguments.quick):
+            if not any(re.search(arguments.rows or "", f.row) for f in row.figures):
+                continue
             # A fork copies page tables, and the other half belongs to whoever else is here.
             if row.memory_mib() * 1.5 > memory_mib:
                 print(f"  left out, {memory_mib} MiB available: {row.figures[0].row}")
@@ -53,9 +60,12 @@ def main():
     for name, reason in left_out.items():
         print(f"left out: {name}: {reason}")
 
+    if arguments.realtime:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))  # the contenders inherit it
     count = arguments.rounds or (3 if arguments.quick else 7)
     about = machine.describe(pathlib.Path(__file__).resolve().parent, arguments.build)
-    about |= {"rounds": count, "left_out": left_out, "load_before": machine.load_average()}
+    about |= {"rounds": count, "quick": arguments.quick, "realtime": arguments.realtime}
+    about |= {"left_out": left_out, "load_before": machine.load_average()}
     started = time.monotonic()
     results = []
     for row in chosen_rows(arguments, directory):

@@ -54,6 +54,9 @@ def spawn_checks(results):
         limit = 1.10 if bench == "spawn" else 1.15
         yield from at_most(bench, row, "of raw", ours, results.of(bench, row, "raw"), limit)
         peers = results.peers(bench, row)
+        if bench == "spawn call":
+            # fork returns before the exec, whose failure it then cannot report: another call.
+            peers.pop("fork+exec", None)
         if peers:
             best = min(peers, key=peers.get)
             yield from at_most(bench, row, f"of the best peer, {best},", ours, peers[best], NOISE)
@@ -91,10 +94,10 @@ def children_checks(results):
         if row.startswith("parent's memory"):
             yield from at_most(bench, row, "of 2 KiB", ours, 2048, 1.0)
         elif row.startswith("spawn call"):
-            yield from at_most(bench, row, "of raw", ours, raw, 1.10)
-        else:
+            yield from at_most(bench, row, "of raw", ours, raw, 1.15)
+        elif not row.startswith("reap 500"):  # no goal: what is left of a reap without the exits
             yield from at_most(bench, row, "of raw", ours, raw, 1.2)
-    for name in ("exit seen, one among {}", "reap, {} exited"):
+    for name in ("exit seen, one among {}", "kill and reap all, {}"):
         ours = results.of(bench, name.format(5000))
         base = results.of(bench, name.format(1000))
         yield from at_most(bench, name.format(5000), "of 1000 alive", ours, base, 1.2)

@@ -6,6 +6,10 @@ def number(value):
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
+def unit_of(by_contender):
+    return next(iter(by_contender.values()))["unit"]
+
+
 def in_rows(results):
     """{(bench, row): {contender: result}} in the order measured."""
     rows = {}
@@ -16,9 +20,8 @@ def in_rows(results):
 
 def print_row(results):
     for (bench, row), by_contender in in_rows(results).items():
-        unit = next(iter(by_contender.values()))["unit"]
         figures = ", ".join(f"{c} {number(r['median'])}" for c, r in by_contender.items())
-        print(f"  {bench}: {row} [{unit}]: {figures}", flush=True)
+        print(f"  {bench}: {row} [{unit_of(by_contender)}]: {figures}", flush=True)
 
 
 def print_checks(checks):

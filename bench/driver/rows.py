@@ -99,7 +99,8 @@ def children_rows(directory, quick):
                 Figure("bytes", "children", f"parent's memory per child, {count} alive", "bytes"),
                 Figure("call_us", "children", f"spawn call, up to {count} alive", "us per call"),
                 Figure("seen_us", "children", f"exit seen, one among {count}", "us"),
-                Figure("reap_us", "children", f"reap, {count} exited", "us per child"),
+                Figure("killed_us", "children", f"kill and reap all, {count}", "us per child"),
+                Figure("reap_us", "children", f"reap 500 exited, after {count}", "us per child"),
             ],
         )
 

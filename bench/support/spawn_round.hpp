@@ -41,7 +41,7 @@ using spawner_factory = std::function<std::unique_ptr<spawner>(const std::string
 void measure_spawn(const round_options& options, const spawner_factory& make);
 
 /// `children program= count= seconds=`: bytes of the parent per living child, µs until an exit is
-/// seen, µs to reap each.
+/// seen, µs per child to kill and reap all, µs to reap those that have exited.
 void measure_children(const round_options& options, const spawner_factory& make);
 
 }  // namespace bench

@@ -143,66 +143,94 @@ async fn spawn(options: Options) {
     );
 }
 
-async fn children(options: Options) {
+/// Starts a child and a task that waits for it.
+async fn start_waiting(program: &str, sender: &mpsc::UnboundedSender<()>) -> i32 {
+    let mut child = start(program);
+    let pid = child.id().expect("a pid") as i32;
+    let sender = sender.clone();
+    tokio::task::spawn_local(async move {
+        child.wait().await.expect("wait");
+        sender.send(()).expect("the receiver");
+    });
+    tokio::task::yield_now().await; // lets the task begin
+    pid
+}
+
+fn kill_all(pids: &[i32]) {
+    for &pid in pids {
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+    }
+}
+
+fn wait_for_zombies(pids: &[i32]) {
+    for &pid in pids {
+        unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let options = libc::WEXITED | libc::WNOWAIT;
+            while libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, options) != 0 {}
+        }
+    }
+}
+
+async fn receive(exits: &mut mpsc::UnboundedReceiver<()>, count: usize) {
+    for _ in 0..count {
+        exits.recv().await.expect("an exit");
+    }
+}
+
+async fn measure_children(options: Options) {
     let program = options.text("program", "");
     let count = options.number("count", 1000);
     hold_descriptors(0);
     let mut pids: Vec<i32> = vec![0; count as usize];
-    let mut warm_up = start(&program);
-    warm_up.kill().await.expect("kill");
-
     let (sender, mut exits) = mpsc::unbounded_channel::<()>();
-    let tasks = LocalSet::new();
-    tasks
-        .run_until(async {
-            let bytes_before = anonymous_bytes();
-            let begin = Instant::now();
-            for pid in pids.iter_mut() {
-                let mut child = start(&program);
-                *pid = child.id().expect("a pid") as i32;
-                let sender = sender.clone();
-                tokio::task::spawn_local(async move {
-                    child.wait().await.expect("wait");
-                    sender.send(()).expect("the receiver");
-                });
-                tokio::task::yield_now().await; // lets the task start to wait
-            }
-            let call_us = us_since(begin) / count as f64;
-            let bytes = (anonymous_bytes() - bytes_before) / count as f64;
+    kill_all(&[start_waiting(&program, &sender).await]);
+    receive(&mut exits, 1).await;
 
-            let mut seen = Vec::new();
-            for i in 0..options.number("samples", 31) {
-                let victim = pids.swap_remove((i as usize * 7919) % pids.len());
-                let before = Instant::now();
-                unsafe { libc::kill(victim, libc::SIGKILL) };
-                exits.recv().await;
-                seen.push(us_since(before));
-            }
-            seen.sort_by(f64::total_cmp);
+    let bytes_before = anonymous_bytes();
+    let begin = Instant::now();
+    for pid in pids.iter_mut() {
+        *pid = start_waiting(&program, &sender).await;
+    }
+    let call_us = us_since(begin) / count as f64;
+    let bytes = (anonymous_bytes() - bytes_before) / count as f64;
 
-            for &pid in &pids {
-                unsafe { libc::kill(pid, libc::SIGKILL) };
-            }
-            for &pid in &pids {
-                unsafe {
-                    let mut info: libc::siginfo_t = std::mem::zeroed();
-                    let options = libc::WEXITED | libc::WNOWAIT;
-                    while libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, options) != 0 {}
-                }
-            }
-            let before = Instant::now();
-            for _ in 0..pids.len() {
-                exits.recv().await;
-            }
-            println!(
-                "{{\"bytes\": {}, \"call_us\": {}, \"seen_us\": {}, \"reap_us\": {}}}",
-                bytes,
-                call_us,
-                seen[seen.len() / 2],
-                us_since(before) / pids.len() as f64
-            );
-        })
-        .await;
+    let mut seen = Vec::new();
+    for i in 0..options.number("samples", 31) {
+        let victim = pids.swap_remove((i as usize * 7919) % pids.len());
+        let before = Instant::now();
+        kill_all(&[victim]);
+        receive(&mut exits, 1).await;
+        seen.push(us_since(before));
+    }
+    seen.sort_by(f64::total_cmp);
+
+    let before = Instant::now();
+    kill_all(&pids);
+    receive(&mut exits, pids.len()).await;
+    let killed_us = us_since(before) / pids.len() as f64;
+
+    pids.truncate(500);
+    for pid in pids.iter_mut() {
+        *pid = start_waiting(&program, &sender).await;
+    }
+    kill_all(&pids);
+    wait_for_zombies(&pids);
+    let before = Instant::now();
+    receive(&mut exits, pids.len()).await;
+    let reap_us = us_since(before) / pids.len() as f64;
+    println!(
+        "{{\"bytes\": {}, \"call_us\": {}, \"seen_us\": {}, \"killed_us\": {}, \"reap_us\": {}}}",
+        bytes,
+        call_us,
+        seen[seen.len() / 2],
+        killed_us,
+        reap_us
+    );
+}
+
+async fn children(options: Options) {
+    LocalSet::new().run_until(measure_children(options)).await;
 }
 
 fn writer(options: &Options) -> Command {
