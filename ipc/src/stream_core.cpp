@@ -30,6 +30,20 @@ struct stream_core::turn {
     std::shared_ptr<stream_core> core;
     operation_ptr operation;
 
+    turn(std::shared_ptr<stream_core> c, operation_ptr o) noexcept
+        : core(std::move(c)),
+          operation(std::move(o))
+    {
+    }
+    turn(turn&&) noexcept = default;
+    turn& operator=(turn&&) = delete;
+    // Still with an operation only when the executor or the reactor lets go of it, going down.
+    ~turn()
+    {
+        if (operation && operation->listed)
+            core->abandon(std::move(operation));
+    }
+
     void operator()(const error_code& wait_error = {})
     {
         core->take_turn(std::move(operation), wait_error);
@@ -172,6 +186,7 @@ void stream_core::launch(operation_ptr operation, Handler stream_operation::* wh
     // race must not have moved anything by then.
     asio::post(executor_, turn{shared_from_this(), std::move(operation)});
     operations_.push_back(known);  // last: until here an exception takes the operation along
+    known->listed = true;
 }
 
 // --- a turn -------------------------------------------------------------------------------------
@@ -307,9 +322,11 @@ void stream_core::wait_in_reactor(operation_ptr operation)
     const auto slot = operation->cancellable ? operation->wake.slot() : asio::cancellation_slot{};
     auto* const known = operation.get();
     std::erase(operations_, known);
+    known->listed = false;
     watch_->async_wait(
         type, asio::bind_cancellation_slot(slot, turn{shared_from_this(), std::move(operation)}));
     operations_.push_back(known);  // as in launch()
+    known->listed = true;
 }
 
 // --- ending -------------------------------------------------------------------------------------
@@ -338,7 +355,19 @@ void stream_core::abort_all() noexcept
 void stream_core::forget(operation_ptr operation) noexcept
 {
     std::erase(operations_, operation.get());
+    operation->listed = false;
     spare_ = std::move(operation);
+}
+
+// The handler goes without a call, and may take the stream itself along (a coroutine that has it as
+// a local variable): so it is unknown here before it goes, and no lock is held.
+void stream_core::abandon(operation_ptr operation) noexcept
+{
+    {
+        const std::lock_guard lock(mutex_);
+        std::erase(operations_, operation.get());
+    }
+    operation.reset();
 }
 
 // --- without the event loop ---------------------------------------------------------------------

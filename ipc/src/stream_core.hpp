@@ -44,6 +44,7 @@ struct stream_operation {
     kind what = kind::read;
     bool aborted = false;  // closed, cancelled: completes with operation_aborted in its next turn
     bool waiting = false;
+    bool listed = false;       // the core knows it
     bool cancellable = false;  // somebody holds the other side of the handler's slot
     std::uint64_t serial = 0;  // names the operation for a late cancellation; never used twice
     std::size_t buffer_count = 0;
@@ -116,6 +117,7 @@ private:
     void abort_operation(std::uint64_t serial) noexcept;
     void abort_all() noexcept;
     void forget(operation_ptr operation) noexcept;
+    void abandon(operation_ptr operation) noexcept;
 
     const asio::any_io_executor executor_;
     const stream_direction direction_;

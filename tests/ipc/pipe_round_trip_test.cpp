@@ -243,4 +243,18 @@ TEST_SUITE("pipe round trip")
             io_thread.join();
         }
     }
+
+    // As a coroutine does that has the stream as a local variable.
+    TEST_CASE("a handler that owns its stream may be dropped by the context, with other operations")
+    {
+        for (const bool waiting : {false, true}) {
+            asio::io_context ctx;
+            auto [reader, writer] = make_pipe(ctx.get_executor());
+            const auto owned = std::make_shared<procyard::pipe_reader>(std::move(reader));
+            for (int i = 0; i < 3; ++i)
+                owned->async_wait_readable([owned](error_code) { FAIL("must not run"); });
+            if (waiting)
+                ctx.poll();
+        }
+    }
 }
