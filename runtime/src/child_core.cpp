@@ -255,6 +255,23 @@ void child_core::signal_tree(int number, error_code& ec)
         emit(child_event::kind::signal_sent, number, "tree");
 }
 
+bool child_core::tree_empty() const
+{
+    const std::lock_guard lock(mutex_);
+    if (!status_)
+        return false;
+    if (!leads_group)
+        return true;
+    long result = -ENOSYS;
+    if (pidfd && has(kernel().pidfd_group_signal))
+        result = raw_syscall(SYS_pidfd_send_signal, pidfd.get(), 0, 0, pidfd_signal_process_group);
+    // By number: that of a group with members is nobody else's. Once it is empty the number may be
+    // a stranger's, who then delays the answer but is not touched.
+    if (result == -ENOSYS || result == -EINVAL)
+        result = raw_syscall(SYS_kill, -pid, 0);
+    return result == -ESRCH;
+}
+
 void child_core::drop() noexcept
 {
     std_in.close();

@@ -71,6 +71,8 @@ public:
 
     void signal(int number, error_code& ec) noexcept;
     void signal_tree(int number, error_code& ec);
+    /// The child was reaped, and no descendant that is known to be of its tree is left.
+    [[nodiscard]] bool tree_empty() const;
 
     /// The handle is gone: acts by the policy.
     void drop() noexcept;

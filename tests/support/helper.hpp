@@ -21,6 +21,8 @@ struct helper_mode {
 
 /// Modes that look at what the process was given: descriptors, signals, terminal, limits.
 [[nodiscard]] std::span<const helper_mode> probe_modes();
+/// Modes that write, read, obey and hold streams.
+[[nodiscard]] std::span<const helper_mode> stream_modes();
 
 inline int helper_number(const helper_arguments& args, std::size_t index, int otherwise)
 {

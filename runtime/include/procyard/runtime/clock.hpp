@@ -84,7 +84,7 @@ protected:
 /// @par Example
 /// @code
 /// auto clock = std::make_shared<procyard::manual_clock>();
-/// async_run(command("server"), ex, {.deadline = 1h, .clock = clock}, handler);
+/// async_run(command("server"), ex, run_options().deadline(1h).clock(clock), handler);
 /// clock->advance(1h);   // the ladder starts now
 /// @endcode
 class PROCYARD_RUNTIME_EXPORT manual_clock final : public timer_clock {

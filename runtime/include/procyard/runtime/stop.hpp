@@ -66,6 +66,9 @@ struct stop_step {
 /// @endcode
 /// @par Thread safety   Distinct objects: safe. Shared objects: unsafe.
 struct PROCYARD_RUNTIME_EXPORT stop_ladder {
+    // Not an aggregate: GCC 12 destroys one that is made inside a co_await expression twice.
+    stop_ladder() = default;
+
     std::vector<stop_step> steps{};
     /// Measures the graces; null: the machine's steady clock.
     std::shared_ptr<timer_clock> clock{};

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "output_sink.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/system/system_error.hpp>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include <procyard/ipc/syscall.hpp>
+#include <procyard/ipc/unique_fd.hpp>
+
+#include "line_splitter.hpp"
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+error_code to_error_code(const std::exception_ptr& exception) noexcept
+{
+    try {
+        std::rethrow_exception(exception);
+    } catch (const boost::system::system_error& error) {
+        return error.code();
+    } catch (const std::bad_alloc&) {
+        return make_error_code(boost::system::errc::not_enough_memory);
+    } catch (...) {
+        return make_run_error(run_errc::threw);
+    }
+}
+
+void output_sink::fail_with_current_exception(std::string name)
+{
+    const auto exception = std::current_exception();
+    fail(std::move(name), to_error_code(exception), exception);
+}
+
+namespace {
+
+class memory final : public output_sink {
+public:
+    memory(capture_options options, const sink_context& context)
+        : options_(options),
+          result_(*context.result),
+          limit_hit_(*context.limit_hit)
+    {
+    }
+
+    bool write(std::string_view bytes, std::shared_ptr<sink_waiter>) override
+    {
+        const auto room = options_.limit_bytes - result_.data.size();
+        try {
+            result_.data.append(bytes.substr(0, room));
+        } catch (...) {
+            fail_with_current_exception("capture");
+        }
+        if (bytes.size() > room) {
+            result_.truncated = true;
+            limit_hit_ = options_.on_limit == limit_policy::stop;
+        }
+        return true;
+    }
+
+private:
+    capture_options options_;
+    stream_result& result_;
+    bool& limit_hit_;
+};
+
+class file final : public output_sink {
+public:
+    explicit file(const file_sink& what) : name_("file \"" + what.path.string() + '"')
+    {
+        const int how = what.options.append ? O_APPEND : O_TRUNC;
+        // O_NONBLOCK: a FIFO without a reader must not hold the event loop; regular files do not
+        // care.
+        fd_.reset(retry_eintr([&] {
+            return ::open(what.path.c_str(),
+                          O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | how,
+                          what.options.mode);
+        }));
+        if (!fd_)
+            fail(name_, last_error());
+    }
+
+    bool write(std::string_view bytes, std::shared_ptr<sink_waiter>) override
+    {
+        while (!bytes.empty()) {
+            const auto n =
+                retry_eintr([&] { return ::write(fd_.get(), bytes.data(), bytes.size()); });
+            if (n == -1) {
+                fail(name_, last_error());
+                break;
+            }
+            bytes.remove_prefix(static_cast<std::size_t>(n));
+        }
+        return true;
+    }
+
+    void finish() override
+    {
+        // Not reset(): a network file system reports a failed write here and nowhere else.
+        if (fd_ && ::close(fd_.release()) == -1)
+            fail(name_, last_error());
+    }
+
+private:
+    std::string name_;
+    unique_fd fd_;
+};
+
+class callback final : public output_sink {
+public:
+    explicit callback(const callback_sink& what) : function_(what.function) { }
+
+    bool write(std::string_view bytes, std::shared_ptr<sink_waiter>) override
+    {
+        try {
+            function_(bytes);
+        } catch (...) {
+            fail_with_current_exception("callback");
+        }
+        return true;
+    }
+
+private:
+    std::function<void(std::string_view)> function_;
+};
+
+class lines final : public output_sink {
+public:
+    lines(const line_sink& what, stream_result& result)
+        : function_(what.function),
+          splitter_(what.options.max_line_bytes),
+          result_(result)
+    {
+    }
+
+    bool write(std::string_view bytes, std::shared_ptr<sink_waiter>) override
+    {
+        guarded([&] { splitter_.push(bytes, function_); });
+        return true;
+    }
+
+    void finish() override
+    {
+        if (!failure())
+            guarded([&] { splitter_.finish(function_); });
+        result_.long_lines += splitter_.long_lines();
+    }
+
+private:
+    template <class Body>
+    void guarded(Body body)
+    {
+        try {
+            body();
+        } catch (...) {
+            fail_with_current_exception("lines");
+        }
+    }
+
+    std::function<void(std::string_view)> function_;
+    line_splitter splitter_;
+    stream_result& result_;
+};
+
+class coroutine final : public output_sink {
+public:
+    coroutine(const coroutine_sink& what, asio::any_io_executor strand)
+        : function_(what.function),
+          strand_(std::move(strand))
+    {
+    }
+
+    bool write(std::string_view bytes, std::shared_ptr<sink_waiter> waiter) override
+    {
+        try {
+            asio::co_spawn(
+                strand_, function_(bytes),
+                asio::bind_cancellation_slot(
+                    signal_.slot(),
+                    asio::bind_executor(
+                        strand_,
+                        [this, waiter = std::move(waiter)](const std::exception_ptr& thrown) {
+                            if (thrown)
+                                fail("coroutine", to_error_code(thrown), thrown);
+                            waiter->sink_done();
+                        })));
+        } catch (...) {
+            fail_with_current_exception("coroutine");
+            return true;
+        }
+        return false;
+    }
+
+    void abort() noexcept override { signal_.emit(asio::cancellation_type::terminal); }
+
+private:
+    std::function<asio::awaitable<void>(std::string_view)> function_;
+    asio::any_io_executor strand_;
+    asio::cancellation_signal signal_;
+};
+
+class stream final : public output_sink {
+public:
+    stream(const stream_sink& what, asio::any_io_executor strand)
+        : stream_(what.stream),
+          strand_(std::move(strand))
+    {
+    }
+
+    bool write(std::string_view bytes, std::shared_ptr<sink_waiter> waiter) override
+    {
+        stream_->write(
+            asio::buffer(bytes),
+            asio::bind_cancellation_slot(
+                signal_.slot(),
+                asio::bind_executor(
+                    strand_, [this, waiter = std::move(waiter)](const error_code& ec, std::size_t) {
+                        if (ec)
+                            fail("stream", ec);
+                        waiter->sink_done();
+                    })));
+        return false;
+    }
+
+    void abort() noexcept override { signal_.emit(asio::cancellation_type::terminal); }
+    void finish() override { stream_.reset(); }
+
+private:
+    std::shared_ptr<byte_consumer> stream_;
+    asio::any_io_executor strand_;
+    asio::cancellation_signal signal_;
+};
+
+struct maker {
+    const sink_context& context;
+
+    std::unique_ptr<output_sink> operator()(const capture_sink& what) const
+    {
+        return std::make_unique<memory>(what.options, context);
+    }
+    std::unique_ptr<output_sink> operator()(const file_sink& what) const
+    {
+        return std::make_unique<file>(what);
+    }
+    std::unique_ptr<output_sink> operator()(const callback_sink& what) const
+    {
+        return std::make_unique<callback>(what);
+    }
+    std::unique_ptr<output_sink> operator()(const line_sink& what) const
+    {
+        return std::make_unique<lines>(what, *context.result);
+    }
+    std::unique_ptr<output_sink> operator()(const coroutine_sink& what) const
+    {
+        return std::make_unique<coroutine>(what, context.strand);
+    }
+    std::unique_ptr<output_sink> operator()(const stream_sink& what) const
+    {
+        return std::make_unique<stream>(what, context.strand);
+    }
+};
+
+}  // namespace
+
+std::unique_ptr<output_sink> make_sink(const sink_description& what, const sink_context& context)
+{
+    return std::visit(maker{context}, what);
+}
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <procyard/runtime/run_result.hpp>
+
+#include <boost/asio/error.hpp>
+
+#include <ostream>
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace {
+
+error_code reason_error(run_reason reason) noexcept
+{
+    switch (reason) {
+    case run_reason::exited: return {};
+    case run_reason::deadline: return make_run_error(run_errc::timed_out);
+    case run_reason::idle: return make_run_error(run_errc::idle);
+    case run_reason::output_limit: return make_run_error(run_errc::output_limit);
+    case run_reason::cancelled: return asio::error::operation_aborted;
+    case run_reason::sink_error: return make_run_error(run_errc::sink_failed);
+    case run_reason::input_error: return make_run_error(run_errc::input_failed);
+    }
+    return {};
+}
+
+error_code stream_error(const stream_result& stream) noexcept
+{
+    if (stream.truncated)
+        return make_run_error(run_errc::output_limit);
+    if (!stream.sink_failures.empty() || stream.aborted)
+        return make_run_error(run_errc::sink_failed);
+    if (stream.held_by_descendant)
+        return make_run_error(run_errc::held_by_descendant);
+    return stream.read_error;
+}
+
+void describe(std::string& text, const char* name, const stream_result& stream)
+{
+    const auto add = [&](const std::string& what) {
+        text += "; ";
+        text += name;
+        text += ' ' + what;
+    };
+    if (stream.truncated) {
+        add("truncated (" + std::to_string(stream.bytes_kept()) + " of "
+            + std::to_string(stream.bytes_seen) + " bytes)");
+    }
+    if (stream.held_by_descendant)
+        add("held open by a descendant");
+    if (stream.aborted)
+        add("aborted");
+    if (stream.read_error)
+        add(stream.read_error.message());
+    for (const auto& failure : stream.sink_failures)
+        add("to " + failure.sink + ": " + failure.error.message());
+}
+
+}  // namespace
+
+bool stream_result::complete() const noexcept
+{
+    return !truncated && !held_by_descendant && !aborted && !read_error && sink_failures.empty();
+}
+
+bool run_result::success() const noexcept
+{
+    return !failure && reason == run_reason::exited && status.success() && std_out.complete()
+        && std_err.complete();
+}
+
+error_code run_result::error() const noexcept
+{
+    if (failure)
+        return failure.code;
+    if (const auto ec = reason_error(reason))
+        return ec;
+    if (const auto ec = make_run_error(status))
+        return ec;
+    if (const auto ec = stream_error(std_out))
+        return ec;
+    return stream_error(std_err);
+}
+
+std::string run_result::to_string() const
+{
+    if (failure)
+        return failure.to_string();
+    std::string text;
+    if (reason != run_reason::exited) {
+        text += procyard::to_string(reason);
+        text += ": ";
+    }
+    text += status.to_string();
+    describe(text, "stdout", std_out);
+    describe(text, "stderr", std_err);
+    if (input.error)
+        text += "; stdin: " + input.error.message();
+    return text;
+}
+
+std::ostream& operator<<(std::ostream& out, const run_result& result)
+{
+    return out << result.to_string();
+}
+
+PROCYARD_NAMESPACE_END

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: BSL-1.0
+// What the tests of async_run share: a context, a clock that stands still, a run and its result.
+#ifndef PROCYARD_TESTS_SUPPORT_RUN_FIXTURE_HPP
+#define PROCYARD_TESTS_SUPPORT_RUN_FIXTURE_HPP
+
+#include <signal.h>
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/io_context.hpp>
+
+#include <chrono>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <procyard/runtime/run.hpp>
+
+#include "procyard_test.hpp"
+
+namespace procyard_test {
+
+/// `helper --mode=first rest…`
+inline procyard::command mode(std::initializer_list<std::string_view> words)
+{
+    procyard::command what(PROCYARD_TEST_HELPER);
+    bool first = true;
+    for (const auto word : words) {
+        what.arg(std::exchange(first, false) ? "--mode=" + std::string(word) : std::string(word));
+    }
+    return what;
+}
+
+/// The pid in the first report "WORD PID" of a text; 0 if there is none.
+inline pid_t reported_pid(std::string_view text, std::string_view word)
+{
+    const auto at = text.find(std::string(word) + ' ');
+    if (at == std::string_view::npos)
+        return 0;
+    return std::stoi(std::string(text.substr(at + word.size() + 1)));
+}
+
+class run_fixture {
+public:
+    boost::asio::io_context ctx;
+    std::shared_ptr<procyard::manual_clock> clock = std::make_shared<procyard::manual_clock>();
+    boost::asio::cancellation_signal signal;
+    outcome<procyard::error_code, procyard::run_result> got;
+    std::string seen;  // by tap()
+
+    /// Starts the run; it can be cancelled through `signal`.
+    void start(procyard::command what, procyard::run_options options = {})
+    {
+        procyard::async_run(std::move(what), ctx.get_executor(), options.clock(clock),
+                            boost::asio::bind_cancellation_slot(signal.slot(), got.handler()));
+        CHECK_MESSAGE(!got.done(), "completed inside the initiating function");
+    }
+
+    /// Runs until the run has completed. The context has nothing left to do then.
+    procyard::run_result& finish()
+    {
+        run_until(ctx, [&] { return got.done(); });
+        run(ctx);
+        CHECK(got.count == 1);
+        return got.result();
+    }
+
+    procyard::run_result& operator()(procyard::command what, procyard::run_options options = {})
+    {
+        start(std::move(what), std::move(options));
+        return finish();
+    }
+
+    /// Captures, and shows in `seen` what has come so far: the rendez-vous with the child.
+    procyard::run_output tap(procyard::capture_options options = {})
+    {
+        return procyard::run_output().capture(options).to_callback(
+            [this](std::string_view bytes) { seen += bytes; });
+    }
+
+    /// Runs until the child has said `word`.
+    void wait_for(std::string_view word)
+    {
+        run_until(ctx, [&] { return seen.find(word) != std::string::npos; });
+    }
+
+    /// Runs until a timer is pending on the clock, then moves it there.
+    void fire_next_timer()
+    {
+        run_until(ctx, [&] { return clock->pending() > 0; });
+        clock->advance_to_next();
+    }
+};
+
+}  // namespace procyard_test
+
+#endif
