@@ -9,12 +9,15 @@
 #include <sys/wait.h>
 
 #include <cerrno>
+#include <new>
 
 #include <procyard/ipc/syscall.hpp>
 
 #include "child_service.hpp"
+#include "child_stop_target.hpp"
 #include "kernel_features.hpp"
 #include "raw_syscall.hpp"
+#include "stop_operation.hpp"
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
@@ -24,8 +27,6 @@ PROCYARD_NAMESPACE_BEGIN
 namespace detail {
 
 namespace {
-
-constexpr unsigned pidfd_signal_process_group = 1U << 2;  // PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9
 
 // The kernel's struct pidfd_info in its first version, and PIDFD_GET_INFO; newer than most headers.
 struct pidfd_info {
@@ -166,11 +167,18 @@ exit_status child_core::read_status_of_gone() const noexcept
     return exit_status::from_wait_status(answer.exit_code);
 }
 
+// Only a cgroup knows whether a SIGKILL was the out-of-memory killer's.
+exit_status child_core::with_cause(exit_status status) const
+{
+    if (status.signal() != SIGKILL || tree.mechanism() != tree_mechanism::cgroup)
+        return status;
+    return tree.usage().oom_kills.value_or(0) > 0 ? status.with_out_of_memory() : status;
+}
+
 bool child_core::try_reap()
 {
     std::list<waiter> done;
     exit_status status;
-    bool was_dropped = false;
     {
         const std::lock_guard lock(mutex_);
         if (status_)
@@ -193,10 +201,11 @@ bool child_core::try_reap()
         } else {
             return false;  // EINTR
         }
+        tree.leader_reaped();
+        status = with_cause(status);
         status_ = status;
         ended_at_ = std::chrono::steady_clock::now();
         done.swap(waiters_);
-        was_dropped = dropped_;
     }
     const auto self = shared_from_this();  // the service's may be the last reference
     service_->remove(*this);
@@ -206,8 +215,6 @@ bool child_core::try_reap()
         service_->remove_interest();
         one.handler.complete(error_code{}, status);
     }
-    if (was_dropped)
-        service_->remove_interest();
     return true;
 }
 
@@ -231,45 +238,19 @@ void child_core::signal(int number, error_code& ec) noexcept
 
 void child_core::signal_tree(int number, error_code& ec)
 {
-    if (!leads_group) {
-        signal(number, ec);
-        return;
-    }
-    ec = {};
-    {
-        const std::lock_guard lock(mutex_);
-        long result = -ENOSYS;
-        if (pidfd && has(kernel().pidfd_group_signal)) {
-            result = raw_syscall(SYS_pidfd_send_signal, pidfd.get(), number, 0,
-                                 pidfd_signal_process_group);
-            if (result == -EINVAL)
-                clear(kernel().pidfd_group_signal);
-        }
-        // By number only while the leader, reaped or not, keeps the number its group's.
-        if ((result == -ENOSYS || result == -EINVAL) && !status_)
-            result = raw_syscall(SYS_kill, -pid, number);
-        if (result < 0 && result != -ESRCH && result != -ENOSYS && result != -EINVAL)
-            ec = make_errno(static_cast<int>(-result));
+    switch (number) {
+    case SIGKILL: ec = tree.kill().error; break;
+    case SIGSTOP: ec = tree.suspend(); break;
+    case SIGCONT: ec = tree.resume(); break;
+    default: ec = tree.signal(number);
     }
     if (!ec)
         emit(child_event::kind::signal_sent, number, "tree");
 }
 
-bool child_core::tree_empty() const
+bool child_core::tree_empty()
 {
-    const std::lock_guard lock(mutex_);
-    if (!status_)
-        return false;
-    if (!leads_group)
-        return true;
-    long result = -ENOSYS;
-    if (pidfd && has(kernel().pidfd_group_signal))
-        result = raw_syscall(SYS_pidfd_send_signal, pidfd.get(), 0, 0, pidfd_signal_process_group);
-    // By number: that of a group with members is nobody else's. Once it is empty the number may be
-    // a stranger's, who then delays the answer but is not touched.
-    if (result == -ENOSYS || result == -EINVAL)
-        result = raw_syscall(SYS_kill, -pid, 0);
-    return result == -ESRCH;
+    return status() && tree.empty();
 }
 
 void child_core::drop() noexcept
@@ -280,20 +261,32 @@ void child_core::drop() noexcept
     terminal.reset();
     if (service_ == nullptr)
         return;  // the context went down before, and killed it
+    // A child that has ended is nobody's to kill, and neither is what it left behind on purpose.
     if (on_drop.what() == drop_policy::kind::detach || try_reap())
         return;
-    service_->add_interest();  // first, as in start_wait
-    {
-        const std::unique_lock lock(mutex_);
-        dropped_ = !status_;
+    if (on_drop.what() == drop_policy::kind::kill_tree) {
+        error_code
+            ignored;  // who may not be signalled any more (it changed its user) is still reaped
+        signal_tree(SIGKILL, ignored);
     }
-    if (!dropped_) {
-        service_->remove_interest();
-        return;
+    try {
+        stop_dropped();
+    } catch (const std::bad_alloc&) {
+        // Nobody will look after it: then at once. The service reaps it at the next opportunity.
+        error_code ignored;
+        signal_tree(SIGKILL, ignored);
     }
-    error_code ignored;  // a child that may not be signalled any more (it changed its user) is
-                         // still reaped
-    signal_tree(SIGKILL, ignored);
+}
+
+// The rest of a stop, in the hands of the event loop: it holds the child until its tree is empty,
+// so that it is reaped and its cgroup removed.
+void child_core::stop_dropped()
+{
+    auto ladder = on_drop.what() == drop_policy::kind::kill_tree
+        ? stop_ladder::kill()
+        : stop_ladder::terminate(on_drop.grace());
+    start_stop(std::make_shared<child_stop_target>(shared_from_this(), executor), executor,
+               std::move(ladder), [](const error_code&, const stop_result&) { });
 }
 
 void child_core::shutdown() noexcept

@@ -21,6 +21,8 @@
 #include <procyard/runtime/observer.hpp>
 #include <procyard/runtime/spawn_info.hpp>
 
+#include "process_tree.hpp"
+
 PROCYARD_NAMESPACE_BEGIN
 namespace detail {
 
@@ -52,7 +54,8 @@ public:
     std::uint64_t id = 0;
     std::string program;
     spawn_info info;
-    bool leads_group = false;
+    /// After pidfd, which it borrows: it must go first.
+    process_tree tree;
 
     // The handle's; nobody else touches them.
     pipe_writer std_in;
@@ -72,7 +75,7 @@ public:
     void signal(int number, error_code& ec) noexcept;
     void signal_tree(int number, error_code& ec);
     /// The child was reaped, and no descendant that is known to be of its tree is left.
-    [[nodiscard]] bool tree_empty() const;
+    [[nodiscard]] bool tree_empty();
 
     /// The handle is gone: acts by the policy.
     void drop() noexcept;
@@ -92,6 +95,8 @@ private:
     };
 
     void cancel_wait(std::uint64_t waiter_id);
+    void stop_dropped();
+    [[nodiscard]] exit_status with_cause(exit_status status) const;
     [[nodiscard]] exit_status read_status_of_gone() const noexcept;
 
     child_service* service_;
@@ -100,7 +105,6 @@ private:
     std::chrono::steady_clock::time_point ended_at_{};
     std::list<waiter> waiters_;
     std::uint64_t next_waiter_ = 0;
-    bool dropped_ = false;
 };
 
 }  // namespace detail

@@ -304,6 +304,13 @@ std::vector<std::shared_ptr<child_core>> child_service::children() const
     return all;
 }
 
+bool child_service::has_child(pid_t pid) const noexcept
+{
+    const std::lock_guard lock(mutex_);
+    return std::any_of(children_.begin(), children_.end(),
+                       [pid](const auto& entry) { return entry.second->pid == pid; });
+}
+
 void child_service::set_observer(std::shared_ptr<observer> watcher) noexcept
 {
     {

@@ -19,6 +19,7 @@
 #include <procyard/runtime/observer.hpp>
 
 #include "launch_pad.hpp"
+#include "own_cgroup.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 namespace detail {
@@ -71,6 +72,9 @@ public:
     [[nodiscard]] std::shared_ptr<observer> get_observer() const noexcept;
 
     [[nodiscard]] launch_pads& pads() noexcept { return pads_; }
+    [[nodiscard]] own_cgroup& cgroup() noexcept { return own_cgroup_; }
+    /// Whether this process id is that of a child of this context, which is reaped here.
+    [[nodiscard]] bool has_child(pid_t pid) const noexcept;
     /// Starts the thread on the first call; null when there is none to be had.
     [[nodiscard]] spawner_thread* try_spawner(error_code& ec);
 
@@ -118,6 +122,7 @@ private:
     std::shared_ptr<observer> observer_;
     std::atomic<bool> observed_{false};
     launch_pads pads_;
+    own_cgroup own_cgroup_;
     std::unique_ptr<spawner_thread> spawner_;
     std::uint64_t ignored_realtime_ = 0;
     std::atomic<int> enlarged_pipes_{0};

@@ -15,6 +15,7 @@
 #include <procyard/runtime/exit_status.hpp>
 
 #include "command_access.hpp"
+#include "proc_text.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 namespace detail {
@@ -163,43 +164,44 @@ std::uint64_t namespace_flags(const namespace_options& n) noexcept
         | flag(n.cgroup, CLONE_NEWCGROUP);
 }
 
+std::string_view name_of(const char* entry) noexcept
+{
+    const char* const end = std::strchr(entry, '=');
+    return {entry, end == nullptr ? std::strlen(entry) : static_cast<std::size_t>(end - entry)};
+}
+
 void build_environment(const command& what, const plan_context& context, spawn_plan& plan)
 {
     const auto& changes = access::environment(what);
-    if (changes.empty() && !access::env_clear(what) && context.marker == nullptr)
+    const bool marked = !context.marker.empty();
+    if (changes.empty() && !access::env_clear(what) && !marked)
         return;  // the parent's own array is passed on: nothing to copy
+    const auto is_marker = [marked](std::string_view name) {
+        return marked && name == tree_marker_name;
+    };
     if (!access::env_clear(what)) {
         for (char** entry = context.environment; entry != nullptr && *entry != nullptr; ++entry) {
-            const char* end = std::strchr(*entry, '=');
-            const std::string_view name(*entry,
-                                        end == nullptr ? std::strlen(*entry)
-                                                       : static_cast<std::size_t>(end - *entry));
-            if (changes.find(name) == changes.end())
+            const auto name = name_of(*entry);
+            if (changes.find(name) == changes.end() && !is_marker(name))
                 plan.envp.push_back(*entry);
         }
     }
-    plan.variables.reserve(changes.size());
+    plan.variables.reserve(changes.size() + 1);
     for (const auto& [name, value] : changes) {
-        if (value)
+        if (value && !is_marker(name))
             plan.envp.push_back(plan.variables.emplace_back(name + '=' + *value).c_str());
     }
-    if (context.marker != nullptr)
-        plan.envp.push_back(context.marker);
+    if (marked) {
+        auto& entry = plan.variables.emplace_back(tree_marker_name);
+        plan.envp.push_back((entry += '=' + context.marker).c_str());
+    }
     plan.envp.push_back(nullptr);
 }
 
 std::string_view child_path(const command& what, const plan_context& context)
 {
-    const auto& changes = access::environment(what);
-    if (const auto found = changes.find("PATH"); found != changes.end())
-        return found->second ? std::string_view(*found->second) : default_path;
-    if (!access::env_clear(what)) {
-        for (char** entry = context.environment; entry != nullptr && *entry != nullptr; ++entry) {
-            if (std::strncmp(*entry, "PATH=", 5) == 0)
-                return *entry + 5;
-        }
-    }
-    return default_path;
+    const auto path = child_variable(what, context, "PATH");
+    return path.data() == nullptr ? default_path : path;
 }
 
 spawn_failure resolve_program(const command& what, const plan_context& context, spawn_plan& plan)
@@ -227,6 +229,22 @@ spawn_failure resolve_program(const command& what, const plan_context& context, 
 }
 
 }  // namespace
+
+std::string_view child_variable(const command& what, const plan_context& context,
+                                std::string_view name)
+{
+    const auto& changes = access::environment(what);
+    if (const auto found = changes.find(name); found != changes.end())
+        return found->second ? std::string_view(*found->second) : std::string_view();
+    if (access::env_clear(what))
+        return {};
+    for (char** entry = context.environment; entry != nullptr && *entry != nullptr; ++entry) {
+        const auto found = name_of(*entry);
+        if (found == name && (*entry)[found.size()] == '=')
+            return *entry + found.size() + 1;
+    }
+    return {};
+}
 
 std::string find_program(std::string_view program, std::string_view path, int& error_number)
 {

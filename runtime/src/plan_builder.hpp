@@ -27,8 +27,8 @@ struct plan_context {
     bool lead_group = false;
     /// Descriptor of the cgroup.procs to join by a step of the plan, or -1.
     int cgroup_procs = -1;
-    /// A variable more, `name=value`, or null.
-    const char* marker = nullptr;
+    /// The value of PROCYARD_TREE, by which a subreaper knows the members of a tree; empty: none.
+    std::string marker{};
     bool close_range = true;
 };
 
@@ -72,6 +72,10 @@ public:
 /// the steps in their order. Reads file system and environment, creates nothing.
 [[nodiscard]] spawn_failure build_plan(const command& what, const plan_context& context,
                                        spawn_plan& plan);
+
+/// What the child finds in a variable, before a marker is added; empty when it is not there.
+[[nodiscard]] std::string_view child_variable(const command& what, const plan_context& context,
+                                              std::string_view name);
 
 /// A failure of the step, with the command's program filled in.
 [[nodiscard]] spawn_failure make_failure(const command& what, spawn_step step, int error_number,

@@ -4,6 +4,7 @@
 #include <boost/asio/append.hpp>
 #include <boost/asio/error.hpp>
 
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include <cerrno>
 #include <future>
 #include <new>
+#include <optional>
 
 #include <procyard/ipc/detail/pending.hpp>
 #include <procyard/ipc/syscall.hpp>
@@ -24,7 +26,9 @@
 #include "connections.hpp"
 #include "kernel_features.hpp"
 #include "launch_pad.hpp"
+#include "own_cgroup.hpp"
 #include "plan_builder.hpp"
+#include "proc_text.hpp"
 #include "raw_syscall.hpp"
 #include "spawner_thread.hpp"
 
@@ -42,18 +46,27 @@ constexpr int low_numbers = 256;
 /// One attempt to spawn, from the checked command to the running child.
 class launch {
 public:
-    launch(const command& what, child_service& service, const asio::any_io_executor& executor)
+    launch(const command& what, child_service& service, const asio::any_io_executor& executor,
+           tree_mode mode)
         : what_(what),
           service_(service),
-          core_(std::make_shared<child_core>(service, executor))
+          core_(std::make_shared<child_core>(service, executor)),
+          tree_mode_(mode)
     {
     }
+
+    /// After a failed run: the mode to try again with, where the cgroup was the cause and there is
+    /// another way.
+    [[nodiscard]] std::optional<tree_mode> other_way();
 
     spawn_failure run();
     [[nodiscard]] std::shared_ptr<child_core> take() noexcept { return std::move(core_); }
 
 private:
     spawn_failure prepare();
+    spawn_failure prepare_tree();
+    spawn_failure prepare_cgroup();
+    [[nodiscard]] int cgroup_directory() const noexcept;
     void trim_table(launch_pads::lease& pad);
     [[nodiscard]] bool use_slots(launch_pads::lease& pad);
     [[nodiscard]] bool table_could_not_be_trimmed(const spawn_failure& failure) const noexcept;
@@ -65,25 +78,88 @@ private:
     const command& what_;
     child_service& service_;
     std::shared_ptr<child_core> core_;
+    tree_mode tree_mode_;
+    unique_fd named_cgroup_;
+    unique_fd cgroup_procs_;
     spawn_plan plan_;
     connections connections_;
     clone_result made_;
 };
 
+// What keeps a tree together where the command leaves it open.
+tree_mode chosen_mode(const command& what)
+{
+    const auto mode = access::tree(what);
+    if (mode != tree_mode::automatic || !access::cgroup_parent(what).empty())
+        return mode;
+    // A member of somebody else's group is no tree of its own; one in a cgroup of the user's choice
+    // gets no other.
+    const auto& group = access::process_group(what);
+    if (group && *group != 0)
+        return tree_mode::none;
+    return access::cgroup(what).empty() ? mode : tree_mode::process_group;
+}
+
 spawn_failure launch::prepare()
 {
+    if (auto failure = prepare_tree())
+        return failure;
     plan_context context;
     context.environment = ::environ;
     context.parent = access::parent_death_signal(what_) != 0 ? ::getpid() : 0;
     context.close_range = has(kernel().close_range);
-    const auto& group = access::process_group(what_);
-    core_->leads_group = access::tree(what_) != tree_mode::none
-        && (!group || *group == 0 || access::new_session(what_));
-    context.lead_group = core_->leads_group;
+    context.lead_group = core_->tree.needs_own_group();
+    context.marker = core_->tree.marker(child_variable(what_, context, tree_marker_name));
+    context.cgroup_procs = cgroup_procs_.get();
     if (auto failure = build_plan(what_, context, plan_))
         return failure;
     plan_.signals.ignored_realtime = service_.ignored_realtime_signals();
     return connections_.open(what_, service_.may_enlarge_pipe(), plan_);
+}
+
+// What the tree is made of is settled before the plan, because parts of it are steps of the plan.
+spawn_failure launch::prepare_tree()
+{
+    tree_request request;
+    request.mode = tree_mode_;
+    request.cgroup_parent = access::cgroup_parent(what_).native();
+    request.own = &service_.cgroup();
+    request.spoken_for = [&service = service_](pid_t pid) { return service.has_child(pid); };
+    if (const auto ec = core_->tree.prepare(std::move(request))) {
+        const auto& parent = access::cgroup_parent(what_);
+        return make_failure(what_, spawn_step::tree, ec.value(),
+                            parent.empty() ? std::string(to_string(tree_mode_)) : parent.native());
+    }
+    return prepare_cgroup();
+}
+
+// The cgroup to be born in: the tree's own leaf, or the one that was named.
+spawn_failure launch::prepare_cgroup()
+{
+    error_code ec;
+    const bool is_optional = access::is_optional(what_, spawn_step::cgroup);
+    const auto& named = access::cgroup(what_);
+    if (!named.empty()) {
+        named_cgroup_ = open_cgroup(named.native(), ec);
+        if (ec) {
+            auto failure = make_failure(what_, spawn_step::cgroup, ec.value(), named.native());
+            if (!is_optional)
+                return failure;
+            core_->info.not_applied.push_back(std::move(failure));
+        }
+    }
+    const int directory = cgroup_directory();
+    // What may fail is a step of the child; a clone fails as a whole.
+    if (directory < 0 || (can_clone_into_cgroup() && !is_optional))
+        return {};
+    cgroup_procs_.reset(::openat(directory, "cgroup.procs", O_WRONLY | O_CLOEXEC));
+    return cgroup_procs_ ? spawn_failure()
+                         : make_failure(what_, spawn_step::cgroup, errno, named.native());
+}
+
+int launch::cgroup_directory() const noexcept
+{
+    return named_cgroup_ ? named_cgroup_.get() : core_->tree.cgroup_directory();
 }
 
 // Decides how the child gets its descriptors without a copy of the whole table, or leaves it at the
@@ -121,6 +197,28 @@ bool launch::use_slots(launch_pads::lease& pad)
     return true;
 }
 
+// What a kernel or a sandbox says to a flag it does not know. A cgroup that takes nobody says other
+// things (EBUSY, EACCES).
+bool means_no_clone_into_cgroup(int error_number) noexcept
+{
+    return error_number == EINVAL || error_number == E2BIG || error_number == ENOSYS
+        || error_number == EPERM;
+}
+
+std::optional<tree_mode> launch::other_way()
+{
+    const bool cgroup_failed = made_.error != 0
+        || (plan_.child.failed_op >= 0
+            && plan_.ops[static_cast<std::size_t>(plan_.child.failed_op)].step
+                == spawn_step::cgroup);
+    if (!cgroup_failed || cgroup_directory() < 0)
+        return std::nullopt;
+    // Not into it by the clone, but by a step of the child; and where that failed, without it.
+    if (!cgroup_procs_ && !can_clone_into_cgroup())
+        return tree_mode_;
+    return core_->tree.fall_back() ? std::optional(tree_mode::process_group) : std::nullopt;
+}
+
 spawn_failure launch::clone(launch_pads::lease& pad)
 {
     plan_.seal();
@@ -133,10 +231,14 @@ spawn_failure launch::clone(launch_pads::lease& pad)
         ? &plan_.signal_mask
         : nullptr;
     request.namespaces = plan_.namespaces;
+    request.cgroup = cgroup_procs_ ? -1 : cgroup_directory();
     request.share_descriptors = plan_.descriptors.unshare_above > 0;
     made_ = clone_child(request);
-    if (made_.error != 0)
+    if (made_.error != 0) {
+        if (request.cgroup >= 0 && means_no_clone_into_cgroup(made_.error))
+            clear(kernel().clone_into_cgroup);
         return make_failure(what_, spawn_step::clone, made_.error);
+    }
     if (plan_.child.failed_op >= 0) {
         reap_failed(made_);
         return failure_of_child();
@@ -200,7 +302,7 @@ spawn_failure launch::run()
     info.descriptors = table.unshare_above == 0 ? descriptor_table::copied
         : table.fetch                           ? descriptor_table::fetched
                                                 : descriptor_table::trimmed;
-    info.tree = core_->leads_group ? tree_mechanism::process_group : tree_mechanism::none;
+    info.tree = core_->tree.mechanism();
     info.pidfd = static_cast<bool>(made_.pidfd);
     info.path = std::move(plan_.path);
     info.started = std::chrono::steady_clock::now();
@@ -217,6 +319,7 @@ spawn_failure launch::finish()
     }
     core_->pid = made_.pid;
     core_->pidfd = std::move(made_.pidfd);
+    core_->tree.attach(core_->pid, core_->pidfd.get());
     core_->program = what_.program();
     core_->on_drop = access::on_drop(what_);
     core_->terminal = std::move(connections_.terminal);
@@ -258,15 +361,22 @@ std::shared_ptr<child_core> spawn_here(const command& what, child_service& servi
                                        spawn_failure& failure)
 {
     service.collect();
-    launch attempt(what, service, executor);
-    failure = attempt.run();
-    if (failure) {
-        report(service, what, failure);
-        return nullptr;
+    auto mode = chosen_mode(what);
+    for (;;) {
+        launch attempt(what, service, executor, mode);
+        failure = attempt.run();
+        if (!failure) {
+            auto core = attempt.take();
+            core->emit(child_event::kind::spawned);
+            return core;
+        }
+        const auto other = attempt.other_way();
+        if (!other)
+            break;
+        mode = *other;
     }
-    auto core = attempt.take();
-    core->emit(child_event::kind::spawned);
-    return core;
+    report(service, what, failure);
+    return nullptr;
 }
 
 /// Where a command is spawned.

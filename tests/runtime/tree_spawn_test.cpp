@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <procyard/runtime/spawn.hpp>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/read_until.hpp>
+
+#include <doctest/doctest.h>
+#include <signal.h>
+
+#include <fstream>
+#include <string>
+
+#include "procyard_test.hpp"
+
+using namespace procyard;
+using procyard_test::outcome;
+
+namespace {
+
+std::string read_line(asio::io_context& ctx, pipe_reader& from, std::string& buffer)
+{
+    outcome<error_code, std::size_t> got;
+    asio::async_read_until(from, asio::dynamic_buffer(buffer), '\n', got.handler());
+    procyard_test::run_until(ctx, [&] { return got.done(); });
+    REQUIRE_FALSE(got.error());
+    auto line = buffer.substr(0, got.result() - 1);
+    buffer.erase(0, got.result());
+    return line;
+}
+
+// Alive: neither gone nor a zombie that its new parent has not collected yet.
+bool exists(pid_t pid)
+{
+    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+    std::string text;
+    std::getline(file, text);
+    const auto at = text.rfind(')');
+    return at != std::string::npos && text.size() > at + 2 && text[at + 2] != 'Z';
+}
+
+}  // namespace
+
+TEST_SUITE("trees of children")
+{
+    TEST_CASE("a dropped child takes its descendants along, those in sessions of their own too "
+              "(case 59, complaint 9)")
+    {
+        asio::io_context ctx;
+        std::string buffer;
+        pid_t in_group = 0;
+        pid_t in_session = 0;
+        {
+            auto c = spawn(
+                command::shell("sleep 1000 & echo $!; setsid sh -c 'echo $$; sleep 1000' & wait")
+                    .std_out(stdio::pipe()),
+                ctx.get_executor());
+            in_group = std::stoi(read_line(ctx, c.std_out(), buffer));
+            in_session = std::stoi(read_line(ctx, c.std_out(), buffer));
+            CHECK(c.info().tree != tree_mechanism::none);
+            CHECK(exists(in_group));
+            CHECK(exists(in_session));
+        }
+        procyard_test::run(ctx);
+        CHECK_FALSE(exists(in_group));
+        CHECK_FALSE(exists(in_session));
+        CHECK(procyard_test::zombie_children() == 0);
+    }
+
+    TEST_CASE("terminate_then_kill lets a child end by itself, and kills one that does not")
+    {
+        asio::io_context ctx;
+        for (const char* script : {"echo ready; exec sleep 1000",
+                                   "trap '' TERM; echo ready; while :; do sleep 1000; done"}) {
+            CAPTURE(script);
+            std::string buffer;
+            auto c =
+                spawn(command::shell(script)
+                          .std_out(stdio::pipe())
+                          .on_drop(drop_policy::terminate_then_kill(std::chrono::milliseconds(50))),
+                      ctx.get_executor());
+            CHECK(read_line(ctx, c.std_out(), buffer) == "ready");
+            const pid_t pid = c.id();
+            c = child();
+            procyard_test::run(ctx);
+            CHECK_FALSE(exists(pid));
+        }
+    }
+
+    TEST_CASE("a child that ended is not avenged: what it left behind lives on")
+    {
+        asio::io_context ctx;
+        std::string buffer;
+        pid_t left = 0;
+        {
+            auto c = spawn(command::shell("sleep 1000 >/dev/null & echo $!").std_out(stdio::pipe()),
+                           ctx.get_executor());
+            left = std::stoi(read_line(ctx, c.std_out(), buffer));
+            outcome<error_code, exit_status> got;
+            c.async_wait(got.handler());
+            procyard_test::run_until(ctx, [&] { return got.done(); });
+            CHECK(got.result().success());
+        }
+        procyard_test::run(ctx);
+        CHECK(exists(left));
+        CHECK(::kill(left, SIGKILL) == 0);
+    }
+
+    TEST_CASE("a subreaper's children carry the marker, and nested trees keep the outer one")
+    {
+        asio::io_context ctx;
+        std::string buffer;
+        auto c = spawn(command::shell("echo $PROCYARD_TREE")
+                           .env("PROCYARD_TREE", "outer")
+                           .tree(tree_mode::subreaper)
+                           .std_out(stdio::pipe()),
+                       ctx.get_executor());
+        CHECK(c.info().tree == tree_mechanism::subreaper);
+        const auto line = read_line(ctx, c.std_out(), buffer);
+        CHECK_MESSAGE(line.rfind("outer:", 0) == 0, line);
+        CHECK(line.size() > std::string("outer:").size());
+    }
+
+    TEST_CASE("a cgroup asked for by name and not to be had fails the spawn, naming the tree")
+    {
+        asio::io_context ctx;
+        spawn_failure failure;
+        CHECK_FALSE(
+            spawn(command("true").cgroup_parent("/nonexistent"), ctx.get_executor(), failure));
+        CHECK(failure.step == spawn_step::tree);
+        CHECK(failure.operand == "/nonexistent");
+        CHECK_FALSE(spawn(command("true").cgroup("/nonexistent"), ctx.get_executor(), failure));
+        CHECK(failure.step == spawn_step::cgroup);
+
+        auto c = spawn(command("true").cgroup("/nonexistent").optional(spawn_step::cgroup),
+                       ctx.get_executor(), failure);
+        REQUIRE_FALSE(failure);
+        REQUIRE(c.info().not_applied.size() == 1);
+        CHECK(c.info().not_applied[0].step == spawn_step::cgroup);
+    }
+}
