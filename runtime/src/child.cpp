@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <procyard/runtime/child.hpp>
 
+#include <boost/asio/bind_cancellation_slot.hpp>
+
 #include <sys/ioctl.h>
 
 #include <cerrno>
@@ -8,6 +10,9 @@
 #include <procyard/ipc/syscall.hpp>
 
 #include "child_core.hpp"
+#include "child_stop_target.hpp"
+#include "stop_operation.hpp"
+#include "tree_wait.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -17,6 +22,28 @@ void start_wait(const std::shared_ptr<child_core>& core,
                 asio::any_completion_handler<void(error_code, exit_status)> handler)
 {
     core->start_wait(std::move(handler));
+}
+
+void start_child_stop(const std::shared_ptr<child_core>& core, stop_ladder ladder,
+                      asio::any_completion_handler<void(error_code, stop_result)> handler)
+{
+    start_stop(std::make_shared<child_stop_target>(core, core->executor), core->executor,
+               std::move(ladder), std::move(handler));
+}
+
+void start_wait_tree(const std::shared_ptr<child_core>& core,
+                     asio::any_completion_handler<void(error_code)> handler)
+{
+    const auto slot = handler.get_cancellation_slot();
+    pending<void(error_code)> waiting(core->executor, std::move(handler));
+    // A tree in which nobody lives may still have a zombie for a leader.
+    auto reap = [core, waiting = std::move(waiting)](const error_code& ec) mutable {
+        if (!ec)
+            (void)core->try_reap();
+        waiting.complete_now(ec);
+    };
+    start_tree_wait(core->executor, std::shared_ptr<process_tree>(core, &core->tree),
+                    asio::bind_cancellation_slot(slot, std::move(reap)));
 }
 
 }  // namespace detail

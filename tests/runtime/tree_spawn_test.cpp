@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+#include <procyard/runtime/clock.hpp>
 #include <procyard/runtime/spawn.hpp>
 
 #include <boost/asio/io_context.hpp>
@@ -136,5 +137,83 @@ TEST_SUITE("trees of children")
         REQUIRE_FALSE(failure);
         REQUIRE(c.info().not_applied.size() == 1);
         CHECK(c.info().not_applied[0].step == spawn_step::cgroup);
+    }
+
+    TEST_CASE("async_wait_tree waits for those who stay behind, and for the child itself")
+    {
+        asio::io_context ctx;
+        std::string buffer;
+        auto c = spawn(command::shell("exec 3<&0; cat <&3 >/dev/null & echo started")
+                           .std_out(stdio::pipe())
+                           .std_in(stdio::pipe()),
+                       ctx.get_executor());
+        CHECK(read_line(ctx, c.std_out(), buffer) == "started");
+        outcome<error_code, exit_status> ended;
+        c.async_wait(ended.handler());
+        procyard_test::run_until(ctx, [&] { return ended.done(); });
+        outcome<error_code> gone;
+        c.async_wait_tree(gone.handler());
+        ctx.restart();
+        ctx.poll();
+        CHECK_FALSE(gone.done());
+        c.std_in().close();
+        procyard_test::run(ctx);
+        CHECK_FALSE(gone.error());
+    }
+}
+
+TEST_SUITE("child::async_stop")
+{
+    TEST_CASE("ends with the first rung that helps (case 54)")
+    {
+        asio::io_context ctx;
+        std::string buffer;
+        auto c = spawn(command::shell("echo ready; exec sleep 1000").std_out(stdio::pipe()),
+                       ctx.get_executor());
+        CHECK(read_line(ctx, c.std_out(), buffer) == "ready");
+        outcome<error_code, stop_result> stopped;
+        c.async_stop(stop_ladder::polite(), stopped.handler());
+        procyard_test::run(ctx);
+        CHECK_FALSE(stopped.error());
+        CHECK(stopped.result().status == exit_status::signaled(SIGTERM));
+        CHECK(stopped.result().tree_empty);
+        CHECK_FALSE(stopped.result().forced());
+    }
+
+    TEST_CASE("kills after the grace, by the ladder's clock (case 54)")
+    {
+        asio::io_context ctx;
+        std::string buffer;
+        auto clock = std::make_shared<manual_clock>();
+        auto c = spawn(command::shell("trap '' TERM; echo ready; while :; do sleep 1000; done")
+                           .std_out(stdio::pipe()),
+                       ctx.get_executor());
+        CHECK(read_line(ctx, c.std_out(), buffer) == "ready");
+        auto ladder = stop_ladder::terminate(std::chrono::hours(1));
+        ladder.clock = clock;
+        outcome<error_code, stop_result> stopped;
+        c.async_stop(ladder, stopped.handler());
+        procyard_test::run_until(ctx, [&] { return clock->pending() > 0; });
+        CHECK_FALSE(stopped.done());
+        clock->advance(std::chrono::hours(1));
+        procyard_test::run(ctx);
+        CHECK(stopped.result().forced());
+        CHECK(stopped.result().status == exit_status::signaled(SIGKILL));
+        CHECK(stopped.result().tree_empty);
+    }
+
+    TEST_CASE("of a child that has ended is done at once, and signals nobody (case 53)")
+    {
+        asio::io_context ctx;
+        auto c = spawn(command("true"), ctx.get_executor());
+        outcome<error_code, exit_status> ended;
+        c.async_wait(ended.handler());
+        procyard_test::run(ctx);
+        outcome<error_code, stop_result> stopped;
+        c.async_stop(stop_ladder::kill(), stopped.handler());
+        procyard_test::run(ctx);
+        CHECK_FALSE(stopped.error());
+        CHECK(stopped.result().taken.empty());
+        CHECK(stopped.result().status.success());
     }
 }

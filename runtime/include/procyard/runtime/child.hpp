@@ -21,6 +21,7 @@
 #include <procyard/runtime/export.hpp>
 #include <procyard/runtime/spawn_info.hpp>
 #include <procyard/runtime/stdio.hpp>
+#include <procyard/runtime/stop.hpp>
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -31,6 +32,14 @@ class child_core;
 PROCYARD_RUNTIME_EXPORT void
 start_wait(const std::shared_ptr<child_core>& core,
            asio::any_completion_handler<void(error_code, exit_status)> handler);
+
+PROCYARD_RUNTIME_EXPORT void
+start_child_stop(const std::shared_ptr<child_core>& core, stop_ladder ladder,
+                 asio::any_completion_handler<void(error_code, stop_result)> handler);
+
+PROCYARD_RUNTIME_EXPORT void
+start_wait_tree(const std::shared_ptr<child_core>& core,
+                asio::any_completion_handler<void(error_code)> handler);
 
 }  // namespace detail
 
@@ -106,6 +115,52 @@ public:
         return asio::async_initiate<Token, void(error_code, exit_status)>(
             [](auto handler, std::shared_ptr<detail::child_core> core) {
                 detail::start_wait(core, std::move(handler));
+            },
+            token, core_);
+    }
+
+    /// Stops the child and everything it started, one rung of the ladder after the other.
+    ///
+    /// Done when no member of the tree is left and the child is reaped, which may be at once: the
+    /// ladder is left as soon as the tree is empty. The end of the child alone does not end it.
+    /// @par Completion signature   `void(error_code, stop_result)`; the result is meaningful with
+    /// an
+    ///                             error too, and then tells how far the ladder went.
+    /// @par Errors                 `operation_aborted`. A signal that could not be sent is in the
+    ///                             result's records.
+    /// @par Cancellation           terminal, partial, total: no further rung is taken. What was
+    /// sent
+    ///                             was sent; the child goes on as far as it lives.
+    /// @par Thread safety          As for `async_wait`.
+    /// @par Lifetime               The object may be moved while the stop is pending. Dropping it
+    /// acts
+    ///                             by its policy, and the stop goes on beside that.
+    /// @par Example                @snippet examples/03_stop_ladder.cpp stop
+    template <asio::completion_token_for<void(error_code, stop_result)> Token = asio::deferred_t>
+    auto async_stop(stop_ladder ladder = stop_ladder::polite(), Token&& token = Token{})
+    {
+        return asio::async_initiate<Token, void(error_code, stop_result)>(
+            [](auto handler, std::shared_ptr<detail::child_core> core, stop_ladder rungs) {
+                detail::start_child_stop(core, std::move(rungs), std::move(handler));
+            },
+            token, core_, std::move(ladder));
+    }
+
+    /// Waits until the child and everything it started are gone. Signals nobody.
+    ///
+    /// How much that is worth depends on `info().tree`: a daemon that left a process group is not
+    /// waited for, one in a cgroup is.
+    /// @par Completion signature   `void(error_code)`
+    /// @par Errors                 `operation_aborted`
+    /// @par Cancellation           terminal, partial, total: the wait ends, the tree goes on.
+    /// @par Thread safety          As for `async_wait`.
+    /// @par Lifetime               The object may be moved or dropped while the wait is pending.
+    template <asio::completion_token_for<void(error_code)> Token = asio::deferred_t>
+    auto async_wait_tree(Token&& token = Token{})
+    {
+        return asio::async_initiate<Token, void(error_code)>(
+            [](auto handler, std::shared_ptr<detail::child_core> core) {
+                detail::start_wait_tree(core, std::move(handler));
             },
             token, core_);
     }
