@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// What the documents say about the tree is true: the code they quote is code that is compiled, the
+// tests they name are there, and so are the files they link to.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "markdown.hpp"
+
+namespace fs = std::filesystem;
+
+namespace {
+
+const fs::path root = PROCYARD_SOURCE_DIR;
+
+std::vector<fs::path> documents()
+{
+    std::vector<fs::path> files;
+    for (const auto& directory : {root, root / "docs"}) {
+        if (!fs::exists(directory))
+            continue;
+        for (const auto& entry : fs::directory_iterator(directory))
+            if (entry.path().extension() == ".md")
+                files.push_back(entry.path());
+    }
+    return files;
+}
+
+// The names of the test cases, by the name of the file that holds them.
+std::map<std::string, std::set<std::string>> tests_of_the_tree()
+{
+    std::map<std::string, std::set<std::string>> tests;
+    for (const auto& entry : fs::recursive_directory_iterator(root / "tests"))
+        if (entry.path().extension() == ".cpp")
+            tests[entry.path().stem()].merge(docs::test_names(docs::read(entry.path())));
+    return tests;
+}
+
+}  // namespace
+
+TEST_SUITE("the documents")
+{
+    TEST_CASE("every snippet is the code it says it is")
+    {
+        for (const auto& file : documents()) {
+            for (const auto& s : docs::snippets(docs::read(file))) {
+                CAPTURE(file);
+                CAPTURE(s.line);
+                REQUIRE(fs::exists(root / s.file));
+                const auto code = docs::tagged_code(docs::read(root / s.file), s.tag);
+                CHECK_MESSAGE(!code.empty(), "no [" << s.tag << "] in " << s.file);
+                CHECK(s.code == code);
+            }
+        }
+    }
+
+    TEST_CASE("every test that is named exists")
+    {
+        const auto tests = tests_of_the_tree();
+        for (const auto& file : documents()) {
+            for (const auto& reference : docs::test_references(docs::read(file))) {
+                const auto found = tests.find(reference.file);
+                const bool exists =
+                    found != tests.end() && found->second.count(reference.name) != 0;
+                CHECK_MESSAGE(exists,
+                              file << ":" << reference.line << ": `" << reference.file << "` \""
+                                   << reference.name << "\"");
+            }
+        }
+    }
+
+    TEST_CASE("every file that is linked to exists")
+    {
+        for (const auto& file : documents())
+            for (const auto& link : docs::local_links(docs::read(file)))
+                CHECK_MESSAGE(fs::exists(file.parent_path() / link), file << ": " << link);
+    }
+
+    TEST_CASE("a module's umbrella header names all of its headers")
+    {
+        for (const std::string module : {"ipc", "signals", "runtime"}) {
+            const auto include = root / module / "include" / "procyard";
+            const auto umbrella = docs::read(include / (module + ".hpp"));
+            for (const auto& entry : fs::directory_iterator(include / module)) {
+                if (entry.path().extension() != ".hpp")
+                    continue;
+                const auto line =
+                    "#include <procyard/" + module + "/" + entry.path().filename().string() + ">";
+                CHECK_MESSAGE(umbrella.find(line) != std::string::npos, line);
+            }
+        }
+    }
+}
+
+TEST_SUITE("the reader of documents")
+{
+    TEST_CASE("finds a snippet, and the code between two tags")
+    {
+        const auto found = docs::snippets("text\n<!-- snippet: a/b.cpp one -->\n```cpp\nint x;\n\n"
+                                          "```\n");
+        REQUIRE(found.size() == 1);
+        CHECK(found[0].file == "a/b.cpp");
+        CHECK(found[0].tag == "one");
+        CHECK(found[0].line == 2);
+        CHECK(found[0].code == "int x;\n\n");
+
+        const auto source = "// SPDX-License-Identifier: X\nint w;\n    // [one]\n    int x;\n\n"
+                            "        int y;\n    // [one]\nint z;\n";
+        CHECK(docs::tagged_code(source, "one") == "int x;\n\n    int y;\n");
+        CHECK(docs::tagged_code("// [one]\nint x;\n", "one").empty());
+        CHECK(docs::tagged_code("// SPDX-License-Identifier: X\nint x;\n", "") == "int x;\n");
+    }
+
+    TEST_CASE("finds tests and the references to them")
+    {
+        const auto names =
+            docs::test_names("TEST_CASE(\"one \"\n    \"two\") { }\n"
+                             "TEST_CASE_FIXTURE(fixture, \"says \\\"three\\\"\") { }\n");
+        CHECK(names == std::set<std::string>{"one two", "says \"three\""});
+
+        const auto references =
+            docs::test_references("x\n| `a_test` \"one\", `b_test` \"two\" |\n");
+        REQUIRE(references.size() == 2);
+        CHECK(references[1].file == "b_test");
+        CHECK(references[1].name == "two");
+        CHECK(references[1].line == 2);
+    }
+
+    TEST_CASE("finds links to files, and leaves the others")
+    {
+        const auto links = docs::local_links("[a](docs/a.md#x), [b](https://x.org/b), [c](#c)");
+        CHECK(links == std::vector<std::string>{"docs/a.md"});
+    }
+}
