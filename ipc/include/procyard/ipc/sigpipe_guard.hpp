@@ -23,7 +23,8 @@ PROCYARD_NAMESPACE_BEGIN
 ///                      has SIGPIPE blocked itself.
 /// @par Limits          When the host blocks SIGPIPE and one sent to the process waits already, one
 ///                      raised meanwhile cannot be told apart and stays as well.
-/// @par Example         `sigpipe_guard quiet; ::write(fd, data, size_bytes);   // EPIPE at worst`
+/// @par Example         `sigpipe_guard quiet;` before a write(2), which then fails with EPIPE at
+///                      worst.
 class PROCYARD_IPC_EXPORT sigpipe_guard {
 public:
     sigpipe_guard() noexcept;
