@@ -129,7 +129,7 @@ PROCYARD_RUNTIME_EXPORT void start_status(command what, asio::any_io_executor ex
 ///                             meanwhile kills the child by the command's drop policy.
 /// @par Cost                   One spawn; a few allocations, and one buffer of 64 KiB per output
 ///                             that has come to write something.
-/// @par Example                @snippet examples/02_capture.cpp capture
+/// @par Example                @snippet examples/02_capture_with_limits.cpp capture
 template <asio::completion_token_for<void(error_code, run_result)> Token = asio::deferred_t>
 auto async_run(command what, asio::any_io_executor ex, run_options options, Token&& token = Token{})
 {
@@ -157,7 +157,7 @@ auto async_run(command what, asio::any_io_executor ex, Token&& token = Token{})
 ///                             `run_errc`: `ec == run_errc::exit_nonzero`, `ec.message()` is
 ///                             `exit 3`. The string then is what was captured.
 /// @par Cancellation           As async_run.
-/// @par Example                @snippet examples/02_capture.cpp output
+/// @par Example                @snippet examples/02_capture_with_limits.cpp output
 template <asio::completion_token_for<void(error_code, std::string)> Token = asio::deferred_t>
 auto async_output(command what, asio::any_io_executor ex, run_options options,
                   Token&& token = Token{})
