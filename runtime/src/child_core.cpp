@@ -100,6 +100,7 @@ void child_core::start_wait(asio::any_completion_handler<void(error_code, exit_s
     }
     if (ended) {
         service_->remove_interest();
+        // NOLINTNEXTLINE(bugprone-use-after-move): it was moved only if nothing had ended.
         waiting.complete(error_code{}, *ended);
         return;
     }
