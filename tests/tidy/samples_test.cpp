@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "documents.hpp"
 #include "functions.hpp"
 #include "masked_text.hpp"
 #include "rules.hpp"
@@ -216,5 +217,46 @@ TEST_SUITE("tidy rules")
               == list{"cloexec@2"});
         CHECK(broken("tests/a.cpp", "// tidy: allow cloexec: another\nint i;\n::dup(0);\n")
               == list{"cloexec@4"});
+    }
+}
+
+TEST_SUITE("documents")
+{
+    const std::string example =
+        "int i;\n    // [a]\n    f();\n\n    {\n    }\n    // [a]\n// [b]\n";
+    const tidy::read_file files = [](std::string_view path) {
+        return path == "a.cpp" ? std::optional(example) : std::nullopt;
+    };
+
+    std::string complaints(const std::string& document)
+    {
+        std::string out;
+        for (const auto& f : tidy::check_document(document, files, files))
+            out += std::to_string(f.line) + ": " + f.reason + "; ";
+        return out;
+    }
+
+    TEST_CASE("a snippet stands between two marks and loses its indentation")
+    {
+        CHECK(tidy::snippet_of(example, "a") == "f();\n\n{\n}\n");
+        CHECK_FALSE(tidy::snippet_of(example, "b"));
+        CHECK_FALSE(tidy::snippet_of(example, "c"));
+    }
+
+    TEST_CASE("a quotation is what the file says")
+    {
+        const std::string quotation = "<!-- snippet a.cpp a -->\n```cpp\n";
+        CHECK(complaints(quotation + "f();\n\n{\n}\n```\n") == "");
+        CHECK(complaints(quotation + "g();\n```\n") == "1: the block is not what the file says; ");
+        CHECK(complaints(quotation) == "1: the block is not what the file says; ");
+        CHECK(complaints("\n<!-- snippet a.cpp c -->\n") == "2: there is no such snippet; ");
+        CHECK(complaints("<!-- snippet b.cpp a -->\n") == "1: there is no such snippet; ");
+    }
+
+    TEST_CASE("a relative link leads somewhere")
+    {
+        CHECK(complaints("[x](a.cpp) [y](a.cpp#z) [z](https://example.org/a) [w](#up)\n") == "");
+        CHECK(complaints("[x](a.cpp) [y](b.md)\n") == "1: b.md does not exist; ");
+        CHECK(complaints("```cpp\nauto f = [](auto) {};\n```\n") == "");
     }
 }

@@ -6,9 +6,12 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "documents.hpp"
 #include "rules.hpp"
 
 namespace {
@@ -54,6 +57,24 @@ std::string content(const fs::path& path)
 
 TEST_SUITE("tidy")
 {
+    TEST_CASE("documents quote what the sources say, and link to what is there")
+    {
+        const fs::path root = PROCYARD_SOURCE_DIR;
+        const auto below = [](const fs::path& directory) {
+            return [directory](std::string_view path) {
+                const auto file = directory / path;
+                return fs::exists(file) ? std::optional(content(file)) : std::nullopt;
+            };
+        };
+        for (const auto& file : files_below(root)) {
+            if (file.extension() != ".md")
+                continue;
+            for (const auto& f :
+                 tidy::check_document(content(file), below(root), below(file.parent_path())))
+                ADD_FAIL_CHECK_AT(file.c_str(), static_cast<int>(f.line), f.reason);
+        }
+    }
+
     TEST_CASE("no file of the tree breaks a house rule")
     {
         const fs::path root = PROCYARD_SOURCE_DIR;
