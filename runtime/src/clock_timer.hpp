@@ -32,7 +32,12 @@ public:
         cancel();
         auto fire = [this, owner = std::move(owner), on_alarm,
                      number = number_](const error_code& ec) {
-            if (!ec && number == number_)
+            if (number != number_)
+                return;  // void: the slot, if anything is in it, is a later alarm's
+            // A timer's reaction to a cancellation points into the timer, which ends with this
+            // wait.
+            signal_.slot().clear();
+            if (!ec)
                 (owner.get()->*on_alarm)();
         };
         clock.async_wait_until(ex, when,
@@ -43,6 +48,7 @@ public:
     {
         ++number_;
         signal_.emit(asio::cancellation_type::terminal);
+        signal_.slot().clear();
     }
 
 private:
