@@ -4,8 +4,11 @@
 #define PROCYARD_IPC_HPP
 
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/line_buffer.hpp>
+#include <procyard/ipc/line_reader.hpp>
 #include <procyard/ipc/pipe.hpp>
 #include <procyard/ipc/sigpipe_guard.hpp>
+#include <procyard/ipc/stream_error.hpp>
 #include <procyard/ipc/syscall.hpp>
 #include <procyard/ipc/unique_fd.hpp>
 
