@@ -18,6 +18,7 @@
 #include <vector>
 
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/pending.hpp>
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -52,6 +53,29 @@ public:
         asio::post(strand_, [self = shared_from_this()] { self->begin(); });
     }
 
+    // For an operation: completes its handler with what `result` makes, through `ex`, and takes its
+    // cancellation.
+    template <class... Results, class Make>
+    static void start(const std::shared_ptr<join>& all, const asio::any_io_executor& ex,
+                      asio::any_completion_handler<void(error_code, Results...)> handler,
+                      Make result)
+    {
+        pending<void(error_code, Results...)> waiting(ex, std::move(handler));
+        all->listen(waiting.get_cancellation_slot());
+        all->start([waiting = std::move(waiting), result](const error_code& ec) mutable {
+            waiting.complete_now(ec, (ec ? Results{} : result())...);
+        });
+    }
+    static void start(const std::shared_ptr<join>& all, const asio::any_io_executor& ex,
+                      asio::any_completion_handler<void(error_code)> handler)
+    {
+        pending<void(error_code)> waiting(ex, std::move(handler));
+        all->listen(waiting.get_cancellation_slot());
+        all->start([waiting = std::move(waiting)](const error_code& ec) mutable {
+            waiting.complete_now(ec);
+        });
+    }
+
     // From any thread.
     void cancel()
     {
@@ -70,6 +94,16 @@ private:
             std::exchange(all, nullptr)->part_done(ec);
         }
     };
+
+    void listen(asio::cancellation_slot slot)
+    {
+        if (!slot.is_connected())
+            return;
+        slot.assign([weak = weak_from_this()](asio::cancellation_type) {
+            if (const auto self = weak.lock())
+                self->cancel();
+        });
+    }
 
     void begin()
     {

@@ -24,6 +24,8 @@ pipeline& pipeline::append(pipeline next)
                    std::make_move_iterator(next.stages_.end()));
     if (pipe_capacity_bytes_ == 0)
         pipe_capacity_bytes_ = next.pipe_capacity_bytes_;
+    if (policy_ == pipefail::forgive_broken_pipe)
+        policy_ = next.policy_;
     return *this;
 }
 
@@ -50,6 +52,12 @@ pipeline& pipeline::std_out(stdio target)
 pipeline& pipeline::pipe_capacity(std::size_t capacity_bytes) noexcept
 {
     pipe_capacity_bytes_ = capacity_bytes;
+    return *this;
+}
+
+pipeline& pipeline::policy(pipefail which) noexcept
+{
+    policy_ = which;
     return *this;
 }
 

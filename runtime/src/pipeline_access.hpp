@@ -18,6 +18,7 @@ struct pipeline_access {
     using part = pipeline::part;
     static const std::vector<part>& stages(const pipeline& p) noexcept { return p.stages_; }
     static std::vector<part>& stages(pipeline& p) noexcept { return p.stages_; }
+    static pipefail policy(const pipeline& p) noexcept { return p.policy_; }
     static std::size_t pipe_capacity(const pipeline& p) noexcept { return p.pipe_capacity_bytes_; }
 };
 

@@ -73,26 +73,47 @@ stage_result pipeline_core::result_of(std::size_t index) const
 void pipeline_core::add_ends(join& all) const
 {
     for (const auto& member : members) {
-        if (member.process) {
-            all.add([process = member.process](auto handler) {
-                process->start_wait(std::move(handler));
-            });
-        } else if (member.task) {
-            all.add([task = member.task](auto handler) { task->start_wait(std::move(handler)); });
-        }
+        if (member.process)
+            all.add(
+                [process = member.process](auto part) { process->start_wait(std::move(part)); });
     }
+    add_tasks(all);
+}
+
+void pipeline_core::add_tasks(join& all) const
+{
+    for (const auto& member : members) {
+        if (member.task)
+            all.add([task = member.task](auto part) { task->start_wait(std::move(part)); });
+    }
+}
+
+bool pipeline_core::ended(std::size_t index) const
+{
+    const auto& [name, process, task] = members[index];
+    return process ? process->status().has_value() : !task || task->end().has_value();
 }
 
 bool pipeline_core::ended() const
 {
-    return std::all_of(members.begin(), members.end(), [](const stage_of& m) {
-        return m.process ? m.process->status().has_value() : !m.task || m.task->end().has_value();
+    for (std::size_t i = 0; i < members.size(); ++i) {
+        if (!ended(i))
+            return false;
+    }
+    return true;
+}
+
+bool pipeline_core::tasks_ended() const
+{
+    return std::all_of(members.begin(), members.end(), [](const stage_of& stage) {
+        return !stage.task || stage.task->end().has_value();
     });
 }
 
 pipeline_status pipeline_core::status() const
 {
     pipeline_status status;
+    status.policy = policy;
     status.stages.reserve(members.size());
     for (std::size_t i = 0; i < members.size(); ++i)
         status.stages.push_back(result_of(i));

@@ -44,6 +44,7 @@ public:
     // Set by the launch, constant afterwards.
     asio::any_io_executor executor;
     std::vector<stage_of> members;
+    pipefail policy = pipefail::forgive_broken_pipe;
 
     // This process' ends of the first and last stage, when that is a coroutine and not a child.
     pipe_writer std_in;
@@ -53,15 +54,17 @@ public:
     std::shared_ptr<std::atomic<std::uint64_t>> bytes_in;
     std::shared_ptr<std::atomic<std::uint64_t>> bytes_out;
 
-    // A wait for the end of each stage.
+    // A wait for the end of each stage, and of each coroutine.
     void add_ends(join& all) const;
+    void add_tasks(join& all) const;
     // Every stage has ended.
     [[nodiscard]] bool ended() const;
+    [[nodiscard]] bool ended(std::size_t index) const;
+    [[nodiscard]] bool tasks_ended() const;
     // What is known about the ends: all of it once they have.
     [[nodiscard]] pipeline_status status() const;
 
-    // To every process' tree; the first error that is not the child's own end. Coroutines hear
-    // nothing.
+    // To every process' tree; the first error. Coroutines hear nothing.
     void signal_trees(int number, error_code& ec);
     void cancel_tasks();
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "pipeline_launch.hpp"
 
+#include <boost/asio/error.hpp>
+
 #include <fcntl.h>
 
 #include <cerrno>
@@ -44,14 +46,16 @@ unique_fd take_connection(const spawn_plan& plan, int number, error_code& ec)
 
 }  // namespace
 
-pipeline_launch::pipeline_launch(const pipeline& what, const asio::any_io_executor& ex)
-    : core(std::make_shared<pipeline_core>(ex)),
+pipeline_launch::pipeline_launch(pipeline what, const pipeline_executors& executors)
+    : core(std::make_shared<pipeline_core>(executors.processes)),
       children(what.size()),
-      what_(what),
-      enlarged_(what.size()),
-      coroutine_ends_(what.size())
+      what_(std::move(what)),
+      coroutine_executor_(executors.coroutines),
+      enlarged_(what_.size()),
+      coroutine_ends_(what_.size())
 {
-    core->members.resize(what.size());
+    core->members.resize(what_.size());
+    core->policy = pipeline_access::policy(what_);
 }
 
 bool pipeline_launch::run(spawn_failure& failure)
@@ -59,8 +63,18 @@ bool pipeline_launch::run(spawn_failure& failure)
     failure = check(what_);
     if (failure)
         return false;
-    service_ = &child_service::of(core->executor);
+    error_code ec;
+    service_ = child_service::try_of(core->executor, ec);
+    if (ec) {
+        failure = make_failure(pipeline_access::stages(what_).front().what, spawn_step::clone,
+                               ec.value(), "child service");
+        return false;
+    }
     for (std::size_t i = what_.size(); i-- > 0;) {
+        if (abandoned()) {
+            failure.code = asio::error::operation_aborted;
+            return false;
+        }
         failure = connect(i);
         if (failure) {
             failure.stage = i;
@@ -111,7 +125,7 @@ void pipeline_launch::enlarge(std::size_t index, int pipe)
 
 spawn_failure pipeline_launch::start_process(std::size_t index, unique_fd in)
 {
-    command what = pipeline_access::stages(what_)[index].what;
+    command& what = pipeline_access::stages(what_)[index].what;
     if (in)
         what.std_in(stdio::descriptor(std::move(in)));
     if (to_next_) {
@@ -122,6 +136,8 @@ spawn_failure pipeline_launch::start_process(std::size_t index, unique_fd in)
     children[index] = spawn(what, core->executor, failure);
     if (failure)
         return failure;
+    // Only the child has them from now on.
+    what.std_in(stdio::inherit()).std_out(stdio::inherit());
     held_.clear();
     const auto& process = children[index].core();
     core->members[index].process = process;
@@ -159,14 +175,14 @@ spawn_failure pipeline_launch::prepare_coroutine(std::size_t index, unique_fd in
 
 spawn_failure pipeline_launch::begin_coroutines()
 {
-    const auto& stages = pipeline_access::stages(what_);
+    auto& stages = pipeline_access::stages(what_);
     for (std::size_t i = 0; i < stages.size(); ++i) {
         if (!stages[i].is_coroutine)
             continue;
-        auto task = std::make_shared<stage_task>(core->executor);
+        auto task = std::make_shared<stage_task>(coroutine_executor_);
         auto& ends = coroutine_ends_[i];
         error_code ec;
-        task->start(stages[i].body, std::move(ends.in), std::move(ends.out), ec);
+        task->start(std::move(stages[i].body), std::move(ends.in), std::move(ends.out), ec);
         if (ec) {
             auto failure = make_failure(stages[i].what, spawn_step::pipe, ec.value());
             failure.stage = i;
@@ -175,6 +191,15 @@ spawn_failure pipeline_launch::begin_coroutines()
         core->members[i].task = std::move(task);
     }
     return {};
+}
+
+bool pipeline_launch::started_any() const noexcept
+{
+    for (const auto& member : core->members) {
+        if (member.process || member.task)
+            return true;
+    }
+    return false;
 }
 
 void pipeline_launch::kill() noexcept

@@ -4,6 +4,7 @@
 
 #include <boost/asio/any_io_executor.hpp>
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <vector>
@@ -23,7 +24,14 @@ namespace detail {
 
 class child_service;
 
-// Starts the stages of a pipeline that was checked, from the last to the first: so a consumer that
+// The executors of what a pipeline is made of.
+struct pipeline_executors {
+    asio::any_io_executor processes;
+    // Each coroutine gets a strand of its own on it.
+    asio::any_io_executor coroutines;
+};
+
+// Checks a pipeline and starts its stages, from the last to the first: so a consumer that
 // cannot be started is found before anybody has produced anything, and what has to be rolled back
 // then are programs that wait for their first input. Coroutines begin when all processes are there.
 //
@@ -35,10 +43,21 @@ class child_service;
 //            before the kill would show a consumer an end of input that is none.
 class pipeline_launch {
 public:
-    pipeline_launch(const pipeline& what, const asio::any_io_executor& ex);
+    pipeline_launch(pipeline what, const pipeline_executors& executors);
 
     // False with `failure` set.
     [[nodiscard]] bool run(spawn_failure& failure);
+    [[nodiscard]] bool started_any() const noexcept;
+
+    // From any thread: no further stage is started; run() fails with operation_aborted, if it has
+    // not ended yet.
+    void abandon() noexcept { abandoned_.store(true, std::memory_order_relaxed); }
+    // Relaxed, both: nothing but the flag is published.
+    [[nodiscard]] bool abandoned() const noexcept
+    {
+        return abandoned_.load(std::memory_order_relaxed);
+    }
+
     // After a failure: SIGKILL to every tree that was started, whatever its drop policy. Reaping is
     // the event loop's.
     void kill() noexcept;
@@ -60,7 +79,9 @@ private:
     spawn_failure begin_coroutines();
     void enlarge(std::size_t index, int pipe);
 
-    const pipeline& what_;
+    pipeline what_;
+    asio::any_io_executor coroutine_executor_;
+    std::atomic<bool> abandoned_{false};
     child_service* service_ = nullptr;
     unique_fd to_next_;        // the writing end of the pipe to the stage that was started last
     std::vector<stdio> held_;  // the same, of a stage that could not be started

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <procyard/runtime/pipeline.hpp>
 
+#include <boost/asio/post.hpp>
+#include <boost/asio/strand.hpp>
+
 #include <utility>
 
 #include <procyard/ipc/detail/pending.hpp>
@@ -8,6 +11,9 @@
 #include "join.hpp"
 #include "pipeline_core.hpp"
 #include "pipeline_launch.hpp"
+#include "pipeline_starter.hpp"
+#include "pipeline_stop_target.hpp"
+#include "stop_operation.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -18,16 +24,39 @@ void start_wait(const std::shared_ptr<pipeline_core>& core,
 {
     auto all = std::make_shared<join>(core->executor);
     core->add_ends(*all);
-    pending<void(error_code, pipeline_status)> waiting(core->executor, std::move(handler));
+    join::start(all, core->executor, std::move(handler), [core] { return core->status(); });
+}
+
+void start_stop(const std::shared_ptr<pipeline_core>& core, stop_ladder ladder,
+                asio::any_completion_handler<void(error_code, stop_result)> handler)
+{
+    start_stop(std::make_shared<pipeline_stop_target>(core, asio::make_strand(core->executor)),
+               core->executor, std::move(ladder), std::move(handler));
+}
+
+void start_spawn(pipeline what, asio::any_io_executor executor, spawn_failure* failure,
+                 asio::any_completion_handler<void(error_code, running_pipeline)> handler)
+{
+    const asio::any_io_executor strand = asio::make_strand(executor);
+    const auto starter = std::make_shared<pipeline_starter>(
+        std::move(what), pipeline_executors{executor, executor}, strand);
+    pending<void(error_code, running_pipeline)> waiting(executor, std::move(handler));
     auto slot = waiting.get_cancellation_slot();
     if (slot.is_connected()) {
-        slot.assign([weak = std::weak_ptr(all)](asio::cancellation_type) {
+        slot.assign([weak = std::weak_ptr(starter)](asio::cancellation_type) {
             if (const auto self = weak.lock())
                 self->cancel();
         });
     }
-    all->start([core, waiting = std::move(waiting)](const error_code& ec) mutable {
-        waiting.complete_now(ec, ec ? pipeline_status{} : core->status());
+    auto done = [waiting = std::move(waiting), failure](spawn_failure why,
+                                                        running_pipeline made) mutable {
+        const auto ec = why.code;
+        if (failure != nullptr)
+            *failure = std::move(why);
+        waiting.complete(ec, std::move(made));
+    };
+    asio::post(strand, [starter, done = pipeline_starter::handler_type(std::move(done))]() mutable {
+        starter->start(true, std::move(done));
     });
 }
 
@@ -72,7 +101,7 @@ void running_pipeline::signal_trees(int number, error_code& ec)
 
 running_pipeline spawn(const pipeline& what, asio::any_io_executor executor, spawn_failure& failure)
 {
-    detail::pipeline_launch launch(what, executor);
+    detail::pipeline_launch launch(what, {executor, executor});
     if (!launch.run(failure)) {
         launch.kill();
         return {};

@@ -35,6 +35,9 @@ class pipeline_core;
 PROCYARD_RUNTIME_EXPORT void
 start_wait(const std::shared_ptr<pipeline_core>& core,
            asio::any_completion_handler<void(error_code, pipeline_status)> handler);
+PROCYARD_RUNTIME_EXPORT void
+start_stop(const std::shared_ptr<pipeline_core>& core, stop_ladder ladder,
+           asio::any_completion_handler<void(error_code, stop_result)> handler);
 
 }  // namespace detail
 
@@ -69,7 +72,8 @@ public:
     pipeline(command only);
     pipeline(stage only);
 
-    /// Adds the stages of another pipeline behind the last.
+    /// Adds the stages of another pipeline behind the last. What this one leaves at its default
+    /// (capacity, policy) is the other's.
     pipeline& append(pipeline next);
 
     // Ends. The same as on the first and last command, and the only way for a coroutine there,
@@ -82,6 +86,9 @@ public:
     /// leaves it to the library: 1 MiB for the first few pipes of a context, since a larger pipe
     /// means fewer switches between the programs, and the kernel's default beyond.
     pipeline& pipe_capacity(std::size_t capacity_bytes) noexcept;
+
+    /// Which stages have to succeed.
+    pipeline& policy(pipefail which) noexcept;
 
     /// The number of stages.
     [[nodiscard]] std::size_t size() const noexcept { return stages_.size(); }
@@ -105,6 +112,7 @@ private:
 
     std::vector<part> stages_;
     std::size_t pipe_capacity_bytes_ = 0;
+    pipefail policy_ = pipefail::forgive_broken_pipe;
 };
 
 /// The stages of both, one behind the other. Either may be a `command` or a `stage`.
@@ -174,6 +182,27 @@ public:
             token, core_);
     }
 
+    /// Stops all stages: every rung of the ladder goes to all trees at once, and what asks a
+    /// process to end cancels the coroutines.
+    ///
+    /// Completes when every tree is empty, every process reaped and every coroutine has ended.
+    /// @par Completion signature   `void(error_code, stop_result)`; its status is the last
+    ///                             program's. Ask `async_wait` for those of all stages.
+    /// @par Errors                 `operation_aborted`. A signal that could not be sent is told in
+    ///                             `stop_result::taken`.
+    /// @par Cancellation           terminal, partial, total: the ladder is left where it is, with
+    ///                             the rungs taken so far in the result.
+    /// @par Lifetime               The object may be moved or dropped while the stop is pending.
+    template <asio::completion_token_for<void(error_code, stop_result)> Token = asio::deferred_t>
+    auto async_stop(stop_ladder ladder, Token&& token = Token{})
+    {
+        return asio::async_initiate<Token, void(error_code, stop_result)>(
+            [](auto handler, std::shared_ptr<detail::pipeline_core> core, stop_ladder rungs) {
+                detail::start_stop(core, std::move(rungs), std::move(handler));
+            },
+            token, core_, std::move(ladder));
+    }
+
     /// To every member of every tree. Coroutines have no signals.
     /// @par Errors   The first that occurs; the others are signalled none the less.
     void signal_trees(int number, error_code& ec);
@@ -203,6 +232,43 @@ private:
 [[nodiscard]] PROCYARD_RUNTIME_EXPORT running_pipeline spawn(const pipeline& what,
                                                              asio::any_io_executor executor,
                                                              spawn_failure& failure);
+
+namespace detail {
+
+PROCYARD_RUNTIME_EXPORT void
+start_spawn(pipeline what, asio::any_io_executor executor, spawn_failure* failure,
+            asio::any_completion_handler<void(error_code, running_pipeline)> handler);
+
+}  // namespace detail
+
+/// Starts a pipeline from the context's spawner thread (see `async_spawn` of a command).
+/// @par Completion signature   `void(error_code, running_pipeline)`; empty when `ec` is set.
+/// @par Errors                 A code of `spawn_category`; with `failure`, the whole story.
+///                             `operation_aborted`. Before it says so, everything that was started
+///                             has been killed and reaped.
+/// @par Cancellation           terminal, partial, total: no further stage is started, and those
+///                             that were are killed and reaped.
+/// @par Lifetime               `failure` must outlive the operation.
+template <asio::completion_token_for<void(error_code, running_pipeline)> Token = asio::deferred_t>
+auto async_spawn(pipeline what, asio::any_io_executor executor, Token&& token = Token{})
+{
+    return asio::async_initiate<Token, void(error_code, running_pipeline)>(
+        [](auto handler, pipeline moved, asio::any_io_executor io) {
+            detail::start_spawn(std::move(moved), std::move(io), nullptr, std::move(handler));
+        },
+        token, std::move(what), std::move(executor));
+}
+
+template <asio::completion_token_for<void(error_code, running_pipeline)> Token = asio::deferred_t>
+auto async_spawn(pipeline what, asio::any_io_executor executor, spawn_failure& failure,
+                 Token&& token = Token{})
+{
+    return asio::async_initiate<Token, void(error_code, running_pipeline)>(
+        [](auto handler, pipeline moved, asio::any_io_executor io, spawn_failure* out) {
+            detail::start_spawn(std::move(moved), std::move(io), out, std::move(handler));
+        },
+        token, std::move(what), std::move(executor), &failure);
+}
 
 PROCYARD_NAMESPACE_END
 
