@@ -72,13 +72,14 @@ std::string stop_result::to_string() const
     if (taken.empty())
         return tree_empty ? "nothing to stop" : "not started";
     std::string text;
-    auto last = started;
+    const stop_record* previous = nullptr;
     for (const auto& record : taken) {
-        if (record.at != last)
-            text += "; after " + detail::to_text(record.at - started) + ' ';
-        else if (!text.empty())
+        // A rung without a grace and the next one are one moment, though the clock went on.
+        if (previous != nullptr && previous->step.grace == std::chrono::nanoseconds::zero())
             text += ", ";
-        last = record.at;
+        else if (previous != nullptr)
+            text += "; after " + detail::to_text(record.at - started) + ' ';
+        previous = &record;
         text += procyard::to_string(record.step);
         if (record.error)
             text += " (" + record.error.message() + ')';

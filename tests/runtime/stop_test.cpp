@@ -52,7 +52,7 @@ TEST_SUITE("stop_result")
         stop_result result{.tree_empty = true, .started = begin, .finished = begin + 5010ms};
         CHECK(result.to_string() == "nothing to stop");
         result.taken.push_back({ladder.steps[0], begin, {}});
-        result.taken.push_back({ladder.steps[1], begin, {}});
+        result.taken.push_back({ladder.steps[1], begin + 30us, {}});  // as soon as it could
         CHECK_FALSE(result.forced());
         result.taken.push_back({{.action = stop_action::kill}, begin + 5s, {}});
         CHECK(result.forced());
