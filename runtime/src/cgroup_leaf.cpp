@@ -191,8 +191,12 @@ std::vector<std::string> cgroup_leaf::inner_cgroups() const
         std::vector<std::string> names;
         error_code ignored;  // removed meanwhile, or too deep to be named
         (void)list_directory(directory_.get(), at.c_str(), names, true, ignored);
-        for (const auto& name : names)
-            paths.push_back(next == 0 ? name : at + '/' + name);
+        for (const auto& name : names) {
+            auto& path = paths.emplace_back();
+            if (next != 0)
+                path.append(at).append("/");
+            path += name;
+        }
     }
     return paths;
 }

@@ -129,15 +129,14 @@ void stage_task::start_wait(asio::any_completion_handler<void(error_code)> handl
     auto slot = waiting.get_cancellation_slot();
     std::uint64_t id = 0;
     {
-        const std::lock_guard lock(mutex_);
-        if (!gone_) {
-            id = next_waiter_++;
-            waiters_.push_back({id, std::move(waiting)});
+        std::unique_lock lock(mutex_);
+        if (gone_) {
+            lock.unlock();
+            waiting.complete({});
+            return;
         }
-    }
-    if (waiting) {
-        waiting.complete({});
-        return;
+        id = next_waiter_++;
+        waiters_.push_back({id, std::move(waiting)});
     }
     if (slot.is_connected()) {
         slot.assign([weak = weak_from_this(), id](asio::cancellation_type) {

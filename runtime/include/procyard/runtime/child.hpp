@@ -113,7 +113,7 @@ public:
     auto async_wait(Token&& token = Token{})
     {
         return asio::async_initiate<Token, void(error_code, exit_status)>(
-            [](auto handler, std::shared_ptr<detail::child_core> core) {
+            [](auto handler, const std::shared_ptr<detail::child_core>& core) {
                 detail::start_wait(core, std::move(handler));
             },
             token, core_);
@@ -140,7 +140,7 @@ public:
     auto async_stop(stop_ladder ladder = stop_ladder::polite(), Token&& token = Token{})
     {
         return asio::async_initiate<Token, void(error_code, stop_result)>(
-            [](auto handler, std::shared_ptr<detail::child_core> core, stop_ladder rungs) {
+            [](auto handler, const std::shared_ptr<detail::child_core>& core, stop_ladder rungs) {
                 detail::start_child_stop(core, std::move(rungs), std::move(handler));
             },
             token, core_, std::move(ladder));
@@ -159,7 +159,7 @@ public:
     auto async_wait_tree(Token&& token = Token{})
     {
         return asio::async_initiate<Token, void(error_code)>(
-            [](auto handler, std::shared_ptr<detail::child_core> core) {
+            [](auto handler, const std::shared_ptr<detail::child_core>& core) {
                 detail::start_wait_tree(core, std::move(handler));
             },
             token, core_);
