@@ -347,9 +347,16 @@ void stream_core::abort_operation(std::uint64_t serial) noexcept
 // The operations complete in turns of their own. Leaves the reactor.
 void stream_core::abort_all() noexcept
 {
+    ++epoch_;
     for (auto* const operation : operations_)
         operation->aborted = true;
     leave_reactor();
+}
+
+std::uint64_t stream_core::epoch() const noexcept
+{
+    const std::lock_guard lock(mutex_);
+    return epoch_;
 }
 
 void stream_core::forget(operation_ptr operation) noexcept

@@ -22,6 +22,7 @@
 #include <procyard/ipc/unique_fd.hpp>
 
 #include "descriptor_io.hpp"
+#include "pump_io.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -87,6 +88,14 @@ public:
     // Bytes that went past transfer(), by splice or the like.
     void count(std::size_t bytes) noexcept;
 
+    // One turn of a pump between two cores, without waiting: in the kernel, or through a buffer.
+    [[nodiscard]] static pump_step splice_some(stream_core& source, stream_core& sink,
+                                               std::uint64_t most) noexcept;
+    [[nodiscard]] static pump_step copy_some(stream_core& source, stream_core& sink,
+                                             pump_buffer& buffer, std::uint64_t most);
+    // Changes with each close(), cancel() and release().
+    [[nodiscard]] std::uint64_t epoch() const noexcept;
+
     transfer_result try_transfer(std::span<const iovec> buffers) noexcept;
     transfer_result transfer_blocking(std::span<const iovec> buffers) noexcept;
 
@@ -134,6 +143,7 @@ private:
     std::shared_ptr<std::atomic<std::uint64_t>> total_;  // somebody wants to know
     operation_ptr spare_;  // the last operation's memory, for the next
     std::uint64_t last_serial_ = 0;
+    std::uint64_t epoch_ = 0;
 };
 
 }  // namespace detail

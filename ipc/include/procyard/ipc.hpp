@@ -3,7 +3,9 @@
 #ifndef PROCYARD_IPC_HPP
 #define PROCYARD_IPC_HPP
 
+#include <procyard/ipc/async_copy.hpp>
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/copy_result.hpp>
 #include <procyard/ipc/line_buffer.hpp>
 #include <procyard/ipc/line_reader.hpp>
 #include <procyard/ipc/pipe.hpp>

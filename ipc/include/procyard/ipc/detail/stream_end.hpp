@@ -174,6 +174,15 @@ protected:
     friend struct stream_access;
 };
 
+// For operations of the library that keep a stream's core instead of the stream.
+struct stream_access {
+    [[nodiscard]] static const std::shared_ptr<stream_core>& core(const stream_end& end) noexcept
+    {
+        PROCYARD_ASSERT(end.core_ && "a moved-from stream has no operations");
+        return end.core_;
+    }
+};
+
 }  // namespace detail
 
 PROCYARD_NAMESPACE_END
