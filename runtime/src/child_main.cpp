@@ -413,6 +413,15 @@ PROCYARD_CHILD_SIDE int schedule(const child_op& op) noexcept
     return to_error(raw_syscall(SYS_sched_setscheduler, 0, op.a, raw_arg(&parameter)));
 }
 
+PROCYARD_CHILD_SIDE int become(const child_op& op) noexcept
+{
+    if (op.b != 0) {
+        if (const long result = raw_syscall(SYS_setgroups, 0, 0); result < 0)
+            return to_error(result);
+    }
+    return to_error(raw_syscall(SYS_setresuid, op.a, op.a, op.a));
+}
+
 // One step of the plan. The switch has no default, so a new step that nobody carries out is a
 // warning.
 PROCYARD_CHILD_SIDE int perform(child_op& op) noexcept
@@ -452,7 +461,7 @@ PROCYARD_CHILD_SIDE int perform(child_op& op) noexcept
     case spawn_step::supplementary_groups:  // data: gids, size: how many
         return to_error(raw_syscall(SYS_setgroups, size, raw_arg(op.data)));
     case spawn_step::group: return to_error(raw_syscall(SYS_setresgid, op.a, op.a, op.a));
-    case spawn_step::user: return to_error(raw_syscall(SYS_setresuid, op.a, op.a, op.a));
+    case spawn_step::user: return become(op);  // a: the user, b: 1 to give up all groups before
     case spawn_step::no_new_privileges:
         return to_error(raw_syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     case spawn_step::parent_death_signal:  // a: signal, b: the parent's pid

@@ -3,8 +3,10 @@
 
 #include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 
 #include <cerrno>
+#include <mutex>
 
 #include "child_main.hpp"
 #include "kernel_features.hpp"
@@ -125,6 +127,38 @@ long try_clone(const clone_request& request, bool with_pidfd, int& pidfd) noexce
                            request.plan);
 }
 
+// The memory of a process that changes its user becomes "not dumpable": no core file, no debugger,
+// /proc files that are root's. That is meant for the child, but until its exec the memory is the
+// parent's as well. So what was is put back when the child is gone from it; by the last one, where
+// several threads spawn at once. A static, since it stands for a property of the process.
+class dumpable_guard {
+public:
+    explicit dumpable_guard(bool active) noexcept : active_(active)
+    {
+        if (!active_)
+            return;
+        const std::lock_guard lock(mutex);
+        if (count++ == 0)
+            before = ::prctl(PR_GET_DUMPABLE);
+    }
+    dumpable_guard(const dumpable_guard&) = delete;
+    dumpable_guard& operator=(const dumpable_guard&) = delete;
+    ~dumpable_guard()
+    {
+        if (!active_)
+            return;
+        const std::lock_guard lock(mutex);
+        if (--count == 0 && before == 1)
+            (void)::prctl(PR_SET_DUMPABLE, 1);
+    }
+
+private:
+    static inline constinit std::mutex mutex;
+    static inline constinit int count = 0;
+    static inline constinit int before = 0;
+    bool active_;
+};
+
 // What a kernel without clone3 says, and what sandboxes say that were written before it (container
 // runtimes with EPERM).
 bool means_missing(long error) noexcept
@@ -172,7 +206,10 @@ clone_result clone_child(const clone_request& request) noexcept
     raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, raw_arg(&all), raw_arg(&before), sizeof all);
     if (request.inherited_mask != nullptr)
         *request.inherited_mask = before;
-    const long answer = clone_somehow(request, result, pidfd);
+    const long answer = [&] {
+        const dumpable_guard memory(request.changes_identity);
+        return clone_somehow(request, result, pidfd);
+    }();
     raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, raw_arg(&before), 0, sizeof before);
     errno = saved_errno;
 

@@ -26,6 +26,8 @@ struct clone_request {
     std::uint64_t* inherited_mask = nullptr;
     /// CLONE_NEW… flags.
     std::uint64_t namespaces = 0;
+    /// The child changes its user or group.
+    bool changes_identity = false;
     /// Directory of the cgroup to be born in, or -1.
     int cgroup = -1;
     /// The child shares the descriptor table until it unshares it.

@@ -109,17 +109,20 @@ private:
                 kept |= static_cast<std::int64_t>(std::uint64_t{1} << capability);
             add({.step = spawn_step::capabilities, .b = kept, .c = user && kept != 0 ? 1 : 0});
         }
-        if (const auto& groups = access::supplementary_groups(what_)) {
+        const auto& groups = access::supplementary_groups(what_);
+        if (groups) {
             add({.step = spawn_step::supplementary_groups,
                  .data = groups->data(),
                  .size = groups->size()});
-        } else if (user) {
-            add({.step = spawn_step::supplementary_groups});  // not root's
         }
         if (const auto& group = access::group(what_))
             add({.step = spawn_step::group, .a = *group});
-        if (user)
-            add({.step = spawn_step::user, .a = *user});
+        if (user) {
+            // Without groups of its own the user has none, at least not root's. In a new user
+            // namespace groups cannot be changed: that was the price of its map.
+            const bool in_namespace = (plan_.namespaces & CLONE_NEWUSER) != 0;
+            add({.step = spawn_step::user, .a = *user, .b = groups || in_namespace ? 0 : 1});
+        }
         if (keep)
             add({.step = spawn_step::capabilities, .a = 1, .b = kept});
     }
@@ -339,6 +342,21 @@ std::string spawn_plan::operand_of(const child_op& op) const
     case spawn_step::parent_death_signal: return signal_name(static_cast<int>(op.a));
     default: return {};  // steps that have no operand worth naming
     }
+}
+
+void spawn_plan::give_up_namespaces() noexcept
+{
+    bool has_groups = false;
+    for (auto& op : ops) {
+        has_groups = has_groups || op.step == spawn_step::supplementary_groups;
+        if (op.step == spawn_step::user)
+            op.b = has_groups ? 0 : 1;  // see add_identity
+    }
+    const auto maps = std::remove_if(ops.begin(), ops.end(), [](const child_op& op) {
+        return op.step == spawn_step::namespaces;
+    });
+    ops.erase(maps, ops.end());
+    namespaces = 0;
 }
 
 void spawn_plan::seal() noexcept

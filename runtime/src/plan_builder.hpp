@@ -61,6 +61,9 @@ public:
     /// Points the plan at its arrays, once they are complete.
     void seal() noexcept;
 
+    /// Makes it the plan of a child that stays in the parent's namespaces.
+    void give_up_namespaces() noexcept;
+
     /// What the step was applied to, for a message.
     [[nodiscard]] std::string operand_of(const child_op& op) const;
 };

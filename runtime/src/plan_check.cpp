@@ -180,6 +180,9 @@ private:
                 refuse_if(capability < 0 || capability > 63, spawn_step::capabilities,
                           std::to_string(capability));
         }
+        // The kernel takes -1 for "as it is".
+        refuse_if(access::user(what_) == static_cast<uid_t>(-1), spawn_step::user, "-1");
+        refuse_if(access::group(what_) == static_cast<gid_t>(-1), spawn_step::group, "-1");
         refuse_if(access::process_group(what_) && *access::process_group(what_) < 0,
                   spawn_step::process_group, "a negative id");
         refuse_if(access::process_group(what_) && access::new_session(what_),

@@ -43,6 +43,14 @@ using access = command_access;
 // cheap.
 constexpr int low_numbers = 256;
 
+// What a clone says to namespaces it may not make; EUSERS and ENOSPC: there are too many. EINVAL
+// may mean the cgroup as well, which then is tried first.
+bool means_no_namespaces(int error, bool with_cgroup) noexcept
+{
+    return error == EPERM || error == ENOSPC || error == EUSERS
+        || (error == EINVAL && !with_cgroup);
+}
+
 /// One attempt to spawn, from the checked command to the running child.
 class launch {
 public:
@@ -84,6 +92,7 @@ private:
     spawn_plan plan_;
     connections connections_;
     clone_result made_;
+    int namespaces_error_ = 0;
 };
 
 // What keeps a tree together where the command leaves it open.
@@ -232,8 +241,16 @@ spawn_failure launch::clone(launch_pads::lease& pad)
         : nullptr;
     request.namespaces = plan_.namespaces;
     request.cgroup = cgroup_procs_ ? -1 : cgroup_directory();
+    request.changes_identity = access::user(what_) || access::group(what_);
     request.share_descriptors = plan_.descriptors.unshare_above > 0;
     made_ = clone_child(request);
+    if (plan_.namespaces != 0 && means_no_namespaces(made_.error, request.cgroup >= 0)) {
+        if (!access::is_optional(what_, spawn_step::namespaces))
+            return make_failure(what_, spawn_step::namespaces, made_.error);
+        namespaces_error_ = made_.error;
+        plan_.give_up_namespaces();
+        return clone(pad);
+    }
     if (made_.error != 0) {
         if (request.cgroup >= 0 && means_no_clone_into_cgroup(made_.error))
             clear(kernel().clone_into_cgroup);
@@ -312,6 +329,9 @@ spawn_failure launch::run()
 
 spawn_failure launch::finish()
 {
+    if (namespaces_error_ != 0)
+        core_->info.not_applied.push_back(
+            make_failure(what_, spawn_step::namespaces, namespaces_error_));
     for (const auto& op : plan_.ops) {
         if (op.optional && op.error != 0)
             core_->info.not_applied.push_back(
@@ -389,8 +409,11 @@ struct spawn_site {
 spawn_failure find_site(const command& what, const asio::any_io_executor& executor,
                         bool with_thread, spawn_site& site)
 {
-    if (auto bad = check(what))
+    if (auto bad = check(what)) {
+        if (auto* const service = child_service::find(executor))
+            report(*service, what, bad);
         return bad;
+    }
     error_code ec;
     site.service = child_service::try_of(executor, ec);
     if (ec)

@@ -19,6 +19,7 @@
 
 #include <procyard/ipc/pipe.hpp>
 
+#include "host_state.hpp"
 #include "spawning.hpp"
 #include "temporary_directory.hpp"
 
@@ -83,23 +84,6 @@ std::vector<unique_fd> leaky_descriptors(int count, int from = 3)
     return all;
 }
 
-/// The soft limit on open files, lowered for as long as the object lives.
-class open_files_limit {
-public:
-    explicit open_files_limit(rlim_t limit)
-    {
-        ::getrlimit(RLIMIT_NOFILE, &before_);
-        const rlimit lowered{limit, before_.rlim_max};
-        REQUIRE(::setrlimit(RLIMIT_NOFILE, &lowered) == 0);
-    }
-    open_files_limit(const open_files_limit&) = delete;
-    open_files_limit& operator=(const open_files_limit&) = delete;
-    ~open_files_limit() { ::setrlimit(RLIMIT_NOFILE, &before_); }
-
-private:
-    rlimit before_{};
-};
-
 command lister()
 {
     return command(PROCYARD_TEST_HELPER);
@@ -126,7 +110,7 @@ TEST_SUITE("command descriptors")
     {
         asio::io_context ctx;
         const auto high = leaky_descriptors(3, 500);
-        const open_files_limit limit(200);
+        const lowered_limit limit(RLIMIT_NOFILE, 200);
         CHECK(numbers(open_in(ctx, lister())) == std::set{0, 1, 2});
         // Also when one of them is handed down, to where there is another one.
         CHECK(open_in(ctx,
@@ -265,7 +249,7 @@ TEST_SUITE("command descriptors")
         const temporary_directory files;
         const auto a = open_file(files.path() / "a");
         const auto b = open_file(files.path() / "b");
-        const open_files_limit limit(100);
+        const lowered_limit limit(RLIMIT_NOFILE, 100);
         const auto open = open_in(ctx,
                                   lister()
                                       .descriptor(99, stdio::borrow(a.get()))
@@ -388,7 +372,7 @@ TEST_SUITE("command descriptors")
             outcome<error_code, child> spawned;
             outcome<error_code, exit_status> ended;
             {
-                const open_files_limit none_left(limit);
+                const lowered_limit none_left(RLIMIT_NOFILE, limit);
                 auto c = spawn(what, ctx.get_executor(), failure);
                 if (c)
                     c.async_wait(ended.handler());

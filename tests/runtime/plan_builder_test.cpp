@@ -119,11 +119,23 @@ TEST_SUITE("plan_builder")
         CHECK(steps.back() == spawn_step::exec);
     }
 
-    TEST_CASE("a change of user takes the parent's supplementary groups away")
+    TEST_CASE("a change of user takes the parent's supplementary groups away, in the same step")
     {
-        const auto steps = steps_of(command("/bin/true").user(65534));
-        CHECK(place_of(steps, spawn_step::supplementary_groups)
-              < place_of(steps, spawn_step::user));
+        const auto gives_up_groups = [](const command& what) {
+            spawn_plan plan;
+            REQUIRE_FALSE(detail::build_plan(what, {}, plan));
+            for (const auto& op : plan.ops) {
+                if (op.step == spawn_step::user)
+                    return op.b != 0;
+            }
+            REQUIRE_MESSAGE(false, "no change of user");
+            return false;
+        };
+        namespace_options inside;
+        inside.user = true;
+        CHECK(gives_up_groups(command("/bin/true").user(1)));
+        CHECK_FALSE(gives_up_groups(command("/bin/true").user(1).supplementary_groups({2})));
+        CHECK_FALSE(gives_up_groups(command("/bin/true").user(1).namespaces(inside)));
     }
 
     TEST_CASE("a child that leads a session gets no group step, which would fail")

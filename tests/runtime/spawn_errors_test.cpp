@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "host_state.hpp"
 #include "spawning.hpp"
 #include "temporary_directory.hpp"
 
@@ -26,48 +27,6 @@ command with_three_pipes(command what)
 {
     return what.std_in(stdio::pipe()).std_out(stdio::pipe()).std_err(stdio::pipe());
 }
-
-// A variable of this process, set for as long as the object lives.
-class variable {
-public:
-    variable(const char* name, const char* value) : name_(name)
-    {
-        if (const char* now = std::getenv(name))
-            before_ = now;
-        if (value != nullptr)
-            ::setenv(name, value, 1);
-        else
-            ::unsetenv(name);
-    }
-    variable(const variable&) = delete;
-    variable& operator=(const variable&) = delete;
-    ~variable()
-    {
-        if (before_)
-            ::setenv(name_, before_->c_str(), 1);
-        else
-            ::unsetenv(name_);
-    }
-
-private:
-    const char* name_;
-    std::optional<std::string> before_;
-};
-
-class current_directory {
-public:
-    explicit current_directory(const std::filesystem::path& to)
-        : before_(std::filesystem::current_path())
-    {
-        std::filesystem::current_path(to);
-    }
-    current_directory(const current_directory&) = delete;
-    current_directory& operator=(const current_directory&) = delete;
-    ~current_directory() { std::filesystem::current_path(before_); }
-
-private:
-    std::filesystem::path before_;
-};
 
 std::filesystem::path write_program(const temporary_directory& in, const std::string& name,
                                     const std::string& text = "#!/bin/sh\necho $0\n")
