@@ -188,6 +188,29 @@ spawn_failure connections::connect(const command& what, int number, const stdio&
     return failure;
 }
 
+void connections::merge(int number, const stdio& s, spawn_plan& plan)
+{
+    const auto k = stdio_access::what(s);
+    if (k != kind::to_stdout && k != kind::to_stderr)
+        return;
+    const int into = k == kind::to_stdout ? 1 : 2;
+    int source = -1;
+    for (const auto& move : plan.moves) {
+        if (move.target == into)
+            source = move.source;
+    }
+    if (source == -1) {
+        // Inherited. A stream that the child will not have is not to be had under another number
+        // either: what stands there may be a descriptor of ours, made when it was closed.
+        const int flags = ::fcntl(into, F_GETFD);
+        if (flags == -1 || (flags & FD_CLOEXEC) != 0)
+            return;
+        source = into;
+    }
+    plan.moves.push_back({.source = source, .target = number});
+    plan.keep.push_back(number);
+}
+
 spawn_failure connections::open(const command& what, bool may_enlarge, spawn_plan& plan)
 {
     may_enlarge_ = may_enlarge;
@@ -200,24 +223,13 @@ spawn_failure connections::open(const command& what, bool may_enlarge, spawn_pla
         if (auto failure = connect(what, number, connection, plan))
             return failure;
     }
-    // Merged ones follow what they are merged into, wherever that went.
-    const auto merge = [&](int number, const stdio& s) {
-        const auto k = stdio_access::what(s);
-        if (k != kind::to_stdout && k != kind::to_stderr)
-            return;
-        const int into = k == kind::to_stdout ? 1 : 2;
-        int source = into;
-        for (const auto& move : plan.moves) {
-            if (move.target == into)
-                source = move.source;
-        }
-        plan.moves.push_back({.source = source, .target = number});
-        plan.keep.push_back(number);
-    };
-    merge(1, standard[1]);
-    merge(2, standard[2]);
+    // Merged ones follow what they are merged into, wherever that went: the outputs first, which
+    // are what can be merged into.
+    merge(1, standard[1], plan);
+    merge(2, standard[2], plan);
+    merge(0, standard[0], plan);
     for (const auto& [number, connection] : access::descriptors(what))
-        merge(number, connection);
+        merge(number, connection, plan);
     return {};
 }
 

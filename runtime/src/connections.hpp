@@ -33,6 +33,7 @@ public:
 
 private:
     spawn_failure connect(const command& what, int number, const stdio& s, spawn_plan& plan);
+    static void merge(int number, const stdio& s, spawn_plan& plan);
     int own(unique_fd fd);
     spawn_failure make_pipe(const command& what, int number, const stdio& s, int& child_end);
     spawn_failure make_socket(const command& what, int number, int& child_end);
