@@ -62,6 +62,13 @@ bool is_full(const pipe_reader& reader)
         && static_cast<std::size_t>(held) + page >= capacity;
 }
 
+// It may well be busy with something else; but if it waits, then for us.
+bool is_empty(const pipe_writer& writer)
+{
+    int held = 0;
+    return writer.is_open() && ::ioctl(writer.native_handle(), FIONREAD, &held) == 0 && held == 0;
+}
+
 void write_line(const child_core& core, std::ostream& out)
 {
     const auto age = std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -69,6 +76,8 @@ void write_line(const child_core& core, std::ostream& out)
     out << '[' << core.pid << "] " << core.program << ": " << state_name(process_state(core.pid))
         << ", " << age.count() << " ms old, tree " << to_string(core.info.tree) << ", "
         << core.waiters() << " waiting";
+    if (is_empty(core.std_in))
+        out << ", its standard input pipe is empty";
     if (is_full(core.std_out))
         out << ", its standard output pipe is full: nobody reads it";
     if (is_full(core.std_err))

@@ -14,6 +14,7 @@ spawner_thread::spawner_thread()
     // does not know of.
     const auto quiet = signal_mask_guard::all();
     thread_ = std::thread([this] { run(); });
+    (void)::pthread_setname_np(thread_.native_handle(), "procyard-spawn");
 }
 
 spawner_thread::~spawner_thread()
@@ -37,7 +38,6 @@ void spawner_thread::post(std::function<void()> job)
 
 void spawner_thread::run()
 {
-    (void)::pthread_setname_np(::pthread_self(), "procyard-spawn");
     for (;;) {
         std::function<void()> job;
         {

@@ -75,6 +75,7 @@ PROCYARD_RUNTIME_EXPORT void set_observer(const asio::any_io_executor& executor,
 /// Writes a line for each living child of the executor's context: pid, program, age, state of the
 /// process, tree, waiters, and whether it stands before a full output pipe or an empty input pipe.
 /// For debugging; reads /proc.
+/// @par Thread safety   Looks at the children's streams: not while another thread uses them.
 PROCYARD_RUNTIME_EXPORT void dump(const asio::any_io_executor& executor, std::ostream& out);
 
 PROCYARD_NAMESPACE_END
