@@ -36,6 +36,7 @@ struct pidfd_info {
     std::int32_t exit_code;
 };
 static_assert(sizeof(pidfd_info) == 64);
+constexpr std::uint64_t pidfd_info_pid = 1U << 0;
 constexpr std::uint64_t pidfd_info_exit = 1U << 3;
 constexpr unsigned long pidfd_get_info = _IOWR(0xFF, 11, pidfd_info);
 
@@ -85,31 +86,31 @@ void child_core::start_wait(asio::any_completion_handler<void(error_code, exit_s
 {
     wait_handler waiting(executor, std::move(handler));
     auto slot = waiting.get_cancellation_slot();
-    std::uint64_t waiter_id = 0;
+    // Relaxed: a number that is nobody else's, and nothing more.
+    const auto waiter_id = next_waiter_.fetch_add(1, std::memory_order_relaxed);
     std::optional<exit_status> ended;
+    // Before the waiter is in the list: from then on another thread may complete it, and the slot
+    // goes with its handler. By number, because the slot's owner may emit long after the wait is
+    // over.
+    if (slot.is_connected()) {
+        slot.assign([weak = weak_from_this(), waiter_id](asio::cancellation_type) {
+            if (const auto self = weak.lock())
+                self->cancel_wait(waiter_id);
+        });
+    }
     // Before the waiter is in the list: from then on a reaper in another thread may take its
     // interest back.
     service_->add_interest();
     {
         const std::lock_guard lock(mutex_);
         ended = status_;
-        if (!ended) {
-            waiter_id = next_waiter_++;
+        if (!ended)
             waiters_.push_back({waiter_id, std::move(waiting)});
-        }
     }
     if (ended) {
         service_->remove_interest();
         // NOLINTNEXTLINE(bugprone-use-after-move): it was moved only if nothing had ended.
         waiting.complete(error_code{}, *ended);
-        return;
-    }
-    // Identified by number, because the slot's owner may emit long after the wait is over.
-    if (slot.is_connected()) {
-        slot.assign([weak = weak_from_this(), waiter_id](asio::cancellation_type) {
-            if (const auto self = weak.lock())
-                self->cancel_wait(waiter_id);
-        });
     }
 }
 
@@ -152,8 +153,8 @@ std::size_t child_core::waiters() const
 
 // The status of a child that cannot be waited for any more: the host ignores SIGCHLD, or waited for
 // any child. Since Linux 6.15 a pidfd still tells. What nobody knows is "unknown", and never an
-// invented 0.
-exit_status child_core::read_status_of_gone() const noexcept
+// invented 0. Empty: the kernel knows and does not tell yet.
+std::optional<exit_status> child_core::read_status_of_gone() const noexcept
 {
     if (!pidfd || !has(kernel().pidfd_info_exit))
         return exit_status::unknown();
@@ -163,9 +164,13 @@ exit_status child_core::read_status_of_gone() const noexcept
         (void)refused(kernel().pidfd_info_exit, errno, ENOTTY);
         return exit_status::unknown();
     }
-    if ((answer.mask & pidfd_info_exit) == 0)
-        return exit_status::unknown();
-    return exit_status::from_wait_status(answer.exit_code);
+    if ((answer.mask & pidfd_info_exit) != 0)
+        return exit_status::from_wait_status(answer.exit_code);
+    // Its pid is still there: whoever reaps it is not done, and only then the kernel tells. A new
+    // edge on the pidfd (EPOLLHUP) says when.
+    if ((answer.mask & pidfd_info_pid) != 0)
+        return std::nullopt;
+    return exit_status::unknown();
 }
 
 // Only a cgroup knows whether a SIGKILL was the out-of-memory killer's.
@@ -198,7 +203,10 @@ bool child_core::try_reap()
         if (result == 0) {
             status = to_status(ended).with_usage(to_usage(usage));
         } else if (result == -ECHILD) {
-            status = read_status_of_gone();
+            const auto told = read_status_of_gone();
+            if (!told)
+                return false;
+            status = *told;
         } else {
             return false;  // EINTR
         }

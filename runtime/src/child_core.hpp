@@ -4,6 +4,7 @@
 
 #include <boost/asio/any_io_executor.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <list>
@@ -97,14 +98,14 @@ private:
     void cancel_wait(std::uint64_t waiter_id);
     void stop_dropped();
     [[nodiscard]] exit_status with_cause(exit_status status) const;
-    [[nodiscard]] exit_status read_status_of_gone() const noexcept;
+    [[nodiscard]] std::optional<exit_status> read_status_of_gone() const noexcept;
 
     child_service* service_;
     mutable std::mutex mutex_;
     std::optional<exit_status> status_;
     std::chrono::steady_clock::time_point ended_at_{};
     std::list<waiter> waiters_;
-    std::uint64_t next_waiter_ = 0;
+    std::atomic<std::uint64_t> next_waiter_{0};
 };
 
 }  // namespace detail
