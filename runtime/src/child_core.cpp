@@ -159,8 +159,17 @@ std::optional<exit_status> child_core::read_status_of_gone() const noexcept
     if (!pidfd || !has(kernel().pidfd_info_exit))
         return exit_status::unknown();
     pidfd_info answer{};
-    answer.mask = pidfd_info_exit;
-    if (::ioctl(pidfd.get(), pidfd_get_info, &answer) == -1) {
+    const auto ask = [&] {
+        answer = {};
+        answer.mask = pidfd_info_exit;
+        return ::ioctl(pidfd.get(), pidfd_get_info, &answer);
+    };
+    // ESRCH: it was reaped while the kernel looked, after it had found no status and before it
+    // looked for the process. The status is there by now.
+    int result = ask();
+    if (result == -1 && errno == ESRCH)
+        result = ask();
+    if (result == -1) {
         (void)refused(kernel().pidfd_info_exit, errno, ENOTTY);
         return exit_status::unknown();
     }

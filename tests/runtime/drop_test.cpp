@@ -55,16 +55,28 @@ struct witness {
     raw_pipe pipe;
 };
 
+/// Nobody more than before, dead or alive, when it goes.
+struct no_child_left {
+    no_child_left() : before(children()) { }
+    no_child_left(const no_child_left&) = delete;
+    no_child_left& operator=(const no_child_left&) = delete;
+    ~no_child_left() { CHECK(children() == before); }
+
+    std::size_t before;
+};
+
 bool is_alive(pid_t pid)
 {
     return ::kill(pid, 0) == 0;
 }
 
-// What the library left to us on purpose.
+// What the library may have left to us: a context that goes down kills, and reaps only what ends at
+// once.
 void reap_by_hand(pid_t pid)
 {
     int status = 0;
-    CHECK(::waitpid(pid, &status, 0) == pid);
+    const pid_t reaped = ::waitpid(pid, &status, 0);
+    CHECK((reaped == pid || (reaped == -1 && errno == ECHILD)));
 }
 
 }  // namespace
@@ -73,20 +85,20 @@ TEST_SUITE("drop_policy")
 {
     TEST_CASE("by default the whole tree is killed and reaped by the loop (case 61 complaint 13)")
     {
+        const no_child_left check;
         witness seen;
         asio::io_context ctx;
-        const auto children_before = children();
         {
             auto c = spawn(seen.watched(helper({"--mode=family", "3"})), ctx.get_executor());
             seen.expect_lines(4);
         }
         seen.expect_end();
         run(ctx);  // ends: a dropped child keeps the loop running only until it is reaped
-        CHECK(children() == children_before);
     }
 
     TEST_CASE("an assignment drops what was held before (case 61)")
     {
+        const no_child_left check;
         witness seen;
         asio::io_context ctx;
         auto c = spawn(seen.watched(helper({"--mode=ignore-term"})), ctx.get_executor());
@@ -96,11 +108,11 @@ TEST_SUITE("drop_policy")
         CHECK(wait(ctx, c).success());
         c = child();
         run(ctx);
-        CHECK(zombie_children() == 0);
     }
 
     TEST_CASE("to drop never waits, not even for a child that stands still (case 61)")
     {
+        const no_child_left check;
         witness seen;
         asio::io_context ctx;
         auto c = spawn(seen.watched(helper({"--mode=pause"})), ctx.get_executor());
@@ -109,11 +121,11 @@ TEST_SUITE("drop_policy")
         c = child();
         seen.expect_end();
         run(ctx);
-        CHECK(zombie_children() == 0);
     }
 
     TEST_CASE("to drop an ended child does nothing (case 61)")
     {
+        const no_child_left check;
         asio::io_context ctx;
         {
             auto reaped = spawn(command("true"), ctx.get_executor());
@@ -129,11 +141,11 @@ TEST_SUITE("drop_policy")
             seen.expect_end();
         }
         run(ctx);
-        CHECK(zombie_children() == 0);
     }
 
     TEST_CASE("detached by policy, the child lives on and does not keep the loop (case 61)")
     {
+        const no_child_left check;
         witness seen;
         asio::io_context ctx;
         pid_t pid = 0;
@@ -155,6 +167,7 @@ TEST_SUITE("drop_policy")
 
     TEST_CASE("detached by hand: the pid is returned, the object empty (case 61)")
     {
+        const no_child_left check;
         witness seen;
         asio::io_context ctx;
         auto c = spawn(seen.watched(helper({"--mode=pause"})), ctx.get_executor());
@@ -171,6 +184,7 @@ TEST_SUITE("drop_policy")
 
     TEST_CASE("a policy may be changed until the drop (case 61)")
     {
+        const no_child_left check;
         witness seen;
         asio::io_context ctx;
         pid_t pid = 0;
@@ -183,11 +197,13 @@ TEST_SUITE("drop_policy")
         CHECK(is_alive(pid));
         ::kill(pid, SIGKILL);
         seen.expect_end();
-        run(ctx);
+        while (is_alive(pid))
+            CHECK(status_of(ctx, command("true")).success());
     }
 
     TEST_CASE("terminate, then kill: who minds SIGTERM gets no SIGKILL (case 61)")
     {
+        const no_child_left check;
         witness seen;
         asio::io_context ctx;
         {
@@ -200,11 +216,11 @@ TEST_SUITE("drop_policy")
         run(ctx);
         seen.expect_lines(1);  // "15": it was asked, and had the time to say so
         seen.expect_end();
-        CHECK(zombie_children() == 0);
     }
 
     TEST_CASE("terminate, then kill: who does not mind is killed when the grace is over (case 61)")
     {
+        const no_child_left check;
         witness seen;
         asio::io_context ctx;
         {
@@ -216,11 +232,11 @@ TEST_SUITE("drop_policy")
         }
         run(ctx);
         seen.expect_end();
-        CHECK(zombie_children() == 0);
     }
 
     TEST_CASE("a context that goes first kills, and the object may go later (case 61)")
     {
+        const no_child_left check;
         for (const bool ended : {false, true}) {
             witness seen;
             std::optional<asio::io_context> ctx(std::in_place);
@@ -243,6 +259,7 @@ TEST_SUITE("drop_policy")
 
     TEST_CASE("a context that goes first leaves a detached child alone (case 61)")
     {
+        const no_child_left check;
         witness seen;
         pid_t pid = 0;
         {

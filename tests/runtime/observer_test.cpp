@@ -69,7 +69,7 @@ TEST_SUITE("observer")
         const auto log = watch(ctx);
         (void)spawn(helper({"--mode=pause"}).std_out(stdio::null()), ctx.get_executor());
         run(ctx);
-        CHECK(log->count("signal sent SIGKILL (tree)") == 1);
+        CHECK(log->count("signal sent SIGKILL (tree)") > 0);
         CHECK(log->count("reaped: killed by SIGKILL") == 1);
     }
 
