@@ -78,8 +78,10 @@ child_core::child_core(child_service& service, asio::any_io_executor ex)
 
 child_core::~child_core()
 {
-    if (enlarged_pipes != 0 && service_ != nullptr)
-        service_->count_enlarged_pipes(-static_cast<int>(enlarged_pipes));
+    // Not through the service: an ended child may outlive its context.
+    if (pipe_budget)
+        pipe_budget->fetch_sub(static_cast<int>(enlarged_pipes),
+                               std::memory_order_relaxed);  // Relaxed: a budget.
 }
 
 void child_core::start_wait(asio::any_completion_handler<void(error_code, exit_status)> handler)

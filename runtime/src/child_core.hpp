@@ -65,6 +65,7 @@ public:
     unique_fd terminal;
     drop_policy on_drop = drop_policy::kill_tree();
     unsigned enlarged_pipes = 0;
+    std::shared_ptr<std::atomic<int>> pipe_budget;  // what enlarged_pipes counts against
 
     void start_wait(asio::any_completion_handler<void(error_code, exit_status)> handler);
     [[nodiscard]] std::optional<exit_status> status() const;

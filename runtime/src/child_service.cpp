@@ -347,12 +347,14 @@ spawner_thread* child_service::try_spawner(error_code& ec)
 bool child_service::may_enlarge_pipe() const noexcept
 {
     // Relaxed: a budget, not a lock; two threads may exceed it by a few.
-    return enlarged_pipes_.load(std::memory_order_relaxed) < most_enlarged_pipes;
+    return enlarged_pipes_->load(std::memory_order_relaxed) < most_enlarged_pipes;
 }
 
-void child_service::count_enlarged_pipes(int change) noexcept
+std::shared_ptr<std::atomic<int>> child_service::count_enlarged_pipes(unsigned more) noexcept
 {
-    enlarged_pipes_.fetch_add(change, std::memory_order_relaxed);  // Relaxed: see may_enlarge_pipe.
+    // Relaxed: see may_enlarge_pipe.
+    enlarged_pipes_->fetch_add(static_cast<int>(more), std::memory_order_relaxed);
+    return enlarged_pipes_;
 }
 
 }  // namespace detail

@@ -87,7 +87,8 @@ public:
     // Enlarged pipes count against a limit per user (pipe-user-pages-soft), beyond which all new
     // pipes of that user shrink to one page: so only a few at a time are taken.
     [[nodiscard]] bool may_enlarge_pipe() const noexcept;
-    void count_enlarged_pipes(int change) noexcept;
+    /// Counts them; whoever holds the result takes them off again.
+    [[nodiscard]] std::shared_ptr<std::atomic<int>> count_enlarged_pipes(unsigned more) noexcept;
 
 private:
     void shutdown() override;
@@ -125,7 +126,7 @@ private:
     own_cgroup own_cgroup_;
     std::unique_ptr<spawner_thread> spawner_;
     std::uint64_t ignored_realtime_ = 0;
-    std::atomic<int> enlarged_pipes_{0};
+    std::shared_ptr<std::atomic<int>> enlarged_pipes_ = std::make_shared<std::atomic<int>>(0);
 };
 
 }  // namespace detail

@@ -62,7 +62,8 @@ public:
     {
         pending<void(error_code, Results...)> waiting(ex, std::move(handler));
         all->listen(waiting.get_cancellation_slot());
-        all->start([waiting = std::move(waiting), result](const error_code& ec) mutable {
+        all->start([waiting = std::move(waiting),
+                    result = std::move(result)](const error_code& ec) mutable {
             waiting.complete_now(ec, (ec ? Results{} : result())...);
         });
     }

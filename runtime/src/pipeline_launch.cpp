@@ -143,7 +143,7 @@ spawn_failure pipeline_launch::start_process(std::size_t index, unique_fd in)
     core->members[index].process = process;
     if (enlarged_[index] != 0) {
         process->enlarged_pipes += enlarged_[index];
-        service_->count_enlarged_pipes(static_cast<int>(enlarged_[index]));
+        process->pipe_budget = service_->count_enlarged_pipes(enlarged_[index]);
     }
     return {};
 }

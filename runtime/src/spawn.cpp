@@ -345,7 +345,7 @@ spawn_failure launch::finish()
     core_->terminal = std::move(connections_.terminal);
     core_->enlarged_pipes = connections_.enlarged_pipes;
     if (connections_.enlarged_pipes != 0)
-        service_.count_enlarged_pipes(static_cast<int>(connections_.enlarged_pipes));
+        core_->pipe_budget = service_.count_enlarged_pipes(connections_.enlarged_pipes);
     service_.add(core_);
 
     error_code ec;
