@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -37,6 +38,17 @@ int pidfd_send_signal(int pidfd, int number, unsigned flags) noexcept
     return ::syscall(SYS_pidfd_send_signal, pidfd, number, nullptr, flags) == -1 ? errno : 0;
 }
 
+// Numbers kept free of members: to look at /proc takes descriptors, too, and so does the host.
+constexpr rlim_t reserve = 32;
+
+/// Whether this new descriptor, the lowest that was free, still leaves the reserve.
+bool leaves_room(const unique_fd& fd)
+{
+    rlimit limit{};
+    return ::getrlimit(RLIMIT_NOFILE, &limit) == -1 || limit.rlim_cur == RLIM_INFINITY
+        || static_cast<rlim_t>(fd.get()) + reserve < limit.rlim_cur;
+}
+
 int open_process_directory(pid_t pid)
 {
     const auto path = "/proc/" + std::to_string(pid);
@@ -59,17 +71,19 @@ std::optional<held_process> held_process::hold(pid_t pid)
     held.pid_ = pid;
     if (has(kernel().pidfd)) {
         held.pidfd_.reset(pidfd_open(pid));
-        if (held.pidfd_)
+        if (held.pidfd_ && leaves_room(held.pidfd_))
             return held;
-        const int cause = errno;
+        const int cause = held.pidfd_ ? EMFILE : errno;
+        held.pidfd_.reset();
         const bool none_left = cause == EMFILE || cause == ENFILE || cause == ENOMEM;
         // EPERM: pidfd_open has no such error of its own, a seccomp filter has.
         if (!none_left && !refused(kernel().pidfd, cause, EPERM))
             return std::nullopt;
     }
     held.directory_.reset(open_process_directory(pid));
-    if (held.directory_)
+    if (held.directory_ && leaves_room(held.directory_))
         return held;
+    held.directory_.reset();
     const auto record = read_stat(pid);
     if (!record)
         return std::nullopt;
@@ -86,20 +100,14 @@ held_process held_process::borrow(pid_t pid, int pidfd) noexcept
     return held;
 }
 
-std::optional<process_record> held_process::read_own_stat() const
+held_process::condition held_process::look() const
 {
-    if (directory_) {
-        std::string text;
-        error_code ignored;  // ESRCH: the process of this directory is gone
-        return read_file(directory_.get(), "stat", text, ignored) ? parse_stat(text) : std::nullopt;
-    }
-    auto record = read_stat(pid_);
-    if (record && !is_borrowed_ && record->start_ticks != start_ticks_)
-        record.reset();
-    return record;
+    error_code ec;
+    const auto seen = look(ec);
+    return ec ? condition::alive : seen;
 }
 
-held_process::condition held_process::look() const
+held_process::condition held_process::look(error_code& ec) const
 {
     if (reaped_)
         return condition::gone;
@@ -109,10 +117,31 @@ held_process::condition held_process::look() const
             return condition::alive;
         return pidfd_send_signal(fd, 0, 0) == ESRCH ? condition::gone : condition::dead;
     }
-    const auto record = read_own_stat();
-    if (!record)
+    // The directory stays that of its process: a stranger of the same number has another one.
+    const auto path = "/proc/" + std::to_string(pid_) + "/stat";
+    const auto record = directory_ ? read_stat(directory_.get(), "stat", ec)
+                                   : read_stat(AT_FDCWD, path.c_str(), ec);
+    if (!is_shortage(ec))
+        ec = {};
+    const bool is_stranger =
+        record && !directory_ && !is_borrowed_ && record->start_ticks != start_ticks_;
+    if (!record || is_stranger)
         return condition::gone;
     return is_dead(*record) ? condition::dead : condition::alive;
+}
+
+// For a signal by number. One that is borrowed is not reaped before its owner says so. False with
+// an error: nobody can tell.
+bool held_process::has_own_number(error_code& ec) const noexcept
+{
+    if (is_borrowed_)
+        return !reaped_;
+    try {
+        return look(ec) != condition::gone && !ec;
+    } catch (const std::bad_alloc&) {
+        ec = make_errno(ENOMEM);
+        return false;
+    }
 }
 
 error_code held_process::signal(int number) const noexcept
@@ -121,12 +150,9 @@ error_code held_process::signal(int number) const noexcept
         return {};
     if (const int fd = descriptor(); fd >= 0)
         return unless_gone(pidfd_send_signal(fd, number, 0));
-    try {
-        if (look() == condition::gone)
-            return {};
-    } catch (const std::bad_alloc&) {
-        return make_errno(ENOMEM);
-    }
+    error_code ec;
+    if (!has_own_number(ec))
+        return ec;
     return unless_gone(::kill(pid_, number) == -1 ? errno : 0);
 }
 
@@ -140,12 +166,9 @@ error_code held_process::signal_group(int number) const noexcept
     // By number while the leader, dead or alive, still owns it. That it is reaped between the look
     // and the signal, and the number given out again after a whole round of pids, does not happen
     // in that instant; after the reaping it may.
-    try {
-        if (look() == condition::gone)
-            return make_errno(ENOTSUP);
-    } catch (const std::bad_alloc&) {
-        return make_errno(ENOMEM);
-    }
+    error_code ignored;
+    if (reaped_ || !has_own_number(ignored))
+        return make_errno(ENOTSUP);
     return ::kill(-pid_, number) == -1 ? last_error() : error_code{};
 }
 

@@ -10,8 +10,6 @@
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/unique_fd.hpp>
 
-#include "proc_text.hpp"
-
 PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
@@ -41,6 +39,7 @@ public:
     /// The pidfd, or -1.
     [[nodiscard]] int descriptor() const noexcept { return pidfd_ ? pidfd_.get() : borrowed_; }
 
+    /// Alive, too, when that cannot be seen for want of a descriptor.
     [[nodiscard]] condition look() const;
     [[nodiscard]] bool alive() const { return look() == condition::alive; }
     /// Not reaped: its number, and the group and session that it may lead, are its own.
@@ -61,7 +60,8 @@ public:
 
 private:
     held_process() = default;
-    [[nodiscard]] std::optional<process_record> read_own_stat() const;
+    [[nodiscard]] condition look(error_code& ec) const;
+    [[nodiscard]] bool has_own_number(error_code& ec) const noexcept;
 
     pid_t pid_ = -1;
     unique_fd pidfd_;

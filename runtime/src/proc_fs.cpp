@@ -30,17 +30,16 @@ std::string process_path(pid_t pid, std::string_view below)
     return path;
 }
 
-bool list_threads(pid_t pid, std::vector<pid_t>& threads)
+std::vector<pid_t> list_threads(pid_t pid, error_code& ec)
 {
     std::vector<std::string> names;
-    error_code ignored;  // the process is gone: it has no threads
-    if (!list_directory(AT_FDCWD, process_path(pid, "/task").c_str(), names, true, ignored))
-        return false;
+    (void)list_directory(AT_FDCWD, process_path(pid, "/task").c_str(), names, true, ec);
+    std::vector<pid_t> threads;
     for (const auto& name : names) {
         if (const auto thread = parse_pid(name))
             threads.push_back(*thread);
     }
-    return true;
+    return threads;
 }
 
 std::string thread_path(pid_t pid, pid_t thread, std::string_view below)
@@ -120,23 +119,34 @@ bool proc_is_ours() noexcept
         && parse_pid({target, static_cast<std::size_t>(length)}) == std::optional(::getpid());
 }
 
-std::optional<process_record> read_stat(pid_t pid)
+bool is_shortage(const error_code& ec) noexcept
+{
+    return ec == make_errno(EMFILE) || ec == make_errno(ENFILE) || ec == make_errno(ENOMEM);
+}
+
+std::optional<process_record> read_stat(int directory, const char* name, error_code& ec)
 {
     std::string text;
+    return read_file(directory, name, text, ec) ? parse_stat(text) : std::nullopt;
+}
+
+std::optional<process_record> read_stat(pid_t pid)
+{
     error_code ignored;  // no such process
-    if (!read_file(AT_FDCWD, process_path(pid, "/stat").c_str(), text, ignored))
-        return std::nullopt;
-    auto record = parse_stat(text);
+    auto record = read_stat(AT_FDCWD, process_path(pid, "/stat").c_str(), ignored);
     if (record && record->pid != pid)
         record.reset();
     return record;
 }
 
-bool list_processes(std::vector<pid_t>& pids)
+bool list_processes(std::vector<pid_t>& pids, error_code& ec)
 {
     std::vector<std::string> names;
-    error_code ignored;  // no /proc: the caller is told by the result
-    if (!proc_is_ours() || !list_directory(AT_FDCWD, "/proc", names, true, ignored))
+    if (!proc_is_ours()) {
+        ec = make_errno(ENOENT);
+        return false;
+    }
+    if (!list_directory(AT_FDCWD, "/proc", names, true, ec))
         return false;
     for (const auto& name : names) {
         if (const auto pid = parse_pid(name))
@@ -154,63 +164,63 @@ bool carries_tree_marker(pid_t pid, std::string_view id)
         && has_tree_marker(text, id);
 }
 
-void genealogy::children_of(pid_t pid, std::vector<pid_t>& children)
+bool genealogy::children_of(pid_t pid, std::vector<pid_t>& children)
 {
-    if (has(kernel().proc_children) && read_children_files(pid, children))
-        return;
-    read_table();
+    if (has(kernel().proc_children)) {
+        const auto result = read_children_files(pid, children);
+        if (result != reading::no_such_file)
+            return result == reading::done;
+    }
+    if (!read_table())
+        return false;
     for (const auto& record : table_) {
         if (record.parent == pid)
             children.push_back(record.pid);
     }
-}
-
-bool genealogy::read_children_files(pid_t pid, std::vector<pid_t>& children)
-{
-    std::vector<pid_t> threads;
-    if (!list_threads(pid, threads))
-        return true;
-    for (const auto thread : threads) {
-        std::string text;
-        error_code ec;
-        if (read_file(AT_FDCWD, thread_path(pid, thread, "/children").c_str(), text, ec)) {
-            parse_pids(text, children);
-        } else if (ec == boost::system::errc::no_such_file_or_directory
-                   && ::access("/proc/thread-self/children", F_OK) == -1) {
-            // Not this thread has ended: the kernel has no such file.
-            clear(kernel().proc_children);
-            return false;
-        }
-    }
     return true;
 }
 
-void genealogy::read_table()
+genealogy::reading genealogy::read_children_files(pid_t pid, std::vector<pid_t>& children)
+{
+    error_code ec;
+    const auto threads = list_threads(pid, ec);
+    auto result = is_shortage(ec) ? reading::failed : reading::done;
+    for (const auto thread : threads) {
+        std::string text;
+        if (read_file(AT_FDCWD, thread_path(pid, thread, "/children").c_str(), text, ec)) {
+            parse_pids(text, children);
+        } else if (ec == make_errno(ENOENT) && ::access("/proc/thread-self/children", F_OK) == -1) {
+            // It is not that this thread has ended: the kernel has no such file.
+            clear(kernel().proc_children);
+            return reading::no_such_file;
+        } else if (is_shortage(ec)) {
+            result = reading::failed;
+        }
+    }
+    return result;
+}
+
+bool genealogy::read_table()
 {
     if (table_is_read_)
-        return;
+        return table_is_good_;
     table_is_read_ = true;
     table_.clear();
     std::vector<pid_t> pids;
-    if (!list_processes(pids))
-        return;
+    error_code ignored;  // the caller is told that there is no table
+    table_is_good_ = list_processes(pids, ignored);
     for (const auto pid : pids) {
         if (const auto record = read_stat(pid))
             table_.push_back(*record);
     }
+    return table_is_good_;
 }
 
 bool genealogy::threads_at_rest(pid_t pid)
 {
-    std::vector<pid_t> threads;
-    if (!list_threads(pid, threads))
-        return true;
-    for (const auto thread : threads) {
-        std::string text;
-        error_code ignored;  // the thread has ended
-        if (!read_file(AT_FDCWD, thread_path(pid, thread, "/stat").c_str(), text, ignored))
-            continue;
-        const auto record = parse_stat(text);
+    error_code ignored;  // the process, or the thread, has ended
+    for (const auto thread : list_threads(pid, ignored)) {
+        const auto record = read_stat(AT_FDCWD, thread_path(pid, thread, "/stat").c_str(), ignored);
         if (record && !is_at_rest(record->state))
             return false;
     }

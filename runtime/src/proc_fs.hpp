@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -31,11 +32,17 @@ namespace detail {
 /// Whether /proc is mounted, and shows the pids of this process's own namespace.
 [[nodiscard]] bool proc_is_ours() noexcept;
 
+/// Whether an error says that descriptors or memory ran out, and so nothing about what was asked.
+[[nodiscard]] bool is_shortage(const error_code& ec) noexcept;
+
 /// What /proc says of a process at this moment; empty when there is none of this number.
 [[nodiscard]] std::optional<process_record> read_stat(pid_t pid);
+/// The same from the process's own directory in /proc.
+[[nodiscard]] std::optional<process_record> read_stat(int directory, const char* name,
+                                                      error_code& ec);
 
-/// Appends the pids of all processes that /proc shows.
-[[nodiscard]] bool list_processes(std::vector<pid_t>& pids);
+/// Appends the pids of all processes that /proc shows. ENOENT when it shows none of ours.
+[[nodiscard]] bool list_processes(std::vector<pid_t>& pids, error_code& ec);
 
 /// Whether the environment the process was started with marks it as a member of the tree `id`.
 [[nodiscard]] bool carries_tree_marker(pid_t pid, std::string_view id);
@@ -50,17 +57,20 @@ public:
     /// A new pass: what was read before is out of date.
     void begin_pass() noexcept { table_is_read_ = false; }
 
-    /// Appends the children of all threads of a process.
-    void children_of(pid_t pid, std::vector<pid_t>& children);
+    /// Appends the children of all threads of a process. False when descriptors or memory ran out.
+    [[nodiscard]] bool children_of(pid_t pid, std::vector<pid_t>& children);
 
     /// Whether all threads of a process are at rest (see is_at_rest).
     [[nodiscard]] static bool threads_at_rest(pid_t pid);
 
 private:
-    [[nodiscard]] bool read_children_files(pid_t pid, std::vector<pid_t>& children);
-    void read_table();
+    enum class reading : std::uint8_t { done, failed, no_such_file };
+
+    [[nodiscard]] static reading read_children_files(pid_t pid, std::vector<pid_t>& children);
+    [[nodiscard]] bool read_table();
 
     bool table_is_read_ = false;
+    bool table_is_good_ = false;
     std::vector<process_record> table_;
 };
 

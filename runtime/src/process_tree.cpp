@@ -140,18 +140,18 @@ tree_sweep& process_tree::sweep()
 
 // The usual end: the child led a group, nobody has stayed in it, and there is nothing else to look
 // for. One system call, and no sweep is ever made.
-bool process_tree::group_has_ended() const noexcept
+bool process_tree::group_has_ended(bool just_now) const noexcept
 {
     if (leads_session_ || mechanism_ != tree_mechanism::process_group)
         return false;
     auto ec = leader_.signal_group(0);
     // Before Linux 6.9: by number, which cannot have been given out again since the reaping.
-    if (ec == make_errno(ENOTSUP) && ::kill(-leader_.pid(), 0) == -1)
+    if (ec == make_errno(ENOTSUP) && just_now && ::kill(-leader_.pid(), 0) == -1)
         ec = last_error();
     return ec == make_errno(ESRCH);
 }
 
-void process_tree::leader_reaped() noexcept
+void process_tree::leader_reaped(bool just_now) noexcept
 {
     const std::lock_guard lock(mutex_);
     if (over() || std::exchange(leader_reaped_, true))
@@ -159,12 +159,12 @@ void process_tree::leader_reaped() noexcept
     leader_.set_reaped();
     if (!sweeps())
         return;
-    if (!sweep_ && group_has_ended()) {
+    if (!sweep_ && group_has_ended(just_now)) {
         ended_ = true;
         return;
     }
     try {
-        sweep().leader_reaped();
+        sweep().leader_reaped(just_now);
     } catch (const std::bad_alloc&) {
         // The followers that only the number of the group could have shown are not found.
     }

@@ -90,8 +90,9 @@ public:
 
     /// The child is there.
     void attach(pid_t pid, int pidfd);
-    /// To be called at once when the child has been reaped.
-    void leader_reaped() noexcept;
+    /// The child has been reaped: at this moment by us (`just_now`), or some time ago by the kernel
+    /// or the host. Before Linux 6.9 only the first case lets a group without its leader be found.
+    void leader_reaped(bool just_now = true) noexcept;
 
     /// Sends a signal to every member.
     [[nodiscard]] error_code signal(int number);
@@ -115,7 +116,7 @@ private:
     [[nodiscard]] bool over() const noexcept { return ended_ || leader_.pid() == -1; }
     [[nodiscard]] bool sweeps() const noexcept;
     [[nodiscard]] tree_sweep& sweep();
-    [[nodiscard]] bool group_has_ended() const noexcept;
+    [[nodiscard]] bool group_has_ended(bool just_now) const noexcept;
     [[nodiscard]] tree_event next_cgroup_event();
     void end();
 

@@ -41,7 +41,7 @@ void tree_roster::set_root(pid_t pid, int pidfd, bool leads_session)
     numbers_.add_member(pid, 0);
 }
 
-void tree_roster::root_reaped()
+void tree_roster::root_reaped(bool just_now)
 {
     if (const auto index = numbers_.member(root_)) {
         members_[*index].process.set_reaped();
@@ -56,6 +56,8 @@ void tree_roster::root_reaped()
         // Before Linux 6.9 the group has only its number, and that is safe for as long as it has
         // a member we hold. So the members must be found now, before the number can be reused:
         // pids are given out in a circle, which does not come round in an instant.
+        if (!just_now)
+            return;
         if (::kill(-root_, 0) == -1 && errno == ESRCH) {
             one.group = false;
             return;
@@ -182,7 +184,7 @@ std::size_t tree_roster::walk(void (*before)(member&))
         if (before != nullptr)
             before(members_[i]);
         children.clear();
-        genealogy_.children_of(pid, children);
+        blind_ = !genealogy_.children_of(pid, children) || blind_;
         for (const auto child : children)
             adopted += adopt(child, false) ? 1 : 0;
     }
@@ -194,8 +196,15 @@ std::size_t tree_roster::walk(void (*before)(member&))
 std::size_t tree_roster::scan()
 {
     std::vector<pid_t> pids;
-    if (!list_processes(pids))
+    error_code ec;
+    if (!list_processes(pids, ec)) {
+        // Without /proc at all, at least a group can be asked whether it has anybody.
+        blind_ = blind_ || is_shortage(ec)
+            || std::any_of(former_.begin(), former_.end(), [](const former& one) {
+                     return one.group && !one.process.signal_group(0);
+                 });
         return 0;
+    }
     std::size_t adopted = 0;
     for (const auto pid : pids) {
         pid_t group = ::getpgid(pid);
@@ -222,7 +231,7 @@ std::size_t tree_roster::collect_orphans()
         before.swap(children);
         children.clear();
         genealogy_.begin_pass();
-        genealogy_.children_of(::getpid(), children);
+        blind_ = !genealogy_.children_of(::getpid(), children) || blind_;
         if (reading > 0 && children == before)
             break;
     }

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <procyard/ipc/config.hpp>
@@ -60,8 +61,8 @@ public:
     explicit tree_roster(sweep_options options) : options_(std::move(options)) { }
 
     void set_root(pid_t pid, int pidfd, bool leads_session);
-    /// The root has been reaped, just now.
-    void root_reaped();
+    /// The root has been reaped; `just_now`: its number cannot have been given out again.
+    void root_reaped(bool just_now);
     [[nodiscard]] pid_t root() const noexcept { return root_; }
     /// The root, alive or not; null when nothing can be left of what it led.
     [[nodiscard]] const held_process* root_process() const;
@@ -87,6 +88,9 @@ public:
     void forget_what_is_empty();
     /// Whether a look (scan, collect_orphans) can find anybody although all members are dead.
     [[nodiscard]] bool may_have_more() const;
+    /// Whether a look failed since this was last asked (no descriptor left, or no /proc although a
+    /// group has somebody): that nobody was found says nothing then.
+    [[nodiscard]] bool was_blind() noexcept { return std::exchange(blind_, false); }
     /// Whether a dead relative was met since this was last asked: one of them may have forked, and
     /// ended, behind the reader's back.
     [[nodiscard]] bool met_the_dead() noexcept { return std::exchange(met_the_dead_, false); }
@@ -110,6 +114,7 @@ private:
     pid_t root_ = -1;
     bool trust_root_ = false;  // the root was reaped just now: its number is still its own
     bool met_the_dead_ = false;
+    bool blind_ = false;
 };
 
 }  // namespace detail

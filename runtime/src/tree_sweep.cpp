@@ -49,10 +49,14 @@ void stop(tree_roster::member& one)
 
 }  // namespace
 
-void tree_sweep::leader_reaped()
+void tree_sweep::leader_reaped(bool just_now)
 {
-    if (!over())
-        roster_.root_reaped();
+    if (over())
+        return;
+    roster_.root_reaped(just_now);
+    // Its orphans have just come to us: who dies before anybody looks cannot be told from other
+    // children of the host any more.
+    (void)roster_.collect_orphans();
 }
 
 bool tree_sweep::all_at_rest() const
@@ -117,6 +121,11 @@ sweep_result tree_sweep::kill() noexcept
         result.error = make_errno(ENOMEM);  // those that were found are killed none the less
     }
     kill_all(result);
+    if (roster_.was_blind()) {
+        result.settled = false;
+        if (!result.error)
+            result.error = make_errno(EMFILE);
+    }
     return result;
 }
 
@@ -177,6 +186,7 @@ bool tree_sweep::empty()
         return true;
     if (!std::exchange(walked_, true))
         (void)roster_.walk();
+    (void)roster_.was_blind();
     int clean_looks = 0;
     for (int look = 0; look < most_looks; ++look) {
         if (roster_.settle_dead())
@@ -190,6 +200,8 @@ bool tree_sweep::empty()
             return true;
         }
         if (roster_.scan() + roster_.collect_orphans() == 0) {
+            if (roster_.was_blind())
+                return false;
             ++clean_looks;
             continue;
         }

@@ -51,8 +51,8 @@ public:
     {
         roster_.set_root(pid, pidfd, leads_session);
     }
-    /// The root has been reaped; to be called at once, while its number cannot have been reused.
-    void leader_reaped();
+    /// The root has been reaped; `just_now`: its number cannot have been given out again.
+    void leader_reaped(bool just_now = true);
 
     /// Sends a signal to every member once. That there is none is no error.
     [[nodiscard]] error_code signal(int number);
@@ -63,7 +63,8 @@ public:
     /// One round of freeze, find and kill. From now on `empty` kills whomever it finds.
     sweep_result kill() noexcept;
 
-    /// Whether no member is left; looks again before it says so.
+    /// Whether no member is left; looks again before it says so. No, when a look was not possible
+    /// and somebody may be there.
     [[nodiscard]] bool empty();
     /// The pidfd of a member that was alive when `empty` said no; -1 when none is to be had. When
     /// it is readable, ask `empty` again.

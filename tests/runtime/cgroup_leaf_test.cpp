@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -463,6 +464,49 @@ TEST_SUITE("own_cgroup")
         }
         const auto root = fs::path(test_cgroup()).parent_path();
         std::ofstream(root / original.substr(1) / "cgroup.procs") << ::getpid() << std::endl;
+        CHECK(fs::remove(home));
+    }
+
+    TEST_CASE(
+        "without root, a cgroup that was handed over is used, and one that was not is refused")
+    {
+        const nothing_left check;
+        const auto home = fs::path(test_cgroup()) / "home";
+        fs::create_directory(home);
+        constexpr uid_t nobody = 65534;
+        for (const bool handed_over : {false, true}) {
+            INFO("handed over: ", handed_over);
+            if (handed_over) {
+                REQUIRE(::chown(home.c_str(), nobody, nobody) == 0);
+                REQUIRE(::chown((home / "cgroup.procs").c_str(), nobody, nobody) == 0);
+            }
+            const pid_t child = ::fork();
+            if (child == 0) {
+                std::ofstream(home / "cgroup.procs") << ::getpid() << std::endl;
+                if (::setresgid(nobody, nobody, nobody) == -1
+                    || ::setresuid(nobody, nobody, nobody) == -1)
+                    ::_exit(10);
+                error_code ec;
+                own_cgroup own;
+                const int directory = own.directory(ec);
+                if (!handed_over)
+                    ::_exit(directory == -1 && ec == make_errno(EACCES) ? 0 : 11);
+                auto leaf = cgroup_leaf::create(directory, ec);
+                if (!leaf)
+                    ::_exit(12);
+                const auto procs = leaf.open_procs(ec);
+                const bool joined = procs && ::write(procs.get(), "0", 1) == 1;
+                const bool left = [&] {
+                    const unique_fd back(::openat(directory, "cgroup.procs", O_WRONLY | O_CLOEXEC));
+                    return ::write(back.get(), "0", 1) == 1;
+                }();
+                ::_exit(joined && left && !leaf.remove() ? 0 : 13);
+            }
+            int status = -1;
+            REQUIRE(::waitpid(child, &status, 0) == child);
+            CHECK(WIFEXITED(status));
+            CHECK(WEXITSTATUS(status) == 0);
+        }
         CHECK(fs::remove(home));
     }
 

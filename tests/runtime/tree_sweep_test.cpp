@@ -2,15 +2,20 @@
 #include "tree_sweep.hpp"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <memory>
+
+#include <procyard/ipc/syscall.hpp>
+#include <procyard/ipc/unique_fd.hpp>
 
 #include "feature_off.hpp"
 #include "procyard_test.hpp"
@@ -424,6 +429,60 @@ TEST_SUITE("tree_sweep")
         });
     }
 
+    TEST_CASE("a tree larger than the number of descriptors is killed, and the host keeps some")
+    {
+        const descriptor_check descriptors;
+        rlimit before{};
+        REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+        test_process leader({"family", "100"});
+        leader.expect("member", 101);
+        {
+            tree_sweep tree;
+            attach(tree, leader.pid(), leader.pidfd());
+            rlimit few = before;
+            few.rlim_cur = procyard_test::open_descriptors() + 60;
+            REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+            CHECK(tree.kill().members == 101);
+            std::vector<procyard::unique_fd> host;
+            for (int i = 0; i < 20; ++i) {
+                host.emplace_back(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+                CHECK(host.back());
+            }
+            host.clear();
+            leader.read_to_end();
+            leader.reap();
+            tree.leader_reaped();
+            wait_until_empty(tree);
+        }
+        ::setrlimit(RLIMIT_NOFILE, &before);
+    }
+
+    TEST_CASE("without a descriptor left it says so, kills the group, and does not say empty")
+    {
+        rlimit before{};
+        REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+        test_process leader({"orphans", "2"});
+        leader.expect("member", 2);
+        tree_sweep tree;
+        attach(tree, leader.pid(), leader.pidfd());
+        leader.reap();
+        rlimit none = before;
+        none.rlim_cur = 0;
+        REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+        tree.leader_reaped();
+        const bool was_empty = tree.empty();
+        const auto result = tree.kill();
+        ::setrlimit(RLIMIT_NOFILE, &before);
+        CHECK_FALSE(was_empty);
+        CHECK(result.error == procyard::make_errno(EMFILE));
+        CHECK_FALSE(result.settled);
+        if (has(kernel().pidfd_group_signal))
+            leader.read_to_end();
+        (void)tree.kill();
+        leader.read_to_end();
+        wait_until_empty(tree);
+    }
+
     TEST_CASE("strangers are left alone")
     {
         // A bystander in this process's group, and one that has a group and a family of its own.
@@ -488,6 +547,21 @@ TEST_SUITE("tree_sweep as a subreaper")
                 CHECK(procyard_test::children() == 0);
             });
         }
+    }
+
+    TEST_CASE("a daemon that has ended before anybody asked leaves no zombie, if it was seen alive")
+    {
+        const subreaper_guard subreaper;
+        test_process leader({"daemon-orphan"}, {.environment = {marker}});
+        const auto daemon = leader.expect("member", 1).front();
+        tree_sweep tree({"this-tree", {}});
+        attach(tree, leader.pid(), leader.pidfd());
+        leader.reap();
+        tree.leader_reaped();  // here
+        ::kill(daemon, SIGKILL);
+        leader.read_to_end();
+        wait_until_empty(tree);
+        CHECK(procyard_test::children() == 0);
     }
 
     TEST_CASE("orphans of the group leave no zombie behind")
