@@ -94,7 +94,8 @@ void input_feeder::finish()
 {
     done_ = true;
     to_->close();
-    source_ = automatic_source{};  // a stream of the user's is closed now, not at the run's end
+    if (const auto* stream = std::get_if<stream_source>(&source_))
+        stream->stream->close();
     if (result_.error)
         owner_.feeder_failed();
     owner_.feeder_done();
@@ -136,6 +137,10 @@ asio::awaitable<void> input_feeder::feed_memory(std::string_view bytes)
 
 asio::awaitable<void> input_feeder::feed_stream(std::shared_ptr<byte_producer> from)
 {
+    if (!from->is_open()) {
+        blame_source(asio::error::bad_descriptor);
+        co_return;
+    }
     std::vector<char> buffer(piece_bytes);
     for (;;) {
         const auto [ec, n] = co_await async_read_some(*from, asio::buffer(buffer), tuple);

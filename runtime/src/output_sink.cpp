@@ -8,6 +8,7 @@
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/error.hpp>
 #include <boost/system/system_error.hpp>
 
 #include <algorithm>
@@ -172,11 +173,45 @@ private:
     stream_result& result_;
 };
 
-class coroutine final : public output_sink {
+// A sink that takes its time.
+class waiting_sink : public output_sink {
+public:
+    explicit waiting_sink(asio::any_io_executor strand) : strand_(std::move(strand)) { }
+
+    void abort() noexcept override
+    {
+        // Not later: what an operation leaves in a slot may point to what ended with it.
+        if (busy_)
+            signal_.emit(asio::cancellation_type::terminal);
+    }
+
+protected:
+    // The handler of one write, which then is under way.
+    template <class Handler>
+    auto begin(Handler handler)
+    {
+        busy_ = true;
+        return asio::bind_cancellation_slot(signal_.slot(),
+                                            asio::bind_executor(strand_, std::move(handler)));
+    }
+    void end(sink_waiter& waiter)
+    {
+        busy_ = false;
+        waiter.sink_done();
+    }
+
+    asio::any_io_executor strand_;
+
+private:
+    asio::cancellation_signal signal_;
+    bool busy_ = false;
+};
+
+class coroutine final : public waiting_sink {
 public:
     coroutine(const coroutine_sink& what, asio::any_io_executor strand)
-        : function_(what.function),
-          strand_(std::move(strand))
+        : waiting_sink(std::move(strand)),
+          function_(what.function)
     {
     }
 
@@ -185,15 +220,11 @@ public:
         try {
             asio::co_spawn(
                 strand_, function_(bytes),
-                asio::bind_cancellation_slot(
-                    signal_.slot(),
-                    asio::bind_executor(
-                        strand_,
-                        [this, waiter = std::move(waiter)](const std::exception_ptr& thrown) {
-                            if (thrown)
-                                fail("coroutine", to_error_code(thrown), thrown);
-                            waiter->sink_done();
-                        })));
+                begin([this, waiter = std::move(waiter)](const std::exception_ptr& thrown) {
+                    if (thrown)
+                        fail("coroutine", to_error_code(thrown), thrown);
+                    end(*waiter);
+                }));
         } catch (...) {
             fail_with_current_exception("coroutine");
             return true;
@@ -201,44 +232,41 @@ public:
         return false;
     }
 
-    void abort() noexcept override { signal_.emit(asio::cancellation_type::terminal); }
-
 private:
     std::function<asio::awaitable<void>(std::string_view)> function_;
-    asio::any_io_executor strand_;
-    asio::cancellation_signal signal_;
 };
 
-class stream final : public output_sink {
+class stream final : public waiting_sink {
 public:
     stream(const stream_sink& what, asio::any_io_executor strand)
-        : stream_(what.stream),
-          strand_(std::move(strand))
+        : waiting_sink(std::move(strand)),
+          stream_(what.stream)
     {
     }
+    stream(const stream&) = delete;
+    stream& operator=(const stream&) = delete;
+    // Of a run that did not begin, too: its reader would wait for ever.
+    ~stream() override { stream_->close(); }
 
     bool write(std::string_view bytes, std::shared_ptr<sink_waiter> waiter) override
     {
-        stream_->write(
-            asio::buffer(bytes),
-            asio::bind_cancellation_slot(
-                signal_.slot(),
-                asio::bind_executor(
-                    strand_, [this, waiter = std::move(waiter)](const error_code& ec, std::size_t) {
-                        if (ec)
-                            fail("stream", ec);
-                        waiter->sink_done();
-                    })));
+        if (!stream_->is_open()) {
+            fail("stream", asio::error::bad_descriptor);
+            return true;
+        }
+        stream_->write(asio::buffer(bytes),
+                       begin([this, waiter = std::move(waiter)](const error_code& ec, std::size_t) {
+                           if (ec)
+                               fail("stream", ec);
+                           end(*waiter);
+                       }));
         return false;
     }
 
-    void abort() noexcept override { signal_.emit(asio::cancellation_type::terminal); }
-    void finish() override { stream_.reset(); }
+    void finish() override { stream_->close(); }
 
 private:
     std::shared_ptr<byte_consumer> stream_;
-    asio::any_io_executor strand_;
-    asio::cancellation_signal signal_;
 };
 
 struct maker {

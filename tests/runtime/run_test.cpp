@@ -140,7 +140,7 @@ TEST_SUITE("async_run")
             REQUIRE(result.stop);
             CHECK(result.stop->tree_empty);
             CHECK(result.std_out.data == seen);  // what came before is not lost
-            CHECK(::kill(result.pid, 0) == -1);
+            CHECK(::kill(result.pid, 0) == -1);  // reaped
         }
     }
 

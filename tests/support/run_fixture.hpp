@@ -10,7 +10,9 @@
 #include <boost/asio/io_context.hpp>
 
 #include <chrono>
+#include <fstream>
 #include <initializer_list>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -40,6 +42,15 @@ inline pid_t reported_pid(std::string_view text, std::string_view word)
     if (at == std::string_view::npos)
         return 0;
     return std::stoi(std::string(text.substr(at + word.size() + 1)));
+}
+
+/// Whether a process runs. One that is dead and not reaped (by whoever inherited it) does not.
+inline bool lives(pid_t pid)
+{
+    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+    const std::string text(std::istreambuf_iterator<char>(file), {});
+    const auto name_end = text.rfind(") ");
+    return name_end != std::string::npos && text[name_end + 2] != 'Z' && text[name_end + 2] != 'X';
 }
 
 class run_fixture {

@@ -32,6 +32,10 @@ public:
     byte_producer(const byte_producer&) = delete;
     byte_producer& operator=(const byte_producer&) = delete;
     virtual ~byte_producer() = default;
+    // Destroys the stream; or lets go of it, if it is somebody else's.
+    virtual void close() noexcept = 0;
+    [[nodiscard]] virtual bool is_open() const noexcept = 0;
+    // Only while open.
     virtual void read_some(asio::mutable_buffer bytes,
                            asio::any_completion_handler<void(error_code, std::size_t)> handler) = 0;
 };
@@ -44,12 +48,14 @@ public:
     void read_some(asio::mutable_buffer bytes,
                    asio::any_completion_handler<void(error_code, std::size_t)> handler) override
     {
-        std::unwrap_reference_t<Stream>& stream = stream_;
+        std::unwrap_reference_t<Stream>& stream = *stream_;
         stream.async_read_some(bytes, std::move(handler));
     }
+    void close() noexcept override { stream_.reset(); }
+    [[nodiscard]] bool is_open() const noexcept override { return stream_.has_value(); }
 
 private:
-    Stream stream_;
+    std::optional<Stream> stream_;
 };
 
 struct automatic_source { };
@@ -117,8 +123,10 @@ public:
     {
         return run_input(detail::file_source{std::move(path)});
     }
-    /// A stream, to its end of file: a `pipe_reader`, a socket, whatever is an AsyncReadStream; or
-    /// `std::ref` of one, to be kept alive until the run has completed. Used from the run's strand.
+    /// A stream, to its end of file: a `pipe_reader`, a socket, whatever is an AsyncReadStream. It
+    /// is destroyed, and so closed, when the input has ended (a second run finds it closed); give
+    /// `std::ref` of one that shall stay open, and keep it alive until the run has completed. Used
+    /// from the run's strand.
     template <class AsyncReadStream>
     [[nodiscard]] static run_input stream(AsyncReadStream stream)
     {

@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -62,7 +63,10 @@ public:
     byte_consumer(const byte_consumer&) = delete;
     byte_consumer& operator=(const byte_consumer&) = delete;
     virtual ~byte_consumer() = default;
-    // Writes all of it.
+    // Destroys the stream; or lets go of it, if it is somebody else's.
+    virtual void close() noexcept = 0;
+    [[nodiscard]] virtual bool is_open() const noexcept = 0;
+    // Writes all of it. Only while open.
     virtual void write(asio::const_buffer bytes,
                        asio::any_completion_handler<void(error_code, std::size_t)> handler) = 0;
 };
@@ -75,12 +79,14 @@ public:
     void write(asio::const_buffer bytes,
                asio::any_completion_handler<void(error_code, std::size_t)> handler) override
     {
-        std::unwrap_reference_t<Stream>& stream = stream_;
+        std::unwrap_reference_t<Stream>& stream = *stream_;
         asio::async_write(stream, asio::const_buffer(bytes), std::move(handler));
     }
+    void close() noexcept override { stream_.reset(); }
+    [[nodiscard]] bool is_open() const noexcept override { return stream_.has_value(); }
 
 private:
-    Stream stream_;
+    std::optional<Stream> stream_;
 };
 
 struct capture_sink {
@@ -150,10 +156,10 @@ public:
     /// To a coroutine, which is awaited before more is read. A cancelled run cancels it (terminal)
     /// and waits for it.
     run_output& to_coroutine(std::function<asio::awaitable<void>(std::string_view)> function);
-    /// To a stream: a `pipe_writer`, a socket, whatever is an AsyncWriteStream. It is closed, by
-    /// its destructor, when the output has ended (and no copy of this is left); give `std::ref` of
-    /// one that shall stay open, and keep it alive until the run has completed. Used from the
-    /// run's strand.
+    /// To a stream: a `pipe_writer`, a socket, whatever is an AsyncWriteStream. It is destroyed,
+    /// and so closed, when the output has ended, or the run without one (a second run finds it
+    /// closed); give `std::ref` of one that shall stay open, and keep it alive until the run has
+    /// completed. Used from the run's strand.
     template <class AsyncWriteStream>
     run_output& to_stream(AsyncWriteStream stream)
     {
