@@ -15,10 +15,9 @@
 #include <string>
 #include <utility>
 
+#include <procyard/ipc/line_buffer.hpp>
 #include <procyard/ipc/syscall.hpp>
 #include <procyard/ipc/unique_fd.hpp>
-
-#include "line_splitter.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -139,37 +138,52 @@ class lines final : public output_sink {
 public:
     lines(const line_sink& what, stream_result& result)
         : function_(what.function),
-          splitter_(what.options.max_line_bytes),
+          buffer_(what.options),
           result_(result)
     {
     }
 
     bool write(std::string_view bytes, std::shared_ptr<sink_waiter>) override
     {
-        guarded([&] { splitter_.push(bytes, function_); });
+        try {
+            buffer_.append(bytes);
+            hand_out();
+        } catch (...) {
+            fail_with_current_exception("lines");
+        }
         return true;
     }
 
     void finish() override
     {
-        if (!failure())
-            guarded([&] { splitter_.finish(function_); });
-        result_.long_lines += splitter_.long_lines();
-    }
-
-private:
-    template <class Body>
-    void guarded(Body body)
-    {
+        if (failure())
+            return;
+        buffer_.finish();
         try {
-            body();
+            hand_out();
         } catch (...) {
             fail_with_current_exception("lines");
         }
     }
 
+private:
+    void hand_out()
+    {
+        for (std::string_view line;;) {
+            switch (buffer_.next(line)) {
+            case line_buffer::status::too_long:
+                ++result_.long_lines;
+                function_(line);
+                break;
+            case line_buffer::status::line: function_(line); break;
+            case line_buffer::status::need_more:
+            case line_buffer::status::end: return;
+            }
+        }
+    }
+
     std::function<void(std::string_view)> function_;
-    line_splitter splitter_;
+    line_buffer buffer_;
     stream_result& result_;
 };
 

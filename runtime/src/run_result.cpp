@@ -29,6 +29,8 @@ error_code stream_error(const stream_result& stream) noexcept
         return make_run_error(run_errc::output_limit);
     if (!stream.sink_failures.empty() || stream.aborted)
         return make_run_error(run_errc::sink_failed);
+    if (stream.long_lines > 0)
+        return make_run_error(run_errc::line_too_long);
     if (stream.held_by_descendant)
         return make_run_error(run_errc::held_by_descendant);
     return stream.read_error;
@@ -45,6 +47,9 @@ void describe(std::string& text, const char* name, const stream_result& stream)
         add("truncated (" + std::to_string(stream.bytes_kept()) + " of "
             + std::to_string(stream.bytes_seen) + " bytes)");
     }
+    if (stream.long_lines > 0)
+        add("cut in " + std::to_string(stream.long_lines)
+            + (stream.long_lines == 1 ? " long line" : " long lines"));
     if (stream.held_by_descendant)
         add("held open by a descendant");
     if (stream.aborted)
@@ -59,7 +64,8 @@ void describe(std::string& text, const char* name, const stream_result& stream)
 
 bool stream_result::complete() const noexcept
 {
-    return !truncated && !held_by_descendant && !aborted && !read_error && sink_failures.empty();
+    return !truncated && !held_by_descendant && !aborted && long_lines == 0 && !read_error
+        && sink_failures.empty();
 }
 
 bool run_result::success() const noexcept

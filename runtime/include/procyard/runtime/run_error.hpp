@@ -36,7 +36,7 @@ enum class run_errc {
     sink_failed,
     /// The source of the input failed.
     input_failed,
-    /// A line was longer than allowed.
+    /// A line was longer than `run_output::each_line` allows, and lost its end.
     line_too_long,
     /// A user's callback or coroutine left with an exception that carried no error_code.
     threw,

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/line_buffer.hpp>
 #include <procyard/runtime/export.hpp>
 
 PROCYARD_NAMESPACE_BEGIN
@@ -39,12 +40,6 @@ struct capture_options {
     /// The default is enough for what people read and few machines notice.
     std::size_t limit_bytes = std::size_t{16} << 20;
     limit_policy on_limit = limit_policy::truncate;
-};
-
-/// How an output is cut into lines.
-struct line_options {
-    /// A longer line comes in pieces of this size, counted in `stream_result::long_lines`.
-    std::size_t max_line_bytes = std::size_t{64} << 10;
 };
 
 /// How a file is opened that an output is written to.
@@ -150,7 +145,9 @@ public:
     run_output& to_file(std::filesystem::path path, file_sink_options options = {});
     /// To a function.
     run_output& to_callback(std::function<void(std::string_view)> function);
-    /// To a function, line by line, without the newline; the last line need not have one.
+    /// To a function, line by line, without the newline; the last line need not have one. Of a
+    /// line that is too long the function gets the beginning, and the rest is dropped; see
+    /// `stream_result::long_lines`.
     run_output& each_line(std::function<void(std::string_view)> function,
                           line_options options = {});
     /// To a coroutine, which is awaited before more is read. A cancelled run cancels it (terminal)

@@ -46,7 +46,8 @@ struct PROCYARD_RUNTIME_EXPORT stream_result {
     bool held_by_descendant = false;
     /// A deadline or a cancellation came while a sink still held the output up.
     bool aborted = false;
-    /// How many lines were longer than allowed and came in pieces (`run_output::each_line`).
+    /// How many lines were longer than allowed and lost their ends (`run_output::each_line`): the
+    /// sink did not get all of it.
     std::size_t long_lines = 0;
     /// Why reading ended early, if it did.
     error_code read_error{};
