@@ -49,6 +49,9 @@ public:
     [[nodiscard]] bool has_consumer() const noexcept;
     [[nodiscard]] bool has_failure() const noexcept { return !result_.sink_failures.empty(); }
 
+    // A sink has not taken yet what was read last.
+    [[nodiscard]] bool is_held_up() const noexcept { return state_ == state::delivering; }
+
     void start(pipe_reader& from);
     // Takes what is in the pipe by now and ends, with held_by_descendant if that was not the end.
     void cut();
