@@ -7,6 +7,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
 
+#include <algorithm>
 #include <utility>
 
 #include "run_access.hpp"
@@ -290,6 +291,10 @@ void run_shell::arm_idle()
 // The alarm is not moved with every byte; it looks back when it rings.
 void run_shell::on_idle_alarm()
 {
+    // While a sink holds an output up, nobody listens to the child.
+    if (std::any_of(outputs_.begin(), outputs_.end(),
+                    [](const outlet& output) { return output.pump && output.pump->is_held_up(); }))
+        last_output_ = clock_->now();
     if (clock_->now() - last_output_ < *access::idle_deadline(options_)) {
         arm_idle();
         return;
