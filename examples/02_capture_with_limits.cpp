@@ -33,6 +33,19 @@ asio::awaitable<void> only_the_output()
 }
 // [output]
 
+asio::awaitable<void> only_the_status_or_the_lines()
+{
+    auto executor = co_await asio::this_coro::executor;
+    // [status]
+    exit_status status = co_await async_status(command("test").arg("-d").arg("/"), executor);
+    std::cout << "the root is a directory: " << status << '\n';
+    // [status]
+    // [lines]
+    auto lines = co_await async_lines(command("seq").arg("3"), executor);
+    std::cout << lines.size() << " lines, the last one is " << lines.back() << '\n';
+    // [lines]
+}
+
 // [capture]
 asio::awaitable<void> everything_with_limits()
 {
@@ -66,6 +79,7 @@ asio::awaitable<void> not_for_ever()
 asio::awaitable<void> co_main()
 {
     co_await only_the_output();
+    co_await only_the_status_or_the_lines();
     co_await everything_with_limits();
     co_await not_for_ever();
 }

@@ -3,6 +3,8 @@
 
 #include <boost/asio/deferred.hpp>
 
+#include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "run_access.hpp"
@@ -11,6 +13,33 @@
 PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
+
+namespace {
+
+// The whole text is here, so that a line_buffer, which copies what it is given, would only add to
+// the memory.
+std::vector<std::string> lines_of(std::string_view text)
+{
+    std::vector<std::string> lines;
+    lines.reserve(static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n')) + 1);
+    while (!text.empty()) {
+        const auto end = text.find('\n');
+        lines.emplace_back(text.substr(0, end));
+        text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    }
+    return lines;
+}
+
+// What a function does to the options whose result is the captured output.
+void want_output(run_options& options)
+{
+    if (!run_access::captures(run_access::std_out(options)))
+        run_access::std_out(options).capture({.on_limit = limit_policy::stop});
+    if (run_access::is_automatic(run_access::std_err(options)))
+        options.std_err(run_output::as_command());
+}
+
+}  // namespace
 
 void start_run(command what, asio::any_io_executor ex, run_options options, run_handler handler)
 {
@@ -22,15 +51,22 @@ void start_run(command what, asio::any_io_executor ex, run_options options, run_
 void start_output(command what, asio::any_io_executor ex, run_options options,
                   output_handler handler)
 {
-    if (!run_access::captures(run_access::std_out(options)))
-        run_access::std_out(options).capture({.on_limit = limit_policy::stop});
-    if (run_access::is_automatic(run_access::std_err(options)))
-        options.std_err(run_output::as_command());
+    want_output(options);
     auto run = async_run(std::move(what), std::move(ex), std::move(options), asio::deferred);
     auto output = std::move(run)(asio::deferred([](error_code ec, run_result result) {
         return asio::deferred.values(ec ? ec : result.error(), std::move(result.std_out.data));
     }));
     std::move(output)(std::move(handler));
+}
+
+void start_lines(command what, asio::any_io_executor ex, run_options options, lines_handler handler)
+{
+    want_output(options);
+    auto run = async_run(std::move(what), std::move(ex), std::move(options), asio::deferred);
+    auto lines = std::move(run)(asio::deferred([](error_code ec, run_result result) {
+        return asio::deferred.values(ec ? ec : result.error(), lines_of(result.std_out.data));
+    }));
+    std::move(lines)(std::move(handler));
 }
 
 void start_status(command what, asio::any_io_executor ex, run_options options,

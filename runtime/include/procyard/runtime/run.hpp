@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <procyard/ipc/config.hpp>
 #include <procyard/runtime/clock.hpp>
@@ -51,10 +52,12 @@ public:
     run_options& std_out(run_output target);
     run_options& std_err(run_output target);
 
-    /// From the call; then the ladder stops the tree. Default: as long as it takes.
+    /// From the call; then the ladder stops the tree. A spawn that hangs in the kernel cannot be
+    /// cut short; the ladder begins when it returns. Default: as long as it takes.
     run_options& deadline(std::chrono::nanoseconds limit);
     /// The longest silence on both outputs; then the ladder stops the tree. Counts only outputs
-    /// that come through this process. Default: as long as it likes.
+    /// that come through this process, and not the time in which a sink holds one of them up: that
+    /// silence is not the child's. Default: as long as it likes.
     run_options& idle_deadline(std::chrono::nanoseconds limit);
     /// How the tree is stopped, for whatever reason. Default: `stop_ladder::polite()`.
     run_options& ladder(stop_ladder rungs);
@@ -93,6 +96,7 @@ namespace detail {
 using run_handler = asio::any_completion_handler<void(error_code, run_result)>;
 using output_handler = asio::any_completion_handler<void(error_code, std::string)>;
 using status_handler = asio::any_completion_handler<void(error_code, exit_status)>;
+using lines_handler = asio::any_completion_handler<void(error_code, std::vector<std::string>)>;
 
 PROCYARD_RUNTIME_EXPORT void start_run(command what, asio::any_io_executor ex, run_options options,
                                        run_handler handler);
@@ -100,6 +104,8 @@ PROCYARD_RUNTIME_EXPORT void start_output(command what, asio::any_io_executor ex
                                           run_options options, output_handler handler);
 PROCYARD_RUNTIME_EXPORT void start_status(command what, asio::any_io_executor ex,
                                           run_options options, status_handler handler);
+PROCYARD_RUNTIME_EXPORT void start_lines(command what, asio::any_io_executor ex,
+                                         run_options options, lines_handler handler);
 
 }  // namespace detail
 
@@ -156,7 +162,10 @@ auto async_run(command what, asio::any_io_executor ex, Token&& token = Token{})
 /// @par Errors                 As async_run; and every run that was not a success is one, see
 ///                             `run_errc`: `ec == run_errc::exit_nonzero`, `ec.message()` is
 ///                             `exit 3`. The string then is what was captured.
-/// @par Cancellation           As async_run.
+/// @par Cancellation           As async_run: the ladder on the whole tree, whatever the type.
+/// @par Thread safety          As async_run.
+/// @par Lifetime               As async_run: the arguments are copied or moved.
+/// @par Cost                   That of async_run; no further allocation.
 /// @par Example                @snippet examples/02_capture_with_limits.cpp output
 template <asio::completion_token_for<void(error_code, std::string)> Token = asio::deferred_t>
 auto async_output(command what, asio::any_io_executor ex, run_options options,
@@ -183,7 +192,11 @@ auto async_output(command what, asio::any_io_executor ex, Token&& token = Token{
 /// @par Errors                 As async_run; and a run that was ended by its deadline, by silence,
 ///                             by a limit or by a failure of a sink or source is one. An exit code
 ///                             or a signal by itself is not.
-/// @par Cancellation           As async_run.
+/// @par Cancellation           As async_run: the ladder on the whole tree, whatever the type.
+/// @par Thread safety          As async_run.
+/// @par Lifetime               As async_run: the arguments are copied or moved.
+/// @par Cost                   That of async_run; no buffer, as no output comes through here.
+/// @par Example                @snippet examples/02_capture_with_limits.cpp status
 template <asio::completion_token_for<void(error_code, exit_status)> Token = asio::deferred_t>
 auto async_status(command what, asio::any_io_executor ex, run_options options,
                   Token&& token = Token{})
@@ -201,6 +214,42 @@ template <asio::completion_token_for<void(error_code, exit_status)> Token = asio
 auto async_status(command what, asio::any_io_executor ex, Token&& token = Token{})
 {
     return async_status(std::move(what), std::move(ex), run_options{}, std::forward<Token>(token));
+}
+
+/// Runs a program and hands out the lines of its standard output, if it was a success.
+///
+/// As async_output, cut into lines: without their newlines, empty ones included; the last line need
+/// not have a newline. NUL and carriage return are bytes like others. Who wants each line when it
+/// comes, or less memory, takes `run_output::each_line`.
+/// @par Completion signature   `void(error_code, std::vector<std::string>)`
+/// @par Errors                 As async_output. The lines then are those of what was captured; the
+///                             last one may lack its end.
+/// @par Cancellation           As async_run: the ladder on the whole tree, whatever the type.
+/// @par Thread safety          As async_run.
+/// @par Lifetime               As async_run: the arguments are copied or moved.
+/// @par Cost                   That of async_run, and a string for each line when the program has
+///                             ended. The capture limit counts the bytes alone: an output of empty
+///                             lines takes some 30 times as much.
+/// @par Example                @snippet examples/02_capture_with_limits.cpp lines
+template <
+    asio::completion_token_for<void(error_code, std::vector<std::string>)> Token = asio::deferred_t>
+auto async_lines(command what, asio::any_io_executor ex, run_options options,
+                 Token&& token = Token{})
+{
+    return asio::async_initiate<Token, void(error_code, std::vector<std::string>)>(
+        [](auto handler, command moved, asio::any_io_executor io, run_options how) {
+            detail::start_lines(std::move(moved), std::move(io), std::move(how),
+                                std::move(handler));
+        },
+        token, std::move(what), std::move(ex), std::move(options));
+}
+
+/// The same with the default options.
+template <
+    asio::completion_token_for<void(error_code, std::vector<std::string>)> Token = asio::deferred_t>
+auto async_lines(command what, asio::any_io_executor ex, Token&& token = Token{})
+{
+    return async_lines(std::move(what), std::move(ex), run_options{}, std::forward<Token>(token));
 }
 
 PROCYARD_NAMESPACE_END
