@@ -307,10 +307,12 @@ spawn_failure build_plan(const command& what, const plan_context& context, spawn
                 + std::to_string(::getegid()) + " 1";
         }
     }
-    for (const unsigned cpu : access::cpu_affinity(what)) {
-        constexpr unsigned bits = sizeof(unsigned long) * CHAR_BIT;
-        plan.cpu_mask.resize(std::max<std::size_t>(plan.cpu_mask.size(), cpu / bits + 1));
-        plan.cpu_mask[cpu / bits] |= 1UL << cpu % bits;
+    if (const auto& cpus = access::cpu_affinity(what)) {
+        for (const unsigned cpu : *cpus) {
+            constexpr unsigned bits = sizeof(unsigned long) * CHAR_BIT;
+            plan.cpu_mask.resize(std::max<std::size_t>(plan.cpu_mask.size(), cpu / bits + 1));
+            plan.cpu_mask[cpu / bits] |= 1UL << cpu % bits;
+        }
     }
     plan.signals.inherit = access::inherit_signals(what);
     plan.signals.ignore = access::ignored_signals(what).data();

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <cstdio>
 #include <string_view>
 
 #include <procyard/runtime/exit_status.hpp>
@@ -168,12 +169,19 @@ private:
         const int death = access::parent_death_signal(what_);
         refuse_if(death != 0 && bad_signal(death), spawn_step::parent_death_signal,
                   std::to_string(death));
+        if (const auto& mask = access::umask(what_)) {
+            char octal[16];
+            std::snprintf(octal, sizeof octal, "%o", static_cast<unsigned>(*mask));
+            refuse_if((*mask & ~mode_t{0777}) != 0, spawn_step::umask, octal);
+        }
         for (const int number : access::ignored_signals(what_))
             refuse_if(bad_signal(number) || number == SIGKILL || number == SIGSTOP,
                       spawn_step::signals, "ignore " + signal_name(number));
-        for (const unsigned cpu : access::cpu_affinity(what_)) {
+        if (const auto& cpus = access::cpu_affinity(what_)) {
+            refuse_if(cpus->empty(), spawn_step::cpu_affinity, "no CPU");
             constexpr unsigned most = 1U << 16;
-            refuse_if(cpu >= most, spawn_step::cpu_affinity, std::to_string(cpu));
+            for (const unsigned cpu : *cpus)
+                refuse_if(cpu >= most, spawn_step::cpu_affinity, std::to_string(cpu));
         }
         if (const auto& keep = access::keep_capabilities(what_)) {
             for (const int capability : *keep)
@@ -191,6 +199,12 @@ private:
                       && (access::tree(what_) == tree_mode::process_group
                           || access::tree(what_) == tree_mode::subreaper),
                   spawn_step::tree, "a member of another group cannot lead one");
+        // A child is born in one place: in its tree's own cgroup it would not be in the named one,
+        // and in the named one its tree would be empty.
+        refuse_if(!access::cgroup(what_).empty()
+                      && (access::tree(what_) == tree_mode::cgroup
+                          || !access::cgroup_parent(what_).empty()),
+                  spawn_step::cgroup, "a cgroup by name, and a tree in a cgroup of its own");
         const auto terminal = access::controlling_terminal(what_);
         refuse_if(terminal && *terminal < 0, spawn_step::controlling_terminal, "a negative number");
     }

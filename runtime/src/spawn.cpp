@@ -75,6 +75,8 @@ private:
     spawn_failure prepare_tree();
     spawn_failure prepare_cgroup();
     [[nodiscard]] int cgroup_directory() const noexcept;
+    [[nodiscard]] std::string cgroup_name() const;
+    [[nodiscard]] std::string operand_of(const child_op& op) const;
     void trim_table(launch_pads::lease& pad);
     [[nodiscard]] bool use_slots(launch_pads::lease& pad);
     [[nodiscard]] bool table_could_not_be_trimmed(const spawn_failure& failure) const noexcept;
@@ -95,18 +97,24 @@ private:
     int namespaces_error_ = 0;
 };
 
+// What the child's place leaves to choose from.
+tree_mode mode_by_place(const command& what)
+{
+    // A member of somebody else's group is no tree of its own; one in a cgroup of the user's choice
+    // gets no other.
+    const auto& group = access::process_group(what);
+    if (group && *group != 0)
+        return tree_mode::none;
+    return access::cgroup(what).empty() ? tree_mode::automatic : tree_mode::process_group;
+}
+
 // What keeps a tree together where the command leaves it open.
 tree_mode chosen_mode(const command& what)
 {
     const auto mode = access::tree(what);
     if (mode != tree_mode::automatic || !access::cgroup_parent(what).empty())
         return mode;
-    // A member of somebody else's group is no tree of its own; one in a cgroup of the user's choice
-    // gets no other.
-    const auto& group = access::process_group(what);
-    if (group && *group != 0)
-        return tree_mode::none;
-    return access::cgroup(what).empty() ? mode : tree_mode::process_group;
+    return mode_by_place(what);
 }
 
 spawn_failure launch::prepare()
@@ -136,8 +144,17 @@ spawn_failure launch::prepare_tree()
     request.spoken_for = [&service = service_](pid_t pid) { return service.has_child(pid); };
     if (const auto ec = core_->tree.prepare(std::move(request))) {
         const auto& parent = access::cgroup_parent(what_);
-        return make_failure(what_, spawn_step::tree, ec.value(),
-                            parent.empty() ? std::string(to_string(tree_mode_)) : parent.native());
+        auto failure =
+            make_failure(what_, spawn_step::tree, ec.value(),
+                         parent.empty() ? std::string(to_string(tree_mode_)) : parent.native());
+        if (!access::is_optional(what_, spawn_step::tree))
+            return failure;
+        // Then as if nothing had been asked for; that cannot fail.
+        core_->info.not_applied.push_back(std::move(failure));
+        request = {};
+        request.mode = mode_by_place(what_);
+        request.own = &service_.cgroup();
+        (void)core_->tree.prepare(std::move(request));
     }
     return prepare_cgroup();
 }
@@ -162,13 +179,31 @@ spawn_failure launch::prepare_cgroup()
     if (directory < 0 || (can_clone_into_cgroup() && !is_optional))
         return {};
     cgroup_procs_.reset(::openat(directory, "cgroup.procs", O_WRONLY | O_CLOEXEC));
-    return cgroup_procs_ ? spawn_failure()
-                         : make_failure(what_, spawn_step::cgroup, errno, named.native());
+    if (cgroup_procs_)
+        return {};
+    auto failure = make_failure(what_, spawn_step::cgroup, errno, named.native());
+    if (!is_optional || !named_cgroup_)
+        return failure;
+    core_->info.not_applied.push_back(std::move(failure));
+    named_cgroup_.reset();
+    return {};
 }
 
 int launch::cgroup_directory() const noexcept
 {
     return named_cgroup_ ? named_cgroup_.get() : core_->tree.cgroup_directory();
+}
+
+// As the user gave it; empty for a cgroup of the library's own choice.
+std::string launch::cgroup_name() const
+{
+    return named_cgroup_ ? access::cgroup(what_).native() : access::cgroup_parent(what_).native();
+}
+
+// The plan knows all but the cgroup, which it has as an open file.
+std::string launch::operand_of(const child_op& op) const
+{
+    return op.step == spawn_step::cgroup ? cgroup_name() : plan_.operand_of(op);
 }
 
 // Decides how the child gets its descriptors without a copy of the whole table, or leaves it at the
@@ -214,6 +249,14 @@ bool means_no_clone_into_cgroup(int error_number) noexcept
         || error_number == EPERM;
 }
 
+// What the kernel says of a cgroup that takes no process, or not this one; not of a process that
+// could not be made.
+bool means_cgroup_takes_nobody(int error_number) noexcept
+{
+    return error_number == EACCES || error_number == EBUSY || error_number == EOPNOTSUPP
+        || error_number == ENODEV || error_number == ENOENT;
+}
+
 std::optional<tree_mode> launch::other_way()
 {
     const bool cgroup_failed = made_.error != 0
@@ -254,6 +297,8 @@ spawn_failure launch::clone(launch_pads::lease& pad)
     if (made_.error != 0) {
         if (request.cgroup >= 0 && means_no_clone_into_cgroup(made_.error))
             clear(kernel().clone_into_cgroup);
+        if (request.cgroup >= 0 && means_cgroup_takes_nobody(made_.error))
+            return make_failure(what_, spawn_step::cgroup, made_.error, cgroup_name());
         return make_failure(what_, spawn_step::clone, made_.error);
     }
     if (plan_.child.failed_op >= 0) {
@@ -274,7 +319,7 @@ bool launch::table_could_not_be_trimmed(const spawn_failure& failure) const noex
 spawn_failure launch::failure_of_child()
 {
     const auto& op = plan_.ops[static_cast<std::size_t>(plan_.child.failed_op)];
-    return make_failure(what_, op.step, op.error, plan_.operand_of(op));
+    return make_failure(what_, op.step, op.error, operand_of(op));
 }
 
 // The child has left by exit_group, so this waits for microseconds at most.
@@ -335,7 +380,7 @@ spawn_failure launch::finish()
     for (const auto& op : plan_.ops) {
         if (op.optional && op.error != 0)
             core_->info.not_applied.push_back(
-                make_failure(what_, op.step, op.error, plan_.operand_of(op)));
+                make_failure(what_, op.step, op.error, operand_of(op)));
     }
     core_->pid = made_.pid;
     core_->pidfd = std::move(made_.pidfd);

@@ -248,7 +248,19 @@ TEST_SUITE("check")
     {
         CHECK(detail::check(command("x").parent_death_signal(65)).step
               == spawn_step::parent_death_signal);
-        CHECK(detail::check(command("x").ignore_signal(0)).step == spawn_step::signals);
+        CHECK(detail::check(command("x").parent_death_signal(-1)).step
+              == spawn_step::parent_death_signal);
+        for (const int number : {0, -1, 65, SIGKILL, SIGSTOP})
+            CHECK(detail::check(command("x").ignore_signal(number)).step == spawn_step::signals);
+        CHECK(refusal(command("x").umask(01777)) == R"(spawn "x": umask "1777": Invalid argument)");
+        CHECK(detail::check(command("x").cpu_affinity({})).step == spawn_step::cpu_affinity);
+        CHECK(detail::check(command("x").user(static_cast<uid_t>(-1))).step == spawn_step::user);
+        CHECK(detail::check(command("x").group(static_cast<gid_t>(-1))).step == spawn_step::group);
+        CHECK(detail::check(command("x").process_group(-1)).step == spawn_step::process_group);
+        CHECK(detail::check(command("x").controlling_terminal(-1)).step
+              == spawn_step::controlling_terminal);
+        CHECK(detail::check(command("x").process_group(7).tree(tree_mode::subreaper)).step
+              == spawn_step::tree);
         CHECK(detail::check(command("x").cpu_affinity({1U << 20})).step
               == spawn_step::cpu_affinity);
         CHECK(detail::check(command("x").drop_capabilities({64})).step == spawn_step::capabilities);

@@ -118,7 +118,8 @@ public:
     /// The cgroup v2 directory in which the child's own leaf is made (it must be this process' to
     /// manage).
     command& cgroup_parent(std::filesystem::path directory);
-    /// Starts the child as a member of an existing cgroup, given by its directory.
+    /// Starts the child as a member of an existing cgroup, given by its directory. It is one or the
+    /// other: a tree in a cgroup of its own cannot be asked for as well.
     command& cgroup(std::filesystem::path directory);
     /// Joins the process group `id`; 0 makes a new one. A child in somebody else's group is no tree
     /// of its own.
@@ -132,12 +133,13 @@ public:
 
     // Attributes
 
+    /// Permission bits alone, 0 to 0777.
     command& umask(mode_t mask);
     /// Adds to the parent's nice value.
     command& nice(int increment);
     /// A policy of sched_setscheduler(2), with its priority (0 for the policies that have none).
     command& scheduler(int policy, int priority = 0);
-    /// The CPUs to run on, by number.
+    /// The CPUs to run on, by number; at least one.
     command& cpu_affinity(std::vector<unsigned> cpus);
     /// A resource limit of setrlimit(2), soft and hard.
     command& limit(int resource, rlim_t soft, rlim_t hard);
@@ -221,7 +223,7 @@ private:
     std::optional<mode_t> umask_;
     std::optional<int> nice_;
     std::optional<scheduling> scheduler_;
-    std::vector<unsigned> cpu_affinity_;
+    std::optional<std::vector<unsigned>> cpu_affinity_;
     std::vector<resource_limit> limits_;
     std::optional<uid_t> user_;
     std::optional<gid_t> group_;
