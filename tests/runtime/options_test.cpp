@@ -12,8 +12,10 @@
 #include <doctest/doctest.h>
 
 #include <cerrno>
+#include <chrono>
 #include <string>
 
+#include "busy_program.hpp"
 #include "child_attributes.hpp"
 #include "spawning.hpp"
 #include "temporary_directory.hpp"
@@ -183,6 +185,23 @@ TEST_SUITE("command options")
         CHECK(attributes_of(ctx, attributes().parent_death_signal(SIGUSR1)).at("pdeathsig")
               == std::to_string(SIGUSR1));
         CHECK(attributes_of(ctx, attributes()).at("pdeathsig") == "0");
+    }
+
+    TEST_CASE("a busy program is tried again as often as was said (case 29)")
+    {
+        asio::io_context ctx;
+        busy_program busy;
+        for (const unsigned retries : {0U, 1U, 3U}) {
+            const auto begin = std::chrono::steady_clock::now();
+            const auto failure = failure_of(ctx, busy.run(retries));
+            CHECK(failure.step == spawn_step::exec);
+            CHECK(failure.code == boost::system::errc::text_file_busy);
+            // 1 ms, then 2, then 4: the least it takes.
+            const std::chrono::milliseconds pauses((1U << retries) - 1);
+            CHECK(std::chrono::steady_clock::now() - begin >= pauses);
+        }
+        busy.release();
+        CHECK(status_of(ctx, busy.run(0).std_in(stdio::null())).success());
     }
 
     TEST_CASE("several optional failures are all reported, in order (case 14)")

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
+#include <fcntl.h>
+#include <stdlib.h>
+
 #include <boost/asio/io_context.hpp>
 
 #include <doctest/doctest.h>
@@ -6,6 +9,7 @@
 #include <algorithm>
 #include <string>
 
+#include "child_attributes.hpp"
 #include "spawning.hpp"
 
 using namespace procyard;
@@ -115,6 +119,27 @@ TEST_SUITE("command::terminal")
         c.std_in().close();
         CHECK(without_returns(read_all(ctx, c.std_out())).starts_with("a line\n"));
         CHECK(wait(ctx, c).success());
+    }
+
+    TEST_CASE("the controlling terminal may be one of the host's own, at any number")
+    {
+        asio::io_context ctx;
+        const unique_fd ours(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+        REQUIRE(ours);
+        REQUIRE(::grantpt(ours.get()) == 0);
+        REQUIRE(::unlockpt(ours.get()) == 0);
+        const unique_fd theirs(::open(::ptsname(ours.get()), O_RDWR | O_NOCTTY | O_CLOEXEC));
+        REQUIRE(theirs);
+        const auto on = [&](int number) {
+            return attributes().descriptor(number, stdio::borrow(theirs.get()));
+        };
+        const auto without = attributes_of(ctx, on(5).new_session());
+        CHECK(without.at("tty") == "0");
+        for (const int number : {5, 77}) {
+            const auto with = attributes_of(ctx, on(number).controlling_terminal(number));
+            CHECK(with.at("tty") == "1");
+            CHECK(with.at("sid") == with.at("pid"));
+        }
     }
 
     TEST_CASE("without one there is nothing to resize")
