@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// What the documents say about the tree is true: the code they quote is code that is compiled, the
-// tests they name are there, and so are the files they link to.
+// The tests that documents name exist, and the umbrella headers are complete. (Quotations of code
+// and links are held to the tree by tests/tidy.)
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -46,20 +46,6 @@ std::map<std::string, std::set<std::string>> tests_of_the_tree()
 
 TEST_SUITE("the documents")
 {
-    TEST_CASE("every snippet is the code it says it is")
-    {
-        for (const auto& file : documents()) {
-            for (const auto& s : docs::snippets(docs::read(file))) {
-                CAPTURE(file);
-                CAPTURE(s.line);
-                REQUIRE(fs::exists(root / s.file));
-                const auto code = docs::tagged_code(docs::read(root / s.file), s.tag);
-                CHECK_MESSAGE(!code.empty(), "no [" << s.tag << "] in " << s.file);
-                CHECK(s.code == code);
-            }
-        }
-    }
-
     TEST_CASE("every test that is named exists")
     {
         const auto tests = tests_of_the_tree();
@@ -73,13 +59,6 @@ TEST_SUITE("the documents")
                                    << reference.name << "\"");
             }
         }
-    }
-
-    TEST_CASE("every file that is linked to exists")
-    {
-        for (const auto& file : documents())
-            for (const auto& link : docs::local_links(docs::read(file)))
-                CHECK_MESSAGE(fs::exists(file.parent_path() / link), file << ": " << link);
     }
 
     TEST_CASE("a module's umbrella header names all of its headers")
@@ -100,23 +79,6 @@ TEST_SUITE("the documents")
 
 TEST_SUITE("the reader of documents")
 {
-    TEST_CASE("finds a snippet, and the code between two tags")
-    {
-        const auto found = docs::snippets("text\n<!-- snippet: a/b.cpp one -->\n```cpp\nint x;\n\n"
-                                          "```\n");
-        REQUIRE(found.size() == 1);
-        CHECK(found[0].file == "a/b.cpp");
-        CHECK(found[0].tag == "one");
-        CHECK(found[0].line == 2);
-        CHECK(found[0].code == "int x;\n\n");
-
-        const auto source = "// SPDX-License-Identifier: X\nint w;\n    // [one]\n    int x;\n\n"
-                            "        int y;\n    // [one]\nint z;\n";
-        CHECK(docs::tagged_code(source, "one") == "int x;\n\n    int y;\n");
-        CHECK(docs::tagged_code("// [one]\nint x;\n", "one").empty());
-        CHECK(docs::tagged_code("// SPDX-License-Identifier: X\nint x;\n", "") == "int x;\n");
-    }
-
     TEST_CASE("finds tests and the references to them")
     {
         const auto names =
@@ -130,11 +92,5 @@ TEST_SUITE("the reader of documents")
         CHECK(references[1].file == "b_test");
         CHECK(references[1].name == "two");
         CHECK(references[1].line == 2);
-    }
-
-    TEST_CASE("finds links to files, and leaves the others")
-    {
-        const auto links = docs::local_links("[a](docs/a.md#x), [b](https://x.org/b), [c](#c)");
-        CHECK(links == std::vector<std::string>{"docs/a.md"});
     }
 }

@@ -83,6 +83,8 @@ std::vector<finding> check_document(std::string_view markdown, const read_file& 
                 found.push_back({n + 1, "snippet", "there is no such snippet"});
             else if (block_behind(lines, n) != snippet)
                 found.push_back({n + 1, "snippet", "the block is not what the file says"});
+        } else if (lines[n].starts_with("<!-- snippet")) {
+            found.push_back({n + 1, "snippet", "a quotation is: <!-- snippet FILE TAG -->"});
         }
         for (std::sregex_iterator at(lines[n].begin(), lines[n].end(), link), end; at != end; ++at)
             if (!from_document(at->str(1)))

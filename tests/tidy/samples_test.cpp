@@ -251,6 +251,8 @@ TEST_SUITE("documents")
         CHECK(complaints(quotation) == "1: the block is not what the file says; ");
         CHECK(complaints("\n<!-- snippet a.cpp c -->\n") == "2: there is no such snippet; ");
         CHECK(complaints("<!-- snippet b.cpp a -->\n") == "1: there is no such snippet; ");
+        for (const std::string bad : {"<!-- snippet: a.cpp a -->", "<!-- snippet a.cpp -->"})
+            CHECK(complaints(bad + '\n') == "1: a quotation is: <!-- snippet FILE TAG -->; ");
     }
 
     TEST_CASE("a relative link leads somewhere")
