@@ -5,11 +5,11 @@
 
 #include <signal.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <cerrno>
 #include <new>
+#include <utility>
 
 #include <procyard/ipc/syscall.hpp>
 
@@ -192,32 +192,63 @@ exit_status child_core::with_cause(exit_status status) const
     return tree.usage().oom_kills.value_or(0) > 0 ? status.with_out_of_memory() : status;
 }
 
+// The raw call has a fifth argument that libc's does not: the child's resource usage. By pidfd,
+// because a pid may by now be a stranger's; never for any child, because the host's other children
+// are not ours to reap.
+long child_core::ask_kernel(int flags, siginfo_t& ended, rusage* usage) const noexcept
+{
+    return pidfd ? raw_syscall(SYS_waitid, P_PIDFD, pidfd.get(), raw_arg(&ended),
+                               WEXITED | WNOHANG | flags, raw_arg(usage))
+                 : raw_syscall(SYS_waitid, P_PID, pid, raw_arg(&ended), WEXITED | WNOHANG | flags,
+                               raw_arg(usage));
+}
+
+// Tells the observer of the exit before the reaping: as long as it is a zombie, /proc knows what
+// the process has used, and its number is its own. False when another thread is telling just now;
+// that one will reap.
+bool child_core::tell_exit()
+{
+    if (service_ == nullptr || !service_->is_observed())
+        return true;
+    {
+        const std::lock_guard lock(mutex_);
+        if (status_ || exit_told_)
+            return !telling_exit_;
+        siginfo_t ended{};
+        if (ask_kernel(WNOWAIT, ended, nullptr) != 0 || ended.si_pid == 0)
+            return true;
+        exit_told_ = true;
+        telling_exit_ = true;
+    }
+    emit(child_event::kind::exited);
+    const std::lock_guard lock(mutex_);
+    telling_exit_ = false;
+    return true;
+}
+
 bool child_core::try_reap()
 {
+    if (!tell_exit())
+        return true;  // it has ended
     std::list<waiter> done;
     exit_status status;
+    bool told = false;
     {
         const std::lock_guard lock(mutex_);
         if (status_)
             return true;
         siginfo_t ended{};
         rusage usage{};
-        // The raw call has a fifth argument that libc's does not: the child's resource usage. By
-        // pidfd, because a pid may by now be a stranger's; never for any child, because the host's
-        // other children are not ours to reap.
-        const long result = pidfd ? raw_syscall(SYS_waitid, P_PIDFD, pidfd.get(), raw_arg(&ended),
-                                                WEXITED | WNOHANG, raw_arg(&usage))
-                                  : raw_syscall(SYS_waitid, P_PID, pid, raw_arg(&ended),
-                                                WEXITED | WNOHANG, raw_arg(&usage));
+        const long result = ask_kernel(0, ended, &usage);
         if (result == 0 && ended.si_pid == 0)
             return false;  // not yet: a tracer may still hold it although its pidfd is readable
         if (result == 0) {
             status = to_status(ended).with_usage(to_usage(usage));
         } else if (result == -ECHILD) {
-            const auto told = read_status_of_gone();
-            if (!told)
+            const auto known = read_status_of_gone();
+            if (!known)
                 return false;
-            status = *told;
+            status = *known;
         } else {
             return false;  // EINTR
         }
@@ -226,10 +257,12 @@ bool child_core::try_reap()
         status_ = status;
         ended_at_ = std::chrono::steady_clock::now();
         done.swap(waiters_);
+        told = std::exchange(exit_told_, true);
     }
     const auto self = shared_from_this();  // the service's may be the last reference
     service_->remove(*this);
-    emit(child_event::kind::exited);
+    if (!told)
+        emit(child_event::kind::exited);
     emit(child_event::kind::reaped, 0, {}, &status);
     for (auto& one : done) {
         service_->remove_interest();

@@ -2,6 +2,9 @@
 #ifndef PROCYARD_RUNTIME_SRC_CHILD_CORE_HPP
 #define PROCYARD_RUNTIME_SRC_CHILD_CORE_HPP
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #include <boost/asio/any_io_executor.hpp>
 
 #include <atomic>
@@ -98,12 +101,16 @@ private:
 
     void cancel_wait(std::uint64_t waiter_id);
     void stop_dropped();
+    [[nodiscard]] long ask_kernel(int flags, siginfo_t& ended, rusage* usage) const noexcept;
+    [[nodiscard]] bool tell_exit();
     [[nodiscard]] exit_status with_cause(exit_status status) const;
     [[nodiscard]] std::optional<exit_status> read_status_of_gone() const noexcept;
 
     child_service* service_;
     mutable std::mutex mutex_;
     std::optional<exit_status> status_;
+    bool exit_told_ = false;
+    bool telling_exit_ = false;
     std::chrono::steady_clock::time_point ended_at_{};
     std::list<waiter> waiters_;
     std::atomic<std::uint64_t> next_waiter_{0};

@@ -324,8 +324,7 @@ void child_service::set_observer(std::shared_ptr<observer> watcher) noexcept
 
 std::shared_ptr<observer> child_service::get_observer() const noexcept
 {
-    // Relaxed: see set_observer.
-    if (!observed_.load(std::memory_order_relaxed))
+    if (!is_observed())
         return nullptr;
     const std::lock_guard lock(mutex_);
     return observer_;

@@ -70,6 +70,11 @@ public:
     void set_observer(std::shared_ptr<observer> watcher) noexcept;
     /// Null when there is none, for the price of a load.
     [[nodiscard]] std::shared_ptr<observer> get_observer() const noexcept;
+    // Relaxed: see set_observer.
+    [[nodiscard]] bool is_observed() const noexcept
+    {
+        return observed_.load(std::memory_order_relaxed);
+    }
 
     [[nodiscard]] launch_pads& pads() noexcept { return pads_; }
     [[nodiscard]] own_cgroup& cgroup() noexcept { return own_cgroup_; }

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <memory>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -47,6 +48,33 @@ TEST_SUITE("observer")
               == std::vector<std::string>{"spawned", "signal sent SIGTERM", "exited",
                                           "reaped: killed by SIGTERM"});
         CHECK(log->is_in_order());
+    }
+
+    TEST_CASE("is told of the exit while the kernel still knows the process")
+    {
+        // Looks, and asks the library, in the middle of the event.
+        struct looker final : observer {
+            void on_event(const child_event& event) noexcept override
+            {
+                if (event.what == child_event::kind::exited) {
+                    zombies = zombie_children();
+                    ended_inside = subject->try_wait().has_value();
+                }
+            }
+            child* subject = nullptr;
+            std::size_t zombies = 0;
+            bool ended_inside = false;
+        };
+        asio::io_context ctx;
+        const auto look = std::make_shared<looker>();
+        set_observer(ctx.get_executor(), look);
+        auto c = spawn(command("true"), ctx.get_executor());
+        look->subject = &c;
+        CHECK(wait(ctx, c).success());
+        CHECK(look->zombies == 1);
+        CHECK_FALSE(look->ended_inside);
+        CHECK(zombie_children() == 0);
+        set_observer(ctx.get_executor(), nullptr);
     }
 
     TEST_CASE("is told why a spawn failed")

@@ -34,7 +34,9 @@ struct child_event {
         ladder_step,
         /// A limit of a run was reached; `text` names it.
         limit_hit,
-        /// The child's pidfd became readable: it has ended.
+        /// It has ended and is not reaped yet: /proc still knows what it has used. (Where the
+        /// kernel
+        /// reaps by itself, because the host ignores SIGCHLD, it is too late for that.)
         exited,
         /// The status was read; `status`.
         reaped,
