@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSL-1.0
+// Children inside an Asio TCP server: each connection talks to a program of its own (here `cat`,
+// which makes it an echo server; `sort` or `bc` would do as well). Its own client tries it out.
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+
+#include <exception>
+#include <iostream>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include <procyard/ipc/async_copy.hpp>
+#include <procyard/runtime.hpp>
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using namespace asio::experimental::awaitable_operators;
+using namespace procyard;
+
+// [serve]
+asio::awaitable<void> upload(tcp::socket& client, child& program)
+{
+    co_await async_copy(client, program.std_in(), asio::use_awaitable);
+    program.std_in().close();  // the client has said all: the program sees the end of its input
+}
+
+asio::awaitable<void> download(child& program, tcp::socket& client)
+{
+    co_await async_copy(program.std_out(), client, asio::use_awaitable);
+    client.shutdown(tcp::socket::shutdown_both);  // ends the upload too, if the program has left
+}
+
+// When one direction fails, the other is cancelled, and the child is dropped: its tree is killed.
+asio::awaitable<void> serve(tcp::socket client)
+{
+    child program =
+        spawn(command("cat").std_in(stdio::pipe()).std_out(stdio::pipe()), client.get_executor());
+    co_await (upload(client, program) && download(program, client));
+    std::cout << program.info().path << ": " << co_await program.async_wait() << '\n';
+}
+// [serve]
+
+asio::awaitable<void> listen(tcp::acceptor& acceptor)
+{
+    for (int connections = 0; connections < 2; ++connections) {
+        tcp::socket client = co_await acceptor.async_accept(asio::use_awaitable);
+        asio::co_spawn(acceptor.get_executor(), serve(std::move(client)), [](std::exception_ptr e) {
+            if (e)  // one bad connection is not the end of a server; here it is the end of a test
+                std::rethrow_exception(e);
+        });
+    }
+}
+
+asio::awaitable<void> send(tcp::socket& server, const std::string& text)
+{
+    co_await asio::async_write(server, asio::buffer(text), asio::use_awaitable);
+    server.shutdown(tcp::socket::shutdown_send);
+}
+
+asio::awaitable<void> talk(tcp::endpoint address, std::string text)
+{
+    tcp::socket server(co_await asio::this_coro::executor);
+    co_await server.async_connect(address, asio::use_awaitable);
+    std::string answer(text.size() + 1, '\0');  // one more than there may be
+    error_code ec;
+    auto n = co_await (send(server, text)
+                         && asio::async_read(server, asio::buffer(answer),
+                                             asio::redirect_error(asio::use_awaitable, ec)));
+    answer.resize(n);
+    if (ec != asio::error::eof || answer != text)
+        throw std::logic_error("the echo is wrong");
+    std::cout << "echoed " << n << " bytes\n";
+}
+
+int main()
+{
+    try {
+        asio::io_context context;
+        tcp::acceptor acceptor(context, tcp::endpoint(asio::ip::address_v4::loopback(), 0));
+        const auto rethrow = [](std::exception_ptr error) {
+            if (error)
+                std::rethrow_exception(error);
+        };
+        asio::co_spawn(context, listen(acceptor), rethrow);
+        asio::co_spawn(context, talk(acceptor.local_endpoint(), "hello\n"), rethrow);
+        asio::co_spawn(context, talk(acceptor.local_endpoint(), std::string(1 << 20, 'x')),
+                       rethrow);
+        context.run();
+    } catch (const std::exception& error) {
+        std::cerr << error.what() << '\n';
+        return 1;
+    }
+}
