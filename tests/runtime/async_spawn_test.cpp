@@ -163,6 +163,28 @@ TEST_SUITE("async_spawn")
         }
     }
 
+    TEST_CASE("cancelled when the program runs already, its child is killed and reaped (case 62)")
+    {
+        struct canceller final : observer {
+            void on_event(const child_event& event) noexcept override
+            {
+                if (event.what == child_event::kind::spawned)
+                    signal.emit(asio::cancellation_type::total);
+            }
+            asio::cancellation_signal signal;
+        };
+        const auto before = children();
+        asio::io_context ctx;
+        const auto watcher = std::make_shared<canceller>();
+        set_observer(ctx.get_executor(), watcher);
+        spawned got;
+        async_spawn(pause_quietly(), ctx.get_executor(),
+                    asio::bind_cancellation_slot(watcher->signal.slot(), got.handler()));
+        run(ctx);
+        CHECK(got.error() == asio::error::operation_aborted);
+        CHECK(children() == before);
+    }
+
     TEST_CASE("cancelled at any point there is, nothing is left behind (case 62)")
     {
         const descriptor_check no_leak;
@@ -171,13 +193,13 @@ TEST_SUITE("async_spawn")
         int aborted = 0;
         {
             asio::io_context ctx;
-            for (int i = 0; i < 300; ++i) {
+            for (int i = 0; i < 80; ++i) {
                 asio::cancellation_signal signal;
                 spawned got;
                 async_spawn(pause_quietly(), ctx.get_executor(),
                             asio::bind_cancellation_slot(signal.slot(), got.handler()));
                 // A little later each time, from "not begun" to "done".
-                for (int turns = 0; turns < i % 30; ++turns) {
+                for (int turns = 0; turns < i % 8; ++turns) {
                     ctx.restart();
                     ctx.poll();
                     std::this_thread::yield();
