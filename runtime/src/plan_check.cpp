@@ -7,7 +7,9 @@
 #include <cerrno>
 #include <climits>
 #include <cstdio>
+#include <string>
 #include <string_view>
+#include <utility>
 
 #include <procyard/runtime/exit_status.hpp>
 
@@ -70,10 +72,21 @@ class checker {
 public:
     explicit checker(const command& what) noexcept : what_(what) { }
 
-    void refuse_if(bool bad, spawn_step step, const std::string& operand, int error_number = EINVAL)
+    void refuse(spawn_step step, std::string operand, int error_number = EINVAL)
     {
-        if (bad && !failure_)
-            failure_ = make_failure(what_, step, error_number, operand);
+        if (!failure_)
+            failure_ = make_failure(what_, step, error_number, std::move(operand));
+    }
+
+    // The words are put together only when it is bad: a spawn makes some seventy such checks.
+    template <class... Words>
+    void refuse_if(bool bad, spawn_step step, const Words&... words)
+    {
+        if (!bad)
+            return;
+        std::string operand;
+        (operand.append(words), ...);
+        refuse(step, std::move(operand));
     }
 
     spawn_failure run()
@@ -92,17 +105,16 @@ private:
         refuse_if(has_nul(what_.program()), spawn_step::program, "NUL in the name");
         for (std::size_t i = 0; i < what_.arguments().size(); ++i) {
             if (has_nul(what_.arguments()[i]))
-                refuse_if(true, spawn_step::arguments, "NUL in argument " + std::to_string(i + 1));
+                refuse(spawn_step::arguments, "NUL in argument " + std::to_string(i + 1));
         }
         refuse_if(access::arg0(what_) && has_nul(*access::arg0(what_)), spawn_step::arguments,
                   "NUL in argument 0");
         for (const auto& [name, value] : access::environment(what_)) {
             refuse_if(name.empty(), spawn_step::environment, "a name is empty");
             refuse_if(name.find('=') != std::string::npos, spawn_step::environment,
-                      "'=' in the name " + name);
+                      "'=' in the name ", name);
             if (has_nul(name) || (value && has_nul(*value)))
-                refuse_if(true, spawn_step::environment,
-                          "NUL in " + name.substr(0, name.find('\0')));
+                refuse(spawn_step::environment, "NUL in " + name.substr(0, name.find('\0')));
         }
         refuse_if(has_nul(access::working_directory(what_).native()), spawn_step::working_directory,
                   "NUL in the path");
@@ -117,25 +129,24 @@ private:
         const auto name = std::to_string(number);
         refuse_if((kind == stdio_kind::to_stdout && number == 1)
                       || (kind == stdio_kind::to_stderr && number == 2),
-                  spawn_step::descriptors, name + " cannot be merged into itself");
-        refuse_if((kind == stdio_kind::owned || kind == stdio_kind::borrowed)
-                      && stdio_access::number(s) < 0,
-                  spawn_step::descriptors, name + " is connected to no descriptor", EBADF);
+                  spawn_step::descriptors, name, " cannot be merged into itself");
+        if ((kind == stdio_kind::owned || kind == stdio_kind::borrowed)
+            && stdio_access::number(s) < 0)
+            refuse(spawn_step::descriptors, name + " is connected to no descriptor", EBADF);
         refuse_if(kind == stdio_kind::read_file && (number == 1 || number == 2),
-                  spawn_step::descriptors,
-                  name + " is written, and cannot be connected to a file opened for reading");
+                  spawn_step::descriptors, name,
+                  " is written, and cannot be connected to a file opened for reading");
         refuse_if((kind == stdio_kind::write_file || kind == stdio_kind::append_file)
                       && number == 0,
                   spawn_step::descriptors,
                   "0 is read, and cannot be connected to a file opened for writing");
         if (has_nul(stdio_access::path(s).native()))
-            refuse_if(true, spawn_step::open_file, "NUL in the path");
+            refuse(spawn_step::open_file, "NUL in the path");
         if (number > 2) {
-            refuse_if(
-                kind == stdio_kind::pipe || kind == stdio_kind::socket
-                    || kind == stdio_kind::terminal || kind == stdio_kind::inherit,
-                spawn_step::descriptors,
-                name + " needs a file or a descriptor: only 0, 1 and 2 have streams of their own");
+            refuse_if(kind == stdio_kind::pipe || kind == stdio_kind::socket
+                          || kind == stdio_kind::terminal || kind == stdio_kind::inherit,
+                      spawn_step::descriptors, name,
+                      " needs a file or a descriptor: only 0, 1 and 2 have streams of their own");
         }
     }
 
@@ -154,11 +165,11 @@ private:
         ::getrlimit(RLIMIT_NOFILE, &limit);
         for (const auto& [number, connection] : access::descriptors(what_)) {
             const auto name = std::to_string(number);
-            refuse_if(number < 0, spawn_step::descriptors, name + " is no descriptor number");
-            refuse_if(number >= 0 && number < 3, spawn_step::descriptors,
-                      name + " has a function of its own (std_in, std_out, std_err)");
-            refuse_if(number >= 3 && static_cast<rlim_t>(number) >= limit.rlim_cur,
-                      spawn_step::descriptors, name + " is above the limit on open files", EBADF);
+            refuse_if(number < 0, spawn_step::descriptors, name, " is no descriptor number");
+            refuse_if(number >= 0 && number < 3, spawn_step::descriptors, name,
+                      " has a function of its own (std_in, std_out, std_err)");
+            if (number >= 3 && static_cast<rlim_t>(number) >= limit.rlim_cur)
+                refuse(spawn_step::descriptors, name + " is above the limit on open files", EBADF);
             check_connection(number, connection);
         }
     }
@@ -176,7 +187,7 @@ private:
         }
         for (const int number : access::ignored_signals(what_))
             refuse_if(bad_signal(number) || number == SIGKILL || number == SIGSTOP,
-                      spawn_step::signals, "ignore " + signal_name(number));
+                      spawn_step::signals, "ignore ", signal_name(number));
         if (const auto& cpus = access::cpu_affinity(what_)) {
             refuse_if(cpus->empty(), spawn_step::cpu_affinity, "no CPU");
             constexpr unsigned most = 1U << 16;
@@ -216,7 +227,7 @@ private:
         for (auto step = spawn_step::none; step <= spawn_step::exec;
              step = static_cast<spawn_step>(static_cast<int>(step) + 1)) {
             refuse_if(access::is_optional(what_, step) && !is_option(step), spawn_step::options,
-                      to_string(step) + std::string(" cannot be optional"));
+                      to_string(step), " cannot be optional");
         }
     }
 
