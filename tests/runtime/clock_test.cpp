@@ -15,14 +15,74 @@
 
 #include <atomic>
 #include <future>
+#include <memory>
 #include <thread>
+#include <utility>
 #include <vector>
+
+#include "operation_contract.hpp"
 
 namespace asio = boost::asio;
 using namespace std::chrono_literals;
 using procyard::error_code;
 using procyard::manual_clock;
 using procyard::steady_timer_clock;
+
+namespace {
+
+/// For the contract of operation_contract.hpp. There is no way to make a wait for time fail at
+/// once.
+struct wait_for_time {
+    explicit wait_for_time(asio::io_context& ctx) : ex(ctx.get_executor()) { }
+    template <class Token>
+    void start(Token&& token)
+    {
+        clock->async_wait_until(ex, due, std::forward<Token>(token));
+    }
+    void satisfy() { clock->advance(1h); }
+    void destroy() { clock.reset(); }
+
+    asio::any_io_executor ex;
+    std::shared_ptr<manual_clock> clock = std::make_shared<manual_clock>();
+    manual_clock::time_point due = clock->after(1h);
+};
+
+}  // namespace
+
+TEST_SUITE("async_wait_until")
+{
+    TEST_CASE("succeeds in a later turn, and waits until it can")
+    {
+        procyard_test::check_success<wait_for_time>();
+        procyard_test::check_success_after_a_wait<wait_for_time>();
+    }
+
+    TEST_CASE("cancelled, it has done nothing")
+    {
+        using type = asio::cancellation_type;
+        for (const auto each : {type::terminal, type::partial, type::total}) {
+            procyard_test::check_cancellation<wait_for_time>(each, false);
+            procyard_test::check_cancellation<wait_for_time>(each, true);
+        }
+    }
+
+    TEST_CASE("completes with operation_aborted when its clock is destroyed")
+    {
+        procyard_test::check_destruction<wait_for_time>(false);
+        procyard_test::check_destruction<wait_for_time>(true);
+    }
+
+    TEST_CASE("runs its handler on the handler's executor")
+    {
+        procyard_test::check_other_executor<wait_for_time>();
+    }
+
+    TEST_CASE("goes down with its io_context without a call")
+    {
+        procyard_test::check_context_destruction<wait_for_time>(false);
+        procyard_test::check_context_destruction<wait_for_time>(true);
+    }
+}
 
 TEST_SUITE("manual_clock")
 {
