@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "procyard.hpp"
 
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include <boost/asio/io_context.hpp>
 
 #include <procyard/ipc/pipe.hpp>
+#include <procyard/runtime/run.hpp>
 #include <procyard/runtime/spawn.hpp>
 
 namespace bench {
@@ -72,11 +74,32 @@ private:
     procyard::pipe_reader out_{context_.get_executor()};
 };
 
+// The library reads: its own buffer, its own pipe.
+void run_to_callback(const round_options& options)
+{
+    stream_round round(options);
+    asio::io_context context{1};
+    procyard::command command(round.child());
+    command.args(round.writer_arguments());
+    round.start();
+    procyard::async_run(command, context.get_executor(),
+                        procyard::run_options().std_out(procyard::run_output().to_callback(
+                            [&round](std::string_view bytes) { round.add(bytes.size()); })),
+                        [](error_code ec, const procyard::run_result& result) {
+                            require(!ec && result.success(), "the run failed");
+                        });
+    context.run();
+    round.print();
+}
+
 }  // namespace
 
 void procyard_stdout(const round_options& options)
 {
-    stdout_reader(options).run();
+    if (options.text("style") == "async_run")
+        run_to_callback(options);
+    else
+        stdout_reader(options).run();
 }
 
 }  // namespace bench

@@ -32,10 +32,13 @@ def glibc():
 
 
 def procyard_contenders(procyard):
-    style = {"style": "coroutine"}
+    coroutine = {"style": "coroutine"}
+    run = {"style": "async_run"}
+    only_defaults = lambda row: row.tag("defaults")
     return [
         Contender("procyard", [procyard], ("spawn", "children", "stdout", "allocations")),
-        Contender("procyard, coroutine", [procyard], ("children", "allocations"), style),
+        Contender("procyard, coroutine", [procyard], ("children", "allocations"), coroutine),
+        Contender("procyard, async_run", [procyard], ("stdout",), run, only_defaults),
     ]
 
 

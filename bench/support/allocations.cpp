@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "allocations.hpp"
 
+#include <stdlib.h>
+
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -25,25 +28,32 @@ void count_allocation() noexcept
 void measure_allocations(const round_options& options, const spawner_factory& make)
 {
     const auto spawn = make(options.text("program"));
-    spawn->exited = [] { };
-    // Asio keeps freed operation memory for the next one: the second child is the first steady one.
-    for (int i = 0; i < 3; ++i) {
-        (void)spawn->start();
-        spawn->run();
-    }
-    const long n = options.number("count", 100);
+    // Asio recycles the memory of operations within its loop, so that is where the children are
+    // started, each by the exit of the one before; the first few fill its caches.
+    constexpr long warm_up = 10;
+    const long last = warm_up + options.number("count", 100);
+    long exits = 0;
     long in_start = 0;
     long in_wait = 0;
-    for (long i = 0; i < n; ++i) {
+    long started = 0;
+    const auto start_next = [&] {
         const long before = allocations();
         (void)spawn->start();
-        const long started = allocations();
-        spawn->run();
-        in_start += started - before;
-        in_wait += allocations() - started;
-    }
-    report({{"per_spawn", static_cast<double>(in_start) / static_cast<double>(n)},
-            {"per_wait", static_cast<double>(in_wait) / static_cast<double>(n)}});
+        started = allocations();
+        if (exits >= warm_up)
+            in_start += started - before;
+    };
+    spawn->exited = [&] {
+        if (exits >= warm_up)
+            in_wait += allocations() - started;
+        if (++exits < last)
+            start_next();
+    };
+    start_next();
+    spawn->run();
+    const auto n = static_cast<double>(last - warm_up);
+    report({{"per_spawn", static_cast<double>(in_start) / n},
+            {"per_wait", static_cast<double>(in_wait) / n}});
 }
 
 }  // namespace bench
@@ -60,11 +70,18 @@ void* operator new(std::size_t bytes)
 
 void* operator new(std::size_t bytes, std::align_val_t alignment)
 {
-    bench::count_allocation();
-    const auto to = static_cast<std::size_t>(alignment);
-    if (void* memory = std::aligned_alloc(to, (bytes + to - 1) / to * to))
+    if (void* memory = ::aligned_alloc(static_cast<std::size_t>(alignment), bytes))
         return memory;
     throw std::bad_alloc();
+}
+
+// Asio takes the memory of its operations from here.
+extern "C" void* aligned_alloc(std::size_t alignment, std::size_t bytes) noexcept
+{
+    bench::count_allocation();
+    void* memory = nullptr;
+    const int error = ::posix_memalign(&memory, std::max(alignment, sizeof(void*)), bytes);
+    return error == 0 ? memory : nullptr;
 }
 
 void operator delete(void* memory) noexcept

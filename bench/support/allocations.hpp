@@ -6,9 +6,9 @@
 
 namespace bench {
 
-/// Calls of malloc and its relatives by this process so far, operator new among them.
+/// Calls of operator new, and of aligned_alloc as Asio makes them, by this process so far.
 ///
-/// Counted by taking the place of operator new: linking allocations.cpp into a contender is what
+/// Counted by taking their place: linking allocations.cpp into a contender is what
 /// turns the counting on, so a contender that is timed pays one increment for it.
 [[nodiscard]] long allocations() noexcept;
 
