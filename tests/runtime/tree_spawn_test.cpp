@@ -2,6 +2,8 @@
 #include <procyard/runtime/clock.hpp>
 #include <procyard/runtime/spawn.hpp>
 
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/read_until.hpp>
 
@@ -162,6 +164,35 @@ TEST_SUITE("trees of children")
     }
 }
 
+TEST_SUITE("child::async_wait")
+{
+    TEST_CASE("ends with the child, whatever its descendants hold (complaint 22)")
+    {
+        asio::io_context ctx;
+        std::string buffer;
+        auto c = spawn(command(PROCYARD_TEST_HELPER, {"--mode=leave-holder", "012", "5"})
+                           .std_in(stdio::pipe())
+                           .std_out(stdio::pipe())
+                           .std_err(stdio::pipe()),
+                       ctx.get_executor());
+        CHECK(read_line(ctx, c.std_out(), buffer).starts_with("member"));
+        outcome<error_code, exit_status> ended;
+        c.async_wait(ended.handler());
+        procyard_test::run_until(ctx, [&] { return ended.done(); });
+        CHECK(ended.result() == exit_status::exited(5));
+        char byte = 0;
+        error_code ec;
+        (void)c.std_err().try_read_some(asio::buffer(&byte, 1), ec);
+        CHECK_MESSAGE(ec == asio::error::would_block, "the descendant holds it: no end of file");
+        c.signal_tree(SIGKILL, ec);
+        CHECK_FALSE(ec);
+        outcome<error_code, std::size_t> end;
+        c.std_err().async_read_some(asio::buffer(&byte, 1), end.handler());
+        procyard_test::run_until(ctx, [&] { return end.done(); });
+        CHECK(end.error() == asio::error::eof);
+    }
+}
+
 TEST_SUITE("child::async_stop")
 {
     TEST_CASE("ends with the first rung that helps (case 54)")
@@ -200,6 +231,37 @@ TEST_SUITE("child::async_stop")
         CHECK(stopped.result().forced());
         CHECK(stopped.result().status == exit_status::signaled(SIGKILL));
         CHECK(stopped.result().tree_empty);
+    }
+
+    TEST_CASE("cancelled, it takes no further rung, and another ladder can be tried")
+    {
+        asio::io_context ctx;
+        auto c = spawn(command("sleep", {"1000"}).ignore_signal(SIGTERM), ctx.get_executor());
+        auto ladder = stop_ladder::terminate(std::chrono::hours(1));
+        auto clock = std::make_shared<manual_clock>();
+        ladder.clock = clock;
+        asio::cancellation_signal signal;
+        outcome<error_code, stop_result> first;
+        c.async_stop(ladder, asio::bind_cancellation_slot(signal.slot(), first.handler()));
+        procyard_test::run_until(ctx, [&] { return clock->pending() > 0; });
+        signal.emit(asio::cancellation_type::total);
+        procyard_test::run(ctx);
+        CHECK(first.error() == asio::error::operation_aborted);
+        CHECK(first.result().taken.size() == 1);
+        CHECK_FALSE(first.result().tree_empty);
+        CHECK(clock->pending() == 0);
+        CHECK_FALSE(c.try_wait());
+
+        outcome<error_code, stop_result> patient;
+        outcome<error_code, stop_result> hasty;
+        c.async_stop(ladder, patient.handler());
+        c.async_stop(stop_ladder::kill(), hasty.handler());
+        procyard_test::run(ctx);
+        for (auto* const second : {&patient, &hasty}) {
+            CHECK_FALSE(second->error());
+            CHECK(second->result().status == exit_status::signaled(SIGKILL));
+            CHECK(second->result().tree_empty);
+        }
     }
 
     TEST_CASE("of a child that has ended is done at once, and signals nobody (case 53)")

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -174,6 +175,17 @@ int mode_terminal(const helper_arguments&)
     }
 }
 
+// trace PID: traces that process, says "ready" (or "refused"), and lets it go at the end of its
+// input.
+int mode_trace(const helper_arguments& args)
+{
+    const bool traced = ::ptrace(PTRACE_SEIZE, helper_number(args, 0, 0), nullptr, nullptr) == 0;
+    helper_report(traced ? "ready" : "refused");
+    char byte = 0;
+    while (::read(STDIN_FILENO, &byte, 1) > 0) { }
+    return 0;
+}
+
 constexpr helper_mode modes[] = {
     {"descriptors", mode_descriptors},
     {"attributes", mode_attributes},
@@ -181,6 +193,7 @@ constexpr helper_mode modes[] = {
     {"burn", mode_burn},
     {"catch", mode_catch},
     {"terminal", mode_terminal},
+    {"trace", mode_trace},
 };
 
 }  // namespace
