@@ -36,9 +36,15 @@ std::vector<fs::path> documents()
 std::map<std::string, std::set<std::string>> tests_of_the_tree()
 {
     std::map<std::string, std::set<std::string>> tests;
-    for (const auto& entry : fs::recursive_directory_iterator(root / "tests"))
-        if (entry.path().extension() == ".cpp")
-            tests[entry.path().stem()].merge(docs::test_names(docs::read(entry.path())));
+    const auto contract = docs::read(root / "tests/support/operation_contract.hpp");
+    for (const auto& entry : fs::recursive_directory_iterator(root / "tests")) {
+        if (entry.path().extension() != ".cpp")
+            continue;
+        const auto source = docs::read(entry.path());
+        auto& names = tests[entry.path().stem()];
+        names.merge(docs::test_names(source));
+        names.merge(docs::contract_names(source, contract));
+    }
     return tests;
 }
 
@@ -46,6 +52,15 @@ std::map<std::string, std::set<std::string>> tests_of_the_tree()
 
 TEST_SUITE("the documents")
 {
+    TEST_CASE("the guarantees name their tests")
+    {
+        const auto page = docs::read(root / "docs/guarantees.md");
+        CHECK(docs::test_references(page).size() > 150);
+        for (const char* chapter : {"## Promises", "## Options of a command", "## Cancellation",
+                                    "## Cases", "## Complaints"})
+            CHECK_MESSAGE(page.find(chapter) != std::string::npos, chapter);
+    }
+
     TEST_CASE("every test that is named exists")
     {
         const auto tests = tests_of_the_tree();
@@ -85,6 +100,12 @@ TEST_SUITE("the reader of documents")
             docs::test_names("TEST_CASE(\"one \"\n    \"two\") { }\n"
                              "TEST_CASE_FIXTURE(fixture, \"says \\\"three\\\"\") { }\n");
         CHECK(names == std::set<std::string>{"one two", "says \"three\""});
+
+        CHECK(docs::contract_names("PROCYARD_OPERATION_CONTRACT(a)\n"
+                                   "PROCYARD_OPERATION_CONTRACT(b)\n",
+                                   "TEST_CASE(#Operation \": one\")\n"
+                                   "TEST_CASE(#Operation \": two\")\n")
+              == std::set<std::string>{"a: one", "a: two", "b: one", "b: two"});
 
         const auto references =
             docs::test_references("x\n| `a_test` \"one\", `b_test` \"two\" |\n");

@@ -66,4 +66,18 @@ std::set<std::string> test_names(std::string_view source)
     return names;
 }
 
+std::set<std::string> contract_names(std::string_view source, std::string_view contract)
+{
+    static const std::regex use(R"(PROCYARD_OPERATION_CONTRACT\((\w+)\))");
+    static const std::regex behaviour(R"re(TEST_CASE\(#Operation "([^"]+)"\))re");
+    std::set<std::string> names;
+    const std::string users(source);
+    const std::string behaviours(contract);
+    for (std::sregex_iterator at(users.begin(), users.end(), use), end; at != end; ++at) {
+        for (std::sregex_iterator b(behaviours.begin(), behaviours.end(), behaviour); b != end; ++b)
+            names.insert((*at)[1].str() + (*b)[1].str());
+    }
+    return names;
+}
+
 }  // namespace docs

@@ -25,6 +25,10 @@ std::vector<test_reference> test_references(std::string_view markdown);
 /// The names of all doctest cases of a source; literals that stand side by side are one name.
 std::set<std::string> test_names(std::string_view source);
 
+/// The names of the cases that a source takes from tests/support/operation_contract.hpp
+/// (`contract`) with PROCYARD_OPERATION_CONTRACT.
+std::set<std::string> contract_names(std::string_view source, std::string_view contract);
+
 }  // namespace docs
 
 #endif
