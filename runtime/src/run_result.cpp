@@ -5,11 +5,13 @@
 
 #include <ostream>
 
+#include "run_text.hpp"
+
 PROCYARD_NAMESPACE_BEGIN
 
-namespace {
+namespace detail {
 
-error_code reason_error(run_reason reason) noexcept
+error_code error_of(run_reason reason) noexcept
 {
     switch (reason) {
     case run_reason::exited: return {};
@@ -23,7 +25,7 @@ error_code reason_error(run_reason reason) noexcept
     return {};
 }
 
-error_code stream_error(const stream_result& stream) noexcept
+error_code error_of(const stream_result& stream) noexcept
 {
     if (stream.truncated)
         return make_run_error(run_errc::output_limit);
@@ -36,7 +38,7 @@ error_code stream_error(const stream_result& stream) noexcept
     return stream.read_error;
 }
 
-void describe(std::string& text, const char* name, const stream_result& stream)
+void describe(std::string& text, std::string_view name, const stream_result& stream)
 {
     const auto add = [&](const std::string& what) {
         text += "; ";
@@ -60,7 +62,7 @@ void describe(std::string& text, const char* name, const stream_result& stream)
         add("to " + failure.sink + ": " + failure.error.message());
 }
 
-}  // namespace
+}  // namespace detail
 
 bool stream_result::complete() const noexcept
 {
@@ -78,13 +80,13 @@ error_code run_result::error() const noexcept
 {
     if (failure)
         return failure.code;
-    if (const auto ec = reason_error(reason))
+    if (const auto ec = detail::error_of(reason))
         return ec;
     if (const auto ec = make_run_error(status))
         return ec;
-    if (const auto ec = stream_error(std_out))
+    if (const auto ec = detail::error_of(std_out))
         return ec;
-    return stream_error(std_err);
+    return detail::error_of(std_err);
 }
 
 std::string run_result::to_string() const
@@ -97,8 +99,8 @@ std::string run_result::to_string() const
         text += ": ";
     }
     text += status.to_string();
-    describe(text, "stdout", std_out);
-    describe(text, "stderr", std_err);
+    detail::describe(text, "stdout", std_out);
+    detail::describe(text, "stderr", std_err);
     if (input.error)
         text += "; stdin: " + input.error.message();
     return text;
