@@ -17,6 +17,7 @@ struct run_access {
 
     static output_kind what(const run_output& output) noexcept { return output.kind_; }
     static const auto& sinks(const run_output& output) noexcept { return output.sinks_; }
+    static auto& sinks(run_output& output) noexcept { return output.sinks_; }
     static const auto& source(const run_input& input) noexcept { return input.source_; }
 
     static auto& std_in(run_options& options) noexcept { return options.std_in_; }

@@ -10,6 +10,7 @@
 #include <procyard/runtime/exit_status.hpp>
 #include <procyard/runtime/observer.hpp>
 #include <procyard/runtime/pipeline.hpp>
+#include <procyard/runtime/pipeline_result.hpp>
 #include <procyard/runtime/pipeline_status.hpp>
 #include <procyard/runtime/run.hpp>
 #include <procyard/runtime/run_error.hpp>

@@ -19,7 +19,9 @@
 #include <procyard/runtime/child.hpp>
 #include <procyard/runtime/command.hpp>
 #include <procyard/runtime/export.hpp>
+#include <procyard/runtime/pipeline_result.hpp>
 #include <procyard/runtime/pipeline_status.hpp>
+#include <procyard/runtime/run.hpp>
 #include <procyard/runtime/spawn_error.hpp>
 #include <procyard/runtime/stage.hpp>
 #include <procyard/runtime/stdio.hpp>
@@ -268,6 +270,63 @@ auto async_spawn(pipeline what, asio::any_io_executor executor, spawn_failure& f
             detail::start_spawn(std::move(moved), std::move(io), out, std::move(handler));
         },
         token, std::move(what), std::move(executor), &failure);
+}
+
+namespace detail {
+
+using pipeline_run_handler = asio::any_completion_handler<void(error_code, pipeline_result)>;
+
+PROCYARD_RUNTIME_EXPORT void start_run(pipeline what, asio::any_io_executor ex, run_options options,
+                                       pipeline_run_handler handler);
+
+}  // namespace detail
+
+/// Runs a pipeline to its end, as `async_run` does with one program: starts it, feeds the first
+/// stage, reads the last one's output and every program's standard error, watches the time, stops
+/// it if need be, reaps it, and tells everything.
+///
+/// The options mean what they mean there. `std_in` is the first stage's and `std_out` the last
+/// one's; by default the first reads nothing and the last is captured. `std_err` counts for each
+/// program by itself: by default each is captured with a limit of its own
+/// (`stage_result::std_err`), `run_output::merge()` sends it down the pipe with the output, and
+/// `run_output::as_command()` leaves it the parent's. (Callbacks hear all stages; a file is shared;
+/// a stream should be given to one stage only, since two would write at once.) There is one
+/// deadline and one ladder, which reaches every tree and coroutine at once.
+///
+/// All stages are waited for, also those whose reader has left: a producer that never writes again
+/// does not notice, as in a shell.
+/// @par Completion signature   `void(error_code, pipeline_result)`; the result tells what happened
+///                             up to then even if `ec` is set.
+/// @par Errors                 Those of `spawn`, also in `pipeline_result::failure`, after what was
+///                             started has been killed and reaped; `operation_aborted` after a
+///                             cancellation. How the stages ended is no error of the operation: ask
+///                             `success()` or `error()`.
+/// @par Cancellation           terminal, partial, total: the ladder on all stages, whatever the
+///                             type. A second one skips the rest of the ladder's graces. Before the
+///                             first turn: nothing is started.
+/// @par Thread safety          As for a program. Each coroutine stage has a strand of its own.
+/// @par Lifetime               The arguments are copied or moved. A context that is destroyed
+///                             meanwhile kills the programs by their drop policies.
+/// @par Cost                   One spawn for each program, a few allocations for each stage, and
+///                             64 KiB for each output that has come to write something. Between two
+///                             programs this process touches nothing.
+/// @par Example                @snippet examples/04_pipeline.cpp pipeline
+template <asio::completion_token_for<void(error_code, pipeline_result)> Token = asio::deferred_t>
+auto async_run(pipeline what, asio::any_io_executor ex, run_options options,
+               Token&& token = Token{})
+{
+    return asio::async_initiate<Token, void(error_code, pipeline_result)>(
+        [](auto handler, pipeline moved, asio::any_io_executor io, run_options how) {
+            detail::start_run(std::move(moved), std::move(io), std::move(how), std::move(handler));
+        },
+        token, std::move(what), std::move(ex), std::move(options));
+}
+
+/// The same with the default options.
+template <asio::completion_token_for<void(error_code, pipeline_result)> Token = asio::deferred_t>
+auto async_run(pipeline what, asio::any_io_executor ex, Token&& token = Token{})
+{
+    return async_run(std::move(what), std::move(ex), run_options{}, std::forward<Token>(token));
 }
 
 PROCYARD_NAMESPACE_END

@@ -16,6 +16,7 @@
 #include <procyard/runtime/exit_status.hpp>
 #include <procyard/runtime/export.hpp>
 #include <procyard/runtime/run_reason.hpp>
+#include <procyard/runtime/run_result.hpp>
 #include <procyard/runtime/spawn_info.hpp>
 
 PROCYARD_NAMESPACE_BEGIN
@@ -72,6 +73,9 @@ struct PROCYARD_RUNTIME_EXPORT stage_result {
     /// directly are not counted, since nobody stands between them.
     std::optional<std::uint64_t> bytes_in{};
     std::optional<std::uint64_t> bytes_out{};
+
+    /// What it wrote to its standard error, if that came through this process (`async_run`).
+    stream_result std_err{};
 
     /// How the process was spawned.
     spawn_info info{};
