@@ -68,7 +68,7 @@ void output_pump::read_burst()
         buffer_ = std::make_unique_for_overwrite<char[]>(buffer_bytes);
     // After a cut there is no next turn: what was in the pipe may be all that ever comes, and
     // nobody would say that it is readable. The budget bounds that.
-    for (std::size_t total = 0; cut_ || total < turn_bytes;) {
+    for (std::size_t total = 0; cut_ || aborted_ || total < turn_bytes;) {
         if (aborted_) {
             finish();
             return;

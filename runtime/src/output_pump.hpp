@@ -55,9 +55,11 @@ public:
     void start(pipe_reader& from);
     // Takes what is in the pipe by now and ends, with held_by_descendant if that was not the end.
     void cut();
-    // After a cut: gives up what the sinks still hold.
+    // Ends now: gives up what the sinks still hold, and what was not read.
     void abort();
 
+    // Complete when the owner has heard pump_done().
+    [[nodiscard]] const stream_result& result() const noexcept { return result_; }
     [[nodiscard]] stream_result take_result() { return std::move(result_); }
 
 private:

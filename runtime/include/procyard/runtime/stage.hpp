@@ -11,6 +11,7 @@
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/pipe.hpp>
 #include <procyard/runtime/export.hpp>
+#include <procyard/runtime/run_output.hpp>
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -48,6 +49,26 @@ private:
     std::string name_;
     function body_;
 };
+
+/// A stage that passes on what it reads and gives it to the targets, too: what `tee` is to a shell.
+/// @code
+/// command("make") | tee(run_output().to_file("build.log").each_line(on_line)) | command("grep", …)
+/// @endcode
+/// The targets are the sinks of a `run_output`, at least one, and no capture: what that kept would
+/// be in no result. The next stage and the targets get every byte, in order; the next bytes are
+/// read when all have taken the last ones, so a slow one slows the stages before.
+///
+/// A target that fails gets nothing more and leaves the others and the next stage alone; when the
+/// input has ended the stage fails with that target's error. When the next stage has had enough,
+/// the tee ends as well (`stage_end::broken_pipe`), so that the stages before learn of it.
+/// @par Errors          None here. In the stage's result: the first of what the targets failed
+///                      with, and `operation_aborted` when the pipeline was stopped.
+/// @par Cancellation    As for any stage: terminal. Gives up what a target still holds.
+/// @par Thread safety   Callbacks and coroutines run in the stage's strand.
+/// @par Lifetime        The targets are copied into the stage. A stream among them serves one run.
+/// @par Cost            One buffer of 64 KiB while there is something to pass on; the bytes are
+///                      copied through this process.
+[[nodiscard]] PROCYARD_RUNTIME_EXPORT stage tee(run_output targets, std::string name = "tee");
 
 PROCYARD_NAMESPACE_END
 
