@@ -77,17 +77,17 @@ const spawn_info& child::info() const noexcept
 {
     return core_->info;
 }
-pipe_writer& child::std_in() noexcept
+pipe_writer& child::std_in()
 {
-    return core_->std_in;
+    return core_->std_in ? *core_->std_in : core_->closed().std_in;
 }
-pipe_reader& child::std_out() noexcept
+pipe_reader& child::std_out()
 {
-    return core_->std_out;
+    return core_->std_out ? *core_->std_out : core_->closed().std_out;
 }
-pipe_reader& child::std_err() noexcept
+pipe_reader& child::std_err()
 {
-    return core_->std_err;
+    return core_->std_err ? *core_->std_err : core_->closed().std_err;
 }
 
 void child::resize_terminal(window_size size, error_code& ec) noexcept

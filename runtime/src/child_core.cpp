@@ -68,10 +68,7 @@ exit_status to_status(const siginfo_t& info) noexcept
 }  // namespace
 
 child_core::child_core(child_service& service, asio::any_io_executor ex)
-    : executor(ex),
-      std_in(ex),
-      std_out(ex),
-      std_err(ex),
+    : executor(std::move(ex)),
       service_(&service)
 {
 }
@@ -82,6 +79,14 @@ child_core::~child_core()
     if (pipe_budget)
         pipe_budget->fetch_sub(static_cast<int>(enlarged_pipes),
                                std::memory_order_relaxed);  // Relaxed: a budget.
+}
+
+child_core::closed_streams& child_core::closed()
+{
+    if (!closed_)
+        closed_.reset(new closed_streams{pipe_writer(executor), pipe_reader(executor),
+                                         pipe_reader(executor)});
+    return *closed_;
 }
 
 void child_core::start_wait(asio::any_completion_handler<void(error_code, exit_status)> handler)
@@ -308,9 +313,13 @@ bool child_core::tree_empty()
 
 void child_core::drop() noexcept
 {
-    std_in.close();
-    std_out.close();
-    std_err.close();
+    const auto close = [](auto& stream) {
+        if (stream)
+            stream->close();
+    };
+    close(std_in);
+    close(std_out);
+    close(std_err);
     terminal.reset();
     if (service_ == nullptr)
         return;  // the context went down before, and killed it

@@ -61,14 +61,23 @@ public:
     /// After pidfd, which it borrows: it must go first.
     process_tree tree;
 
-    // The handle's; nobody else touches them.
-    pipe_writer std_in;
-    pipe_reader std_out;
-    pipe_reader std_err;
+    // The handle's; nobody else touches them. Empty where the command asked for no stream: most
+    // children have none, and a closed one takes as much memory as an open one.
+    std::optional<pipe_writer> std_in;
+    std::optional<pipe_reader> std_out;
+    std::optional<pipe_reader> std_err;
     unique_fd terminal;
     drop_policy on_drop = drop_policy::kill_tree();
     unsigned enlarged_pipes = 0;
     std::shared_ptr<std::atomic<int>> pipe_budget;  // what enlarged_pipes counts against
+
+    /// What a handle shows in the place of streams that nobody asked for.
+    struct closed_streams {
+        pipe_writer std_in;
+        pipe_reader std_out;
+        pipe_reader std_err;
+    };
+    [[nodiscard]] closed_streams& closed();
 
     void start_wait(asio::any_completion_handler<void(error_code, exit_status)> handler);
     [[nodiscard]] std::optional<exit_status> status() const;
@@ -114,6 +123,7 @@ private:
     std::chrono::steady_clock::time_point ended_at_{};
     std::list<waiter> waiters_;
     std::atomic<std::uint64_t> next_waiter_{0};
+    std::unique_ptr<closed_streams> closed_;
 };
 
 }  // namespace detail

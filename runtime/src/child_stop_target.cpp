@@ -23,7 +23,8 @@ child_stop_target::~child_stop_target() = default;
 
 void child_stop_target::close_stdin() noexcept
 {
-    core_->std_in.close();
+    if (core_->std_in)
+        core_->std_in->close();
 }
 
 void child_stop_target::signal(int number, stop_scope scope, error_code& ec) noexcept

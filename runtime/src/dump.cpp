@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <optional>
 #include <ostream>
 #include <string>
 
@@ -49,24 +50,25 @@ const char* state_name(char letter) noexcept
 }
 
 // A child that stands before a full pipe waits for us, whatever else it seems to do.
-bool is_full(const pipe_reader& reader)
+bool is_full(const std::optional<pipe_reader>& reader)
 {
-    if (!reader.is_open())
+    if (!reader || !reader->is_open())
         return false;
     error_code ec;
     int held = 0;
-    const auto capacity = pipe_capacity(reader.native_handle(), ec);
+    const auto capacity = pipe_capacity(reader->native_handle(), ec);
     // A writer of up to PIPE_BUF bytes stops when they do not fit as a whole.
     constexpr std::size_t page = 4096;
-    return !ec && ::ioctl(reader.native_handle(), FIONREAD, &held) == 0
+    return !ec && ::ioctl(reader->native_handle(), FIONREAD, &held) == 0
         && static_cast<std::size_t>(held) + page >= capacity;
 }
 
 // It may well be busy with something else; but if it waits, then for us.
-bool is_empty(const pipe_writer& writer)
+bool is_empty(const std::optional<pipe_writer>& writer)
 {
     int held = 0;
-    return writer.is_open() && ::ioctl(writer.native_handle(), FIONREAD, &held) == 0 && held == 0;
+    return writer && writer->is_open() && ::ioctl(writer->native_handle(), FIONREAD, &held) == 0
+        && held == 0;
 }
 
 void write_line(const child_core& core, std::ostream& out)

@@ -14,10 +14,10 @@ namespace detail {
 void pipeline_core::count_bytes()
 {
     const auto count = [](auto& end, auto& total) {
-        if (!end.is_open())
+        if (!end || !end->is_open())
             return;
         total = std::make_shared<std::atomic<std::uint64_t>>(0);
-        end.count_bytes_into(total);
+        end->count_bytes_into(total);
     };
     if (const auto& first = members.front().process)
         count(first->std_in, bytes_in);

@@ -84,12 +84,12 @@ running_pipeline::executor_type running_pipeline::get_executor() const noexcept
     return core_->executor;
 }
 
-pipe_writer& running_pipeline::std_in() noexcept
+pipe_writer& running_pipeline::std_in()
 {
     return children_.front() ? children_.front().std_in() : core_->std_in;
 }
 
-pipe_reader& running_pipeline::std_out() noexcept
+pipe_reader& running_pipeline::std_out()
 {
     return children_.back() ? children_.back().std_out() : core_->std_out;
 }

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <exception>
 #include <future>
 #include <new>
 #include <optional>
@@ -394,12 +395,13 @@ spawn_failure launch::finish()
     service_.add(core_);
 
     error_code ec;
-    if (connections_.parent_ends[0])
-        core_->std_in.assign(std::move(connections_.parent_ends[0]), ec);
-    if (!ec && connections_.parent_ends[1])
-        core_->std_out.assign(std::move(connections_.parent_ends[1]), ec);
-    if (!ec && connections_.parent_ends[2])
-        core_->std_err.assign(std::move(connections_.parent_ends[2]), ec);
+    const auto take = [&](auto& stream, unique_fd& end) {
+        if (end && !ec)
+            stream.emplace(core_->executor).assign(std::move(end), ec);
+    };
+    take(core_->std_in, connections_.parent_ends[0]);
+    take(core_->std_out, connections_.parent_ends[1]);
+    take(core_->std_err, connections_.parent_ends[2]);
     if (!ec)
         return {};
     // No memory in the kernel to watch our own end: a child without its streams is no use to
@@ -482,7 +484,14 @@ spawn_anywhere(const command& what, const asio::any_io_executor& executor, spawn
         return spawn_here(what, service, executor, failure);
 
     std::promise<std::shared_ptr<child_core>> promise;
-    site.thread->post([&] { promise.set_value(spawn_here(what, service, executor, failure)); });
+    site.thread->post([&] {
+        try {
+            promise.set_value(spawn_here(what, service, executor, failure));
+        } catch (...) {
+            // Out of memory: the caller's to know. That thread has nobody above it who could catch.
+            promise.set_exception(std::current_exception());
+        }
+    });
     return promise.get_future().get();
 }
 

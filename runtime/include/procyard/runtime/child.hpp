@@ -87,9 +87,9 @@ public:
     // objects otherwise. They belong to the reader, not to the child: what was written before the
     // exit can be read after it.
 
-    [[nodiscard]] pipe_writer& std_in() noexcept;
-    [[nodiscard]] pipe_reader& std_out() noexcept;
-    [[nodiscard]] pipe_reader& std_err() noexcept;
+    [[nodiscard]] pipe_writer& std_in();
+    [[nodiscard]] pipe_reader& std_out();
+    [[nodiscard]] pipe_reader& std_err();
 
     /// Changes the size of the child's terminal; the child's foreground group gets SIGWINCH.
     /// @par Errors   ENOTTY when the child has no terminal of ours.

@@ -161,8 +161,8 @@ public:
 
     /// This process' end of the first stage's input and the last one's output, if a pipe was asked
     /// for there; closed objects otherwise.
-    [[nodiscard]] pipe_writer& std_in() noexcept;
-    [[nodiscard]] pipe_reader& std_out() noexcept;
+    [[nodiscard]] pipe_writer& std_in();
+    [[nodiscard]] pipe_reader& std_out();
 
     /// Waits until every stage has ended.
     ///
