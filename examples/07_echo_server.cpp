@@ -74,8 +74,8 @@ asio::awaitable<void> talk(tcp::endpoint address, std::string text)
     std::string answer(text.size() + 1, '\0');  // one more than there may be
     error_code ec;
     auto n = co_await (send(server, text)
-                         && asio::async_read(server, asio::buffer(answer),
-                                             asio::redirect_error(asio::use_awaitable, ec)));
+                       && asio::async_read(server, asio::buffer(answer),
+                                           asio::redirect_error(asio::use_awaitable, ec)));
     answer.resize(n);
     if (ec != asio::error::eof || answer != text)
         throw std::logic_error("the echo is wrong");
