@@ -1,0 +1,280 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSL-1.0
+# shellcheck disable=SC2016,SC2317  # for the inner shells; the functions are called by name
+# demo_test.sh DEMO CASE: runs one sub-command of the demo as a user would, and looks at what it
+# prints, at its exit code and at what it leaves behind.
+set -u
+
+demo=$1
+case_name=$2
+directory=$(mktemp -d "${TMPDIR:-/tmp}/procyard-demo.XXXXXX")
+trap 'rm -rf "$directory"' EXIT
+failures=0
+
+# expect CODE TEXT COMMAND…: the exit code, and a regular expression that the output must match
+# (standard error included).
+expect() {
+    local code=$1 text=$2 output actual
+    shift 2
+    output=$("$@" 2>&1 </dev/null)
+    actual=$?
+    if [[ $actual != "$code" || ! $output =~ $text ]]; then
+        echo "FAILED: ${*//$demo/demo}"
+        echo "  expected exit $code and: $text"
+        echo "  got exit $actual and: $output"
+        failures=$((failures + 1))
+    fi
+}
+
+test_pty() {
+    expect 0 '^/dev/pts/[0-9]+[^0-9]+24 80' "$demo" pty -- sh -c 'tty && stty size'
+    expect 3 '' "$demo" pty -- sh -c 'exit 3'
+    expect 137 '' "$demo" pty -- sh -c 'kill -9 $$'
+    expect 126 'spawn "/": exec: Permission denied' "$demo" pty /
+    expect 127 'spawn "no-such-program": lookup in' "$demo" pty -- no-such-program
+    expect 125 'CMD is required' "$demo" pty
+    # Typed at a terminal, hence echoed; the end of the input is ^D.
+    expect 0 $'^hello\r?\nhello' sh -c 'echo hello | "$1" pty cat' sh "$demo"
+    # What the program left behind holds the terminal, and delays nobody.
+    expect 0 '^done' "$demo" pty -- sh -c 'trap "" HUP; sleep 2 & echo done'
+}
+
+# nobody_left COUNT: the processes that have written their numbers to $directory/pids are gone.
+# A zombie is gone too: whom it belongs to now is not our business.
+nobody_left() {
+    local pid state count=0
+    while read -r pid; do
+        count=$((count + 1))
+        state=
+        read -r _ _ state _ 2>/dev/null <"/proc/$pid/stat"
+        if [[ $state != "" && $state != Z ]]; then
+            echo "FAILED: process $pid is left behind"
+            failures=$((failures + 1))
+        fi
+    done <"$directory/pids"
+    if [[ $count != "$1" ]]; then
+        echo "FAILED: $count processes were started, not $1"
+        failures=$((failures + 1))
+    fi
+}
+
+test_run() {
+    expect 0 '^$' "$demo" run -- true
+    expect 3 '' "$demo" run sh -c 'exit 3'
+    expect 143 '' "$demo" run -- sh -c 'kill $$'
+    # The program's own dashes stay its own.
+    expect 0 '^a --timeout -- -b$' "$demo" run --timeout 1m echo a --timeout -- -b
+    expect 124 'timeout after 100 ms: SIGTERM to the tree; empty' \
+        "$demo" run --timeout 100ms -- sleep 1000
+    # Nobody escapes: neither who ignores SIGTERM, nor who has a session of his own.
+    expect 124 'SIGTERM to the tree; after .* SIGKILL to the tree; empty' \
+        "$demo" run --timeout 1 --grace 50ms -- sh -c '
+            trap "" TERM
+            me="echo \$\$ >>\"\$0\"; exec sleep 1000"
+            setsid sh -c "$me" "$1" & sh -c "$me" "$1" & sh -c "$me" "$1"' sh "$directory/pids"
+    nobody_left 3
+    expect 125 '"5 minutes" is no duration' "$demo" run --timeout '5 minutes' -- true
+    expect 125 'CMD is required' "$demo" run --timeout 5s
+    expect 126 'exec: Permission denied' "$demo" run -- /
+    expect 127 'no-such-program' "$demo" run -- no-such-program
+}
+
+# What the demo is told is passed on to everybody it has started.
+test_signal() {
+    local pid code
+    "$demo" run -- sh -c 'sleep 1000 & echo $! >"$1"; wait' sh "$directory/pids" &
+    pid=$!
+    until [[ -s $directory/pids ]]; do :; done
+    kill -INT "$pid"
+    wait "$pid"
+    code=$?
+    if [[ $code != 130 ]]; then
+        echo "FAILED: exit $code after SIGINT"
+        failures=$((failures + 1))
+    fi
+    nobody_left 1
+}
+
+# fail TEXT: one more failure.
+fail() {
+    echo "FAILED: $1"
+    failures=$((failures + 1))
+}
+
+# Headers under names that a shell would take apart, and what else may lie there.
+make_headers() {
+    mkdir -p "$directory/headers/a b" "$directory/headers/empty" "$directory/headers/a.h"
+    printf 'int main; int x2;\n' >"$directory/headers/a b/with space.h"
+    printf 'int y; class main\n' >"$directory/headers/new"$'\n'"line.hpp"
+    printf 'int main\n' >"$directory/headers/-n.hh"
+    printf 'int\0x2 4u 0xff\n' >"$directory/headers/'quoted\".hxx"
+    printf 'int nobody_counts_this;' >"$directory/headers/source.c"
+    mkfifo "$directory/headers/fifo.h"
+    ln -s -- -n.hh "$directory/headers/link.h"
+}
+
+test_check() {
+    make_headers
+    expect 0 'find +exit 0.*\[count\] +done.* 5 int.* 3 main.* 2 x2.* 1 class.*the results are the same' \
+        "$demo" --check --input "$directory/headers"
+    # The result alone goes to standard output.
+    "$demo" --input "$directory/headers" 2>/dev/null >"$directory/result"
+    if ! diff - "$directory/result" <<<$'      5 int\n      3 main\n      2 x2\n      1 class\n      1 u\n      1 xff\n      1 y'; then
+        fail 'the result is another'
+    fi
+    # A reader that takes one line, no reader, no room.
+    expect 0 '^      5 int$' sh -c '"$1" --input "$2" 2>/dev/null | head -n 1' sh "$demo" \
+        "$directory/headers"
+    expect 2 'standard output: Bad file descriptor' sh -c 'exec "$1" --input "$2" >&-' sh "$demo" \
+        "$directory/headers"
+    expect 2 'standard output: No space left' sh -c 'exec "$1" --input "$2" >/dev/full' sh "$demo" \
+        "$directory/headers"
+    expect 0 '^      5 int' sh -c 'exec "$1" --input "$2" 2>&-' sh "$demo" "$directory/headers"
+    expect 0 '^      5 int' sh -c 'exec "$1" --input "$2" 2>/dev/full' sh "$demo" \
+        "$directory/headers"
+    # What cannot be read is told, and is not a success.
+    fake cat '/usr/bin/cat "$@"; echo "cat: one: Input/output error" >&2; exit 1'
+    expect 1 'cat: one: Input.*"xargs": exit 123.*1 complaint' "$demo" --input "$directory/headers"
+    rm "$directory/bin/cat"
+    # The shell alone runs uniq.
+    fake uniq 'echo 7 wrong'
+    expect 1 'the results DIFFER.*7 wrong' "$demo" --check --input "$directory/headers"
+}
+
+test_arguments() {
+    mkdir "$directory/nothing"
+    expect 1 'no C or C\+\+ header under .*/nothing' "$demo" --input "$directory/nothing"
+    expect 1 'no C or C\+\+ header' "$demo" --check --input "$directory/nothing"
+    expect 2 'missing: No such file or directory' "$demo" --input "$directory/missing"
+    expect 2 'Not a directory' "$demo" --input "$demo"
+    expect 2 '"never" is no duration' "$demo" --timeout never
+    expect 2 'not expected: --bogus' "$demo" --bogus
+    expect 2 'not expected: bogus' "$demo" bogus
+    expect 2 'input' "$demo" --input
+    expect 0 'Prints the 20 most frequent identifiers' "$demo" --help
+    expect 0 'CMD \[ARGUMENT\.\.\.\]' "$demo" run --help
+    # A program of the pipeline that is not there.
+    expect 127 'spawn "find": lookup in "/nonexistent": No such file' \
+        env PATH=/nonexistent "$demo" --input "$directory/nothing"
+}
+
+# fake NAME SCRIPT: from now on this is the program of that name.
+fake() {
+    mkdir -p "$directory/bin"
+    printf '#!/bin/sh\n%s\n' "$2" >"$directory/bin/$1"
+    chmod +x "$directory/bin/$1"
+    PATH=$directory/bin:$PATH
+}
+
+# A `cat` that takes for ever, ignores SIGTERM and has a child in a session of its own. It says so
+# when it is there; all write down who they are.
+fake_slow_cat() {
+    make_headers
+    mkfifo "$directory/ready"
+    fake cat "trap '' TERM INT HUP
+        me='echo \$\$ >>$directory/pids; echo >$directory/ready; exec sleep 1000'
+        setsid sh -c \"\$me\" & echo \$\$ >>$directory/pids; echo >$directory/ready; wait; wait"
+}
+
+# Both have said that they are there.
+await_slow_cat() {
+    exec 9<>"$directory/ready"
+    read -r _ <&9
+    read -r _ <&9
+    exec 9<&-
+}
+
+# ends_with CODE TEXT PID: a background demo, which wrote to $directory/log.
+ends_with() {
+    local code=$1 text=$2 pid=$3 actual log
+    wait "$pid"
+    actual=$?
+    log=$(<"$directory/log")
+    if [[ $actual != "$code" || ! $log =~ $text ]]; then
+        fail "exit $actual, not $code; expected: $text"
+        echo "  got: $log"
+    fi
+}
+
+# Told to end, it ends everybody; told twice, at once.
+test_interrupt() {
+    local pid line
+    fake_slow_cat
+    "$demo" --input "$directory/headers" >"$directory/log" 2>&1 &
+    pid=$!
+    await_slow_cat
+    kill -TERM "$pid"
+    ends_with 143 'close stdin, SIGTERM to the tree; .*SIGKILL .*interrupted by SIGTERM' "$pid"
+    nobody_left 2
+    rm "$directory/pids"
+    mkfifo "$directory/messages"
+    "$demo" --input "$directory/headers" >/dev/null 2>"$directory/messages" &
+    pid=$!
+    exec 8<"$directory/messages"
+    await_slow_cat
+    kill -INT "$pid"
+    while read -r line <&8 && [[ $line != stopping* ]]; do :; done
+    kill -INT "$pid"
+    /bin/cat <&8 >"$directory/log"
+    ends_with 130 'close stdin, SIGTERM to the tree; .*SIGKILL .*interrupted by SIGINT' "$pid"
+    nobody_left 2
+}
+
+test_timeout() {
+    fake_slow_cat
+    exec 9<>"$directory/ready"
+    expect 124 'SIGKILL to the tree.*timeout after 1.0 s' \
+        "$demo" --timeout 1s --input "$directory/headers"
+    nobody_left 2
+}
+
+# Somebody kills a stage, or the demo itself.
+test_kill() {
+    local pid stage
+    fake_slow_cat
+    fake grep "echo \$\$ >$directory/ready; exec sleep 1000"
+    "$demo" --input "$directory/headers" >"$directory/log" 2>&1 &
+    pid=$!
+    exec 9<>"$directory/ready"
+    stage=
+    for _ in 1 2 3; do
+        read -r line <&9
+        stage=$stage$line
+    done
+    while read -r line; do kill -9 "$line"; done <"$directory/pids"
+    kill -9 "$stage"
+    ends_with 1 'stage 3 of 6, "grep": killed by SIGKILL|stage 2 of 6, "xargs"' "$pid"
+    nobody_left 2
+}
+
+# On a terminal the line is written over itself, and a ^C typed there ends everybody.
+test_terminal() {
+    fake_slow_cat
+    (
+        await_slow_cat
+        printf '\003'
+    ) | "$demo" pty -- "$demo" --input "$directory/headers" >"$directory/log" 2>&1 &
+    ends_with 130 'interrupted by SIGINT' $!
+    nobody_left 2
+    rm "$directory/bin/cat"
+    fake grep "/usr/bin/grep \"\$@\" || /bin/grep \"\$@\""
+    # The window's size is passed on while the program runs.
+    expect 7 '50 132' "$demo" pty -- sh -c '
+        outer=$(tty)
+        export outer
+        exec "$0" pty -- sh -c "trap \"stty size; exit 7\" WINCH
+            stty -F \$outer rows 50 columns 132; sleep 1000 & wait; wait"' "$demo"
+    # Keys go through as they are; afterwards the terminal is as it was. (Nobody types, not even ^D: what
+    # is typed before the terminal is raw arrives in another form.)
+    mkfifo "$directory/silence"
+    exec 7<>"$directory/silence"
+    expect 0 '^raw.*as before' sh -c 'exec "$0" "$@" <&7' "$demo" pty -- sh -c '
+        before=$(stty -g)
+        outer=$(tty)
+        export outer
+        "$0" pty -- sh -c "stty -F \$outer -a | grep -q -e -icanon && echo raw"
+        if [ "$(stty -g)" = "$before" ]; then echo as before; fi' "$demo"
+}
+
+"test_$case_name"
+exit $((failures > 0))

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// The command line of the demo; each sub-command has a file of its own.
+#include <CLI/CLI.hpp>
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <procyard/runtime.hpp>
+
+#include "commands.hpp"
+#include "duration.hpp"
+#include "say.hpp"
+#include "top_job.hpp"
+
+namespace {
+
+// CLI11 does not know that a command with a prefix has words behind its options.
+class usage_formatter : public CLI::Formatter {
+public:
+    std::string make_usage(const CLI::App* app, std::string name) const override
+    {
+        auto usage = CLI::Formatter::make_usage(app, std::move(name));
+        if (app->get_prefix_command())
+            usage.insert(usage.find_last_not_of('\n') + 1, " [--] CMD [ARGUMENT...]");
+        return usage;
+    }
+};
+
+// CLI11 takes `--` for the begin of positional arguments, of which there are none here: the command
+// behind it is cut off before CLI11 sees it.
+struct command_line {
+    std::vector<std::string> ours;
+    std::vector<std::string> behind_dashes;
+    bool dashes = false;
+
+    command_line(int argc, char** argv)
+    {
+        for (int i = 1; i < argc; ++i) {
+            if (!dashes && std::string_view(argv[i]) == "--")
+                dashes = true;
+            else
+                (dashes ? behind_dashes : ours).emplace_back(argv[i]);
+        }
+    }
+
+    /// CMD and its arguments: what follows the options, and what follows `--`.
+    [[nodiscard]] std::vector<std::string> words_of(const CLI::App& command) const
+    {
+        auto words = command.remaining();
+        if (!words.empty() && dashes)
+            words.emplace_back("--");  // it was the command's own
+        words.insert(words.end(), behind_dashes.begin(), behind_dashes.end());
+        if (words.empty())
+            throw CLI::RequiredError("CMD");
+        return words;
+    }
+};
+
+template <class Target>
+void add_duration(CLI::App& app, const std::string& name, Target& target, const std::string& help)
+{
+    app.add_option_function<std::string>(
+           name,
+           [&target, name](const std::string& text) {
+               const auto duration = demo::parse_duration(text);
+               if (!duration)
+                   throw CLI::ValidationError(name, '"' + text + "\" is no duration");
+               target = *duration;
+           },
+           help)
+        ->type_name("DURATION");
+}
+
+void describe_main(CLI::App& app, demo::top_options& options)
+{
+    app.add_option("--input", options.input, "Where to look; /usr/include unless given")
+        ->type_name("DIR");
+    add_duration(app, "--timeout", options.timeout, "Stops everything when it is over");
+    app.add_flag("--check", options.check, "Runs the same through sh -c, and compares");
+    app.require_subcommand(0, 1);
+    app.footer(
+        "Exit code: 0; 1 when something could not be read, nothing was found, or the check\n"
+        "failed; 2 when nothing could be done; 124 after a timeout; 130 after ^C. The result\n"
+        "goes to standard output, everything else to standard error.");
+}
+
+CLI::App* describe_run(CLI::App& app, demo::run_command_options& options)
+{
+    auto* run =
+        app.add_subcommand("run", "Runs CMD and stops all it has started when time is over");
+    run->prefix_command();
+    add_duration(*run, "--timeout", options.timeout, "How long CMD may take (5, 5s, 500ms, 2m)");
+    add_duration(*run, "--grace", options.grace,
+                 "How long after SIGTERM before SIGKILL; 5s unless given");
+    run->footer("Exit code: 124 when time was over, else that of CMD, 128 + N when signal N ended\n"
+                "it; 125 when the demo itself failed, 126 when CMD cannot be run, 127 when it is\n"
+                "not found. SIGINT, SIGTERM, SIGHUP and SIGQUIT go to all CMD has started, and\n"
+                "SIGKILL after the grace; a second one does not wait for the grace.");
+    return run;
+}
+
+CLI::App* describe_pty(CLI::App& app)
+{
+    auto* pty = app.add_subcommand("pty", "Runs CMD on a terminal of its own, shown in this one");
+    pty->prefix_command();
+    pty->footer("Exit code: that of CMD, 128 + N when signal N ended it or us; 125 when the demo\n"
+                "itself failed, 126 when CMD cannot be run, 127 when it is not found.");
+    return pty;
+}
+
+// Descriptors that nobody has opened would be given to the first that comes, and our output would
+// go to, say, the event loop's. Opened the wrong way round, writing to them is still an error.
+void open_standard_descriptors()
+{
+    for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+        if (::fcntl(fd, F_GETFD) == -1)
+            // tidy: allow cloexec: a child is to have it
+            (void)::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
+int run(int argc, char** argv)
+{
+    const command_line line(argc, argv);
+    CLI::App app(
+        "Prints the 20 most frequent identifiers of the C and C++ headers of this machine,\n"
+        "by a pipeline of programs with a coroutine in it.",
+        "demo");
+    app.formatter(std::make_shared<usage_formatter>());
+    demo::top_options top_options;
+    demo::run_command_options run_options;
+    describe_main(app, top_options);
+    const auto* run = describe_run(app, run_options);
+    const auto* pty = describe_pty(app);
+    try {
+        auto reversed = line.ours;  // as CLI11 wants them
+        std::reverse(reversed.begin(), reversed.end());
+        app.parse(reversed);
+        if (run->parsed()) {
+            run_options.words = line.words_of(*run);
+            return demo::run_command(run_options);
+        }
+        if (pty->parsed())
+            return demo::run_pty(line.words_of(*pty));
+        return demo::run_top(top_options);
+    } catch (const CLI::ParseError& error) {
+        if (app.exit(error) == 0)
+            return 0;
+        return run->parsed() || pty->parsed() ? int{demo::own_failure} : 2;
+    }
+}
+
+}  // namespace
+
+int main(int argc, char** argv)
+{
+    open_standard_descriptors();
+    // Who reads our messages may leave; the programs are stopped all the same. (Children of
+    // Procyard start with default dispositions.)
+    (void)::signal(SIGPIPE, SIG_IGN);
+    try {
+        return run(argc, argv);
+    } catch (const procyard::spawn_error& error) {
+        demo::say("demo: {}\n", error.what());
+        return demo::exit_code_of(error.failure());
+    } catch (const std::exception& error) {
+        demo::say("demo: {}\n", error.what());
+        return demo::own_failure;
+    }
+}

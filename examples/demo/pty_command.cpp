@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// `demo pty -- CMD…`: what script(1) and ssh do. The program sits on a terminal of its own; what is
+// typed here goes there as it is, what it shows is shown here, and the window has one size.
+#include <signal.h>
+#include <unistd.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+
+#include <array>
+#include <exception>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include <procyard/runtime.hpp>
+
+#include "commands.hpp"
+#include "raw_terminal.hpp"
+
+namespace demo {
+
+namespace {
+
+namespace asio = boost::asio;
+using namespace asio::experimental::awaitable_operators;
+using namespace procyard;
+
+constexpr auto quietly = asio::as_tuple(asio::use_awaitable);
+
+std::optional<window_size> window()
+{
+    const auto size = window_size_of(STDIN_FILENO);
+    return size ? size : window_size_of(STDOUT_FILENO);
+}
+
+command on_terminal(const std::vector<std::string>& words)
+{
+    command what(words.front(), {words.begin() + 1, words.end()});
+    what.terminal(window().value_or(window_size{}));
+    return what;
+}
+
+class pty_session {
+public:
+    pty_session(const std::vector<std::string>& words, const asio::any_io_executor& ex)
+        : keyboard_(ex, open_again(STDIN_FILENO)),
+          screen_(ex, open_again(STDOUT_FILENO)),
+          signals_(ex, SIGWINCH, SIGCONT),
+          raw_(STDIN_FILENO),
+          child_(spawn(on_terminal(words), ex))
+    {
+        for (const int number : {SIGTERM, SIGHUP, SIGINT, SIGQUIT})
+            signals_.add(number);
+    }
+
+    /// Until the program has ended; returns the exit code.
+    asio::awaitable<int> run()
+    {
+        co_await (show() && (wait_for_end() || type() || follow_signals()));
+        co_return stopped_by_ != 0 ? 128 + stopped_by_ : status_.shell_code();
+    }
+
+private:
+    /// The program's end ends everything else.
+    asio::awaitable<void> wait_for_end()
+    {
+        status_ = co_await child_.async_wait(asio::use_awaitable);
+        // Somebody whom the program has left behind may hold the terminal: show what is there, and
+        // do not wait for more. A cancelled read has read nothing, so nothing is lost here.
+        ended_ = true;
+        child_.std_out().cancel();
+    }
+
+    asio::awaitable<void> show()
+    {
+        std::array<char, 16384> buffer;
+        bool seen = true;
+        for (;;) {
+            error_code ec;
+            std::size_t n = 0;
+            if (ended_)
+                n = child_.std_out().try_read_some(asio::buffer(buffer), ec);
+            else
+                std::tie(ec, n) =
+                    co_await child_.std_out().async_read_some(asio::buffer(buffer), quietly);
+            if (ec == asio::error::operation_aborted)
+                continue;
+            if (ec)
+                co_return;
+            if (seen)
+                std::tie(ec, n) =
+                    co_await asio::async_write(screen_, asio::buffer(buffer.data(), n), quietly);
+            if (ec && std::exchange(seen, false))
+                hang_up();  // nobody looks any more; the rest is read and thrown away
+        }
+    }
+
+    asio::awaitable<void> type()
+    {
+        std::array<char, 4096> buffer;
+        for (;;) {
+            auto [ec, n] = co_await keyboard_.async_read_some(asio::buffer(buffer), quietly);
+            if (ec == asio::error::operation_aborted)
+                co_return;
+            // Input from a pipe or a file has an end, which a terminal says by ^D at the start of
+            // a line.
+            if (ec)
+                buffer[0] = 4;
+            co_await asio::async_write(child_.std_in(), asio::buffer(buffer.data(), ec ? 1 : n),
+                                       quietly);
+            if (ec)
+                co_await child_.async_wait(quietly);
+        }
+    }
+
+    asio::awaitable<void> follow_signals()
+    {
+        for (;;) {
+            auto [ec, number] = co_await signals_.async_wait(quietly);
+            if (ec)
+                co_return;
+            if (number == SIGCONT)
+                raw_.apply();  // the shell had the terminal meanwhile
+            if (number == SIGCONT || number == SIGWINCH)
+                resize();
+            else {
+                stopped_by_ = number;
+                hang_up();
+            }
+        }
+    }
+
+    // What a terminal that goes away says.
+    void hang_up()
+    {
+        error_code ignored;
+        child_.signal_tree(SIGHUP, ignored);
+    }
+
+    void resize()
+    {
+        error_code ignored;  // the program may have closed its side just now
+        if (const auto size = window())
+            child_.resize_terminal(*size, ignored);
+    }
+
+    pipe_reader keyboard_;
+    pipe_writer screen_;
+    asio::signal_set signals_;
+    raw_terminal raw_;  // before the program runs: it may read at once
+    child child_;
+    exit_status status_;
+    bool ended_ = false;
+    int stopped_by_ = 0;
+};
+
+}  // namespace
+
+int run_pty(const std::vector<std::string>& words)
+{
+    asio::io_context context;
+    pty_session session(words, context.get_executor());
+    int code = own_failure;
+    asio::co_spawn(context, session.run(), [&](std::exception_ptr error, int result) {
+        if (error)
+            std::rethrow_exception(error);
+        code = result;
+    });
+    context.run();
+    return code;
+}
+
+}  // namespace demo
