@@ -17,6 +17,7 @@ enum exit_code : int {
     own_failure = 125,
     cannot_execute = 126,
     not_found = 127,
+    killed = 128 + 9,
 };
 
 /// `cannot_execute` or `not_found` or, when it is not the program's fault, `own_failure`.

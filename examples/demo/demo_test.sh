@@ -67,12 +67,14 @@ test_run() {
     expect 124 'timeout after 100 ms: SIGTERM to the tree; empty' \
         "$demo" run --timeout 100ms -- sleep 1000
     # Nobody escapes: neither who ignores SIGTERM, nor who has a session of his own.
-    expect 124 'SIGTERM to the tree; after .* SIGKILL to the tree; empty' \
+    expect 137 'SIGTERM to the tree; after .* SIGKILL to the tree; empty' \
         "$demo" run --timeout 1 --grace 50ms -- sh -c '
             trap "" TERM
             me="echo \$\$ >>\"\$0\"; exec sleep 1000"
             setsid sh -c "$me" "$1" & sh -c "$me" "$1" & sh -c "$me" "$1"' sh "$directory/pids"
     nobody_left 3
+    # SIGKILL from somebody else is not the time limit's.
+    expect 137 '^$' "$demo" run --timeout 1m -- sh -c 'kill -9 $$'
     expect 125 '"5 minutes" is no duration' "$demo" run --timeout '5 minutes' -- true
     expect 125 'CMD is required' "$demo" run --timeout 5s
     expect 126 'exec: Permission denied' "$demo" run -- /

@@ -103,10 +103,11 @@ CLI::App* describe_run(CLI::App& app, demo::run_command_options& options)
     add_duration(*run, "--timeout", options.timeout, "How long CMD may take (5, 5s, 500ms, 2m)");
     add_duration(*run, "--grace", options.grace,
                  "How long after SIGTERM before SIGKILL; 5s unless given");
-    run->footer("Exit code: 124 when time was over, else that of CMD, 128 + N when signal N ended\n"
-                "it; 125 when the demo itself failed, 126 when CMD cannot be run, 127 when it is\n"
-                "not found. SIGINT, SIGTERM, SIGHUP and SIGQUIT go to all CMD has started, and\n"
-                "SIGKILL after the grace; a second one does not wait for the grace.");
+    run->footer(
+        "Exit code: 124 when time was over, 137 when SIGKILL was needed then, else that of CMD,\n"
+        "128 + N when signal N ended it; 125 when the demo itself failed, 126 when CMD cannot\n"
+        "be run, 127 when it is not found. SIGINT, SIGTERM, SIGHUP and SIGQUIT go to all CMD\n"
+        "has started, and SIGKILL after the grace; a second one does not wait for it.");
     return run;
 }
 

@@ -61,7 +61,8 @@ public:
         if (late) {
             say("demo: timeout after {}: {}\n", format_duration(*options_.timeout),
                 result.to_string());
-            co_return timed_out;
+            // As timeout(1) does, and for the whole tree: who had to be killed is told apart.
+            co_return result.forced() ? killed : timed_out;
         }
         co_return result.status.shell_code();
     }
