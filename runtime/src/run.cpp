@@ -63,7 +63,7 @@ void start_lines(command what, asio::any_io_executor ex, run_options options, li
 {
     want_output(options);
     auto run = async_run(std::move(what), std::move(ex), std::move(options), asio::deferred);
-    auto lines = std::move(run)(asio::deferred([](error_code ec, run_result result) {
+    auto lines = std::move(run)(asio::deferred([](error_code ec, const run_result& result) {
         return asio::deferred.values(ec ? ec : result.error(), lines_of(result.std_out.data));
     }));
     std::move(lines)(std::move(handler));

@@ -32,7 +32,7 @@ using tee_handler = asio::any_completion_handler<void(std::exception_ptr)>;
 // under way in the pump and by nothing it holds itself: it holds the coroutine.
 class tee_operation final : public pump_owner, public std::enable_shared_from_this<tee_operation> {
 public:
-    tee_operation(const asio::any_io_executor& strand, std::vector<sink_description> sinks)
+    tee_operation(const asio::any_io_executor& strand, const std::vector<sink_description>& sinks)
         : strand_(strand),
           next_stage_(sinks.size() - 1),
           pump_(*this, strand, sinks)
@@ -111,8 +111,7 @@ asio::awaitable<void> run_tee(run_output targets, pipe_reader in, pipe_writer ou
     auto sinks = run_access::sinks(targets);
     sinks.emplace_back(
         stream_sink{std::make_shared<byte_consumer_of<pipe_writer>>(std::move(out))});
-    auto operation =
-        std::make_shared<tee_operation>(co_await asio::this_coro::executor, std::move(sinks));
+    auto operation = std::make_shared<tee_operation>(co_await asio::this_coro::executor, sinks);
     co_await asio::async_initiate<const asio::use_awaitable_t<>, void(std::exception_ptr)>(
         [](auto handler, std::shared_ptr<tee_operation> begun, pipe_reader from) {
             // Out of this coroutine's frame, which it will hold.

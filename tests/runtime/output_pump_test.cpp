@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -24,7 +25,8 @@ using namespace procyard;
 namespace {
 
 // A pump on a pipe whose writing end the test holds, as a descendant would.
-class pump_fixture : public detail::pump_owner, public std::enable_shared_from_this<pump_fixture> {
+class pump_fixture final : public detail::pump_owner,
+                           public std::enable_shared_from_this<pump_fixture> {
 public:
     // Fills the pipe, and lets the pump begin.
     void start(std::size_t bytes, const run_output& target)
@@ -66,6 +68,13 @@ private:
     }
 };
 
+// Counts the bytes once the gate is readable.
+asio::awaitable<void> take_after(pipe_reader& gate, std::size_t& taken, std::string_view bytes)
+{
+    co_await gate.async_wait_readable(asio::use_awaitable);
+    taken += bytes.size();
+}
+
 constexpr std::size_t full = std::size_t{1} << 20;  // of one turn, too
 
 }  // namespace
@@ -102,11 +111,9 @@ TEST_SUITE("output_pump")
         const auto it = std::make_shared<pump_fixture>();
         auto gate = make_pipe(it->ctx.get_executor());
         std::size_t taken = 0;
-        const auto slow = [&](std::string_view bytes) -> asio::awaitable<void> {
-            co_await gate.reader.async_wait_readable(asio::use_awaitable);
-            taken += bytes.size();
-        };
-        it->start(full, run_output().to_coroutine(slow));
+        it->start(full, run_output().to_coroutine([&](std::string_view bytes) {
+            return take_after(gate.reader, taken, bytes);
+        }));
         procyard_test::run_until(it->ctx, [&] { return it->pump->is_held_up(); });
         it->pump->cut();
         while (it->ctx.poll() > 0) { }
