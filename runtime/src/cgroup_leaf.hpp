@@ -64,7 +64,9 @@ public:
     /// Orders the members to stop; each does before it returns to its own code.
     [[nodiscard]] error_code freeze() const;
     [[nodiscard]] error_code thaw() const;
-    /// SIGKILL to all members, those being forked included.
+    /// SIGKILL to all members. Repeat it until nobody is left: a fork that looked for pending
+    /// signals before, and joins the cgroup after, the kernel's walk through the list is missed by
+    /// cgroup.kill (the kernel compares a count of kills that the fork read in between).
     [[nodiscard]] error_code kill() const;
     /// Removes the leaf and the cgroups its members have made below it. EBUSY while it has members.
     error_code remove();

@@ -76,6 +76,22 @@ void wait_until_empty(const cgroup_leaf& leaf)
     REQUIRE_FALSE(ec);
 }
 
+/// Kills as a stop does: again and again, until nobody is left. A process that is between the fork
+/// and its entry into the cgroup while cgroup.kill goes through the list is missed by the kernel.
+void kill_until_empty(const cgroup_leaf& leaf)
+{
+    error_code ec;
+    const auto events = leaf.open_events(ec);
+    REQUIRE_FALSE(ec);
+    constexpr int first_sweep_ms = 20;
+    do {
+        CHECK_FALSE(leaf.kill());
+        pollfd change{events.get(), POLLPRI, 0};
+        REQUIRE(::poll(&change, 1, first_sweep_ms) != -1);
+    } while (cgroup_leaf::populated(events.get(), ec));
+    REQUIRE_FALSE(ec);
+}
+
 /// A freeze takes effect some time after it was ordered, and the kernel says when.
 void wait_until_frozen(const cgroup_leaf& leaf)
 {
@@ -177,9 +193,8 @@ TEST_SUITE("cgroup_leaf")
                 std::optional<feature_off> off;
                 if (old_kernel)
                     off.emplace(&kernel_features::cgroup_kill);
-                CHECK_FALSE(leaf.kill());
+                kill_until_empty(leaf);
                 CHECK(leader.read_to_end() == "");  // it never came to its end
-                wait_until_empty(leaf);
             }
         }
     }
