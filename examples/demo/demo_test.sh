@@ -84,7 +84,7 @@ test_run() {
 # What the demo is told is passed on to everybody it has started.
 test_signal() {
     local pid code
-    "$demo" run -- sh -c 'sleep 1000 & echo $! >"$1"; wait' sh "$directory/pids" &
+    "$demo" run --grace 100ms -- sh -c 'sleep 1000 & echo $! >"$1"; wait' sh "$directory/pids" &
     pid=$!
     until [[ -s $directory/pids ]]; do :; done
     kill -INT "$pid"
