@@ -6,7 +6,8 @@
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
-"$root/cmake/setup.sh"
+# strace: a test counts the system calls of a spawn.
+"$root/cmake/setup.sh" strace
 "$root/cmake/build.sh" dev
 cd "$root"
 exec ctest --preset dev --parallel "$(nproc)" "$@"

@@ -25,6 +25,7 @@
 #include "proc_fs.hpp"
 #include "proc_text.hpp"
 #include "procyard_test.hpp"
+#include "skip.hpp"
 #include "test_process.hpp"
 
 namespace fs = std::filesystem;
@@ -475,7 +476,7 @@ TEST_SUITE("own_cgroup")
             CHECK_FALSE(ec);
             CHECK(fs::exists(home / leaf.name()));
         } else {
-            MESSAGE("SKIPPED: this kernel has no user xattrs on cgroups");
+            procyard_test::skip("this kernel has no user xattrs on cgroups");
         }
         const auto root = fs::path(test_cgroup()).parent_path();
         std::ofstream(root / original.substr(1) / "cgroup.procs") << ::getpid() << std::endl;

@@ -19,6 +19,7 @@
 
 #include "cgroup_main.hpp"
 #include "feature_off.hpp"
+#include "skip.hpp"
 #include "spawning.hpp"
 
 namespace fs = std::filesystem;
@@ -269,7 +270,7 @@ TEST_SUITE("command::cgroup_parent")
         std::string controllers;
         std::getline(std::ifstream(root / "cgroup.controllers"), controllers);
         if (controllers.find("memory") == std::string::npos) {
-            MESSAGE("skipped: no memory controller in this hierarchy");
+            skip("no memory controller in this hierarchy");
             return;
         }
         std::ofstream(root / "cgroup.subtree_control") << "+memory" << std::endl;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "host_state.hpp"
+#include "skip.hpp"
 #include "spawning.hpp"
 #include "temporary_directory.hpp"
 
@@ -136,7 +137,7 @@ TEST_SUITE("spawn_error")
     TEST_CASE("no more processes (root may lower itself to a user who has no more)")
     {
         if (::geteuid() != 0) {
-            MESSAGE("skipped: needs root");
+            skip("needs root");
             return;
         }
         check_isolated("no more processes is EAGAIN at the clone (case 07)");

@@ -13,6 +13,7 @@
 
 #include "busy_program.hpp"
 #include "feature_off.hpp"
+#include "skip.hpp"
 #include "spawning.hpp"
 
 using namespace procyard;
@@ -53,7 +54,7 @@ TEST_SUITE("a traced child")
                                     .std_out(stdio::pipe()),
                                 ctx.get_executor());
             if (read_line(ctx, tracer.std_out()).starts_with("refused")) {
-                MESSAGE("skipped: this process may trace nobody");
+                skip("this process may trace nobody");
                 return;
             }
             outcome<error_code, exit_status> got;

@@ -19,6 +19,7 @@
 
 #include "feature_off.hpp"
 #include "procyard_test.hpp"
+#include "skip.hpp"
 #include "test_process.hpp"
 
 using namespace procyard::detail;
@@ -395,7 +396,7 @@ TEST_SUITE("tree_sweep")
     {
         const subreaper_guard subreaper;  // to reap the follower ourselves
         if (::geteuid() != 0) {
-            MESSAGE("SKIPPED: only root may choose the number of a process");
+            procyard_test::skip("only root may choose the number of a process");
             return;
         }
         const descriptor_check descriptors;

@@ -19,7 +19,7 @@ int main(int argc, char** argv)
 {
     const procyard_test::private_cgroup cgroup;
     if (cgroup.directory().empty()) {
-        std::printf("SKIPPED: no cgroup of our own to test in: %s\n", cgroup.refusal().c_str());
+        std::printf("skipped: no cgroup of our own to test in: %s\n", cgroup.refusal().c_str());
         return procyard_test::skipped;
     }
     directory = cgroup.directory();
