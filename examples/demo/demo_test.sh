@@ -35,8 +35,19 @@ test_pty() {
     expect 125 'CMD is required' "$demo" pty
     # Typed at a terminal, hence echoed; the end of the input is ^D.
     expect 0 $'^hello\r?\nhello' sh -c 'echo hello | "$1" pty cat' sh "$demo"
-    # What the program left behind holds the terminal, and delays nobody.
-    expect 0 '^done' "$demo" pty -- sh -c 'trap "" HUP; sleep 2 & echo done'
+    # What the program left behind holds the terminal, and delays nobody: it ends when the demo has.
+    local pid
+    mkfifo "$directory/gate" "$directory/answer"
+    expect 0 '^done' "$demo" pty -- sh -c '
+        trap "" HUP
+        { read -r _ <"$0/gate"; echo >"$0/answer"; } & echo $! >"$0/pids"; echo done' "$directory"
+    read -r pid <"$directory/pids"
+    if kill -0 "$pid"; then
+        echo >"$directory/gate"
+        read -r _ <"$directory/answer"
+    else
+        fail 'what was left behind is gone: it could not have delayed anybody'
+    fi
 }
 
 # nobody_left COUNT: the processes that have written their numbers to $directory/pids are gone.
@@ -84,9 +95,11 @@ test_run() {
 # What the demo is told is passed on to everybody it has started.
 test_signal() {
     local pid code
-    "$demo" run --grace 100ms -- sh -c 'sleep 1000 & echo $! >"$1"; wait' sh "$directory/pids" &
+    mkfifo "$directory/ready"
+    "$demo" run --grace 100ms -- sh -c 'sleep 1000 & echo $! >"$0/pids"; echo >"$0/ready"; wait' \
+        "$directory" &
     pid=$!
-    until [[ -s $directory/pids ]]; do :; done
+    read -r _ <"$directory/ready"
     kill -INT "$pid"
     wait "$pid"
     code=$?

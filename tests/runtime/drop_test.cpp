@@ -13,6 +13,8 @@
 
 #include <procyard/ipc/pipe.hpp>
 
+#include "busy_program.hpp"
+#include "skip.hpp"
 #include "spawning.hpp"
 #include "test_process.hpp"
 
@@ -133,7 +135,7 @@ TEST_SUITE("drop_policy")
         }
         {
             auto only_seen = spawn(command("true"), ctx.get_executor());
-            while (!only_seen.try_wait()) { }
+            await([&] { return only_seen.try_wait().has_value(); });
         }
         {
             witness seen;
@@ -305,7 +307,7 @@ TEST_SUITE("child::signal")
         const pid_t pid = c.id();
         CHECK(wait(ctx, c).success());
         if (::geteuid() != 0) {
-            MESSAGE("skipped: only root can have a process with a given number");
+            skip("only root can have a process with a given number");
             return;
         }
         test_process stranger({"pause"}, {.with_pid = pid});

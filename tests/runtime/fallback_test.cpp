@@ -20,6 +20,7 @@
 
 #include <procyard/ipc/pipe.hpp>
 
+#include "busy_program.hpp"
 #include "feature_off.hpp"
 #include "host_state.hpp"
 #include "spawning.hpp"
@@ -219,8 +220,10 @@ TEST_SUITE("fallbacks")
             auto c = spawn(until_eof(0), ctx.get_executor());
             // Its input goes with the object: it ends.
             const pid_t pid = c.detach();
-            while (::kill(pid, 0) == 0)
+            await([&] {
                 CHECK(status_of(ctx, command("true")).success());
+                return ::kill(pid, 0) == -1;
+            });
         });
     }
 
@@ -304,6 +307,11 @@ TEST_SUITE("fallbacks")
                 }
                 signal.emit(asio::cancellation_type::terminal);
                 run_until(ctx, [&] { return got.done(); });
+                // Either cancelled, or too late and a child; never both, never neither.
+                const bool cancelled = got.error() == asio::error::operation_aborted;
+                CHECK_MESSAGE((cancelled || !got.error()), got.error().message());
+                CHECK(cancelled != static_cast<bool>(got.result()));
+                CHECK((cancelled || i > 0));
             }
         });
     }

@@ -17,11 +17,14 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 
 #include "child_attributes.hpp"
 #include "host_state.hpp"
+#include "skip.hpp"
 #include "spawning.hpp"
+#include "temporary_directory.hpp"
 
 using namespace procyard;
 using namespace procyard_test;
@@ -124,10 +127,20 @@ TEST_SUITE("command identity")
     TEST_CASE("a program the new user may not reach fails at the exec")
     {
         asio::io_context ctx;
-        const auto failure =
-            failure_of(ctx, command("true").user(nobody).working_directory("/root/nope"));
-        CHECK(failure.step == spawn_step::working_directory);
-        // The directory is entered before the change of user: with the parent's rights.
+        const temporary_directory ours;  // nobody else may enter it
+        const auto program = ours.path() / "true";
+        std::filesystem::copy_file("/bin/true", program);
+        CHECK(status_of(ctx, command(program)).success());
+        const auto failure = failure_of(ctx, command(program).user(nobody).group(nogroup));
+        CHECK(failure.step == spawn_step::exec);
+        CHECK(failure.code.value() == EACCES);
+    }
+
+    TEST_CASE("the working directory is entered with the rights of the parent")
+    {
+        asio::io_context ctx;
+        CHECK(failure_of(ctx, command("true").user(nobody).working_directory("/root/nope")).step
+              == spawn_step::working_directory);
         CHECK(output_of(ctx, command("pwd").user(nobody).working_directory("/root")) == "/root\n");
     }
 
@@ -254,7 +267,7 @@ TEST_SUITE("command identity without root")
         auto probe = spawn(command("true").namespaces(all), ctx.get_executor(), failure);
         if (failure) {
             CHECK(failure.step == spawn_step::namespaces);
-            MESSAGE("skipped: no user namespaces here: " << failure);
+            skip("no user namespaces here: " + failure.to_string());
             return;
         }
         CHECK(wait(ctx, probe).success());

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "busy_program.hpp"
 #include "event_log.hpp"
 #include "spawning.hpp"
 
@@ -180,7 +181,7 @@ TEST_SUITE("dump")
             // Full is what cannot be waited for from this side; cat gets there by itself.
             const std::string expected = std::string("its standard ")
                 + (errors ? "error" : "output") + " pipe is full: nobody reads it";
-            while (!contains(dump_of(ctx), expected)) { }
+            await([&] { return contains(dump_of(ctx), expected); });
             c.kill();
             CHECK(wait(ctx, c) == exit_status::signaled(SIGKILL));
         }

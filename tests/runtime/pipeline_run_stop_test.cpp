@@ -11,6 +11,8 @@
 #include <stdexcept>
 #include <string>
 
+#include <procyard/ipc/pipe.hpp>
+
 #include "event_log.hpp"
 #include "pipeline_run_fixture.hpp"
 
@@ -229,21 +231,36 @@ TEST_SUITE("async_run(pipeline): what ends it early")
         const auto children = procyard_test::children();
         for (const bool off_loop : {false, true}) {
             bool ended_by_itself = false;
+            int certainly_cancelled = 0;
             for (int turns = 0; !ended_by_itself; ++turns) {
                 REQUIRE(turns < 400);
                 got = {};
-                start(command("cat") | stage(copy_all) | command("cat"),
-                      run_options().std_in("y\n").spawn_off_loop(off_loop));
+                seen.clear();
+                // It cannot end before the gate is opened, and that is when it has been heard.
+                error_code ec;
+                auto gate = make_raw_pipe(ec);
+                REQUIRE_FALSE(ec);
+                start(command("cat") | stage(copy_all)
+                          | command::shell("echo here; read x <&5; exec cat")
+                                .descriptor(5, stdio::descriptor(std::move(gate.read_end))),
+                      run_options().std_in("y\n").std_out(tap()).spawn_off_loop(off_loop));
                 ctx.restart();
-                for (int i = 0; i < turns && !got.done(); ++i)
+                for (int i = 0; i < turns && !got.done(); ++i) {
                     ctx.run_one_for(procyard_test::deadlock_guard);
+                    if (!seen.empty())
+                        gate.write_end.reset();
+                }
+                const bool could_end = !gate.write_end;
                 ended_by_itself = got.done();
                 signal.emit(asio::cancellation_type::terminal);
                 auto& result = finish();
-                CHECK((got.error() == asio::error::operation_aborted || ended_by_itself
-                       || result.success()));
+                CHECK((got.error() == asio::error::operation_aborted
+                       || (could_end && result.success())));
+                CHECK((got.error() == asio::error::operation_aborted) != result.success());
+                certainly_cancelled += could_end ? 0 : 1;
                 CHECK(procyard_test::children() == children);
             }
+            CHECK(certainly_cancelled >= 2);  // before the launch and behind it, at least
         }
         CHECK(procyard_test::open_descriptor_list() == descriptors);
     }
