@@ -167,6 +167,10 @@ test_arguments() {
     expect 2 'not expected: bogus' "$demo" bogus
     expect 2 'input' "$demo" --input
     expect 0 'Prints the 20 most frequent identifiers' "$demo" --help
+    local code
+    for code in 1 2 124 125 126 127 '128 \+ N' 129 130 143; do
+        expect 0 "Exit code:.*[ (]$code[[:space:]]" "$demo" --help
+    done
     expect 0 'CMD \[ARGUMENT\.\.\.\]' "$demo" run --help
     # A program of the pipeline that is not there.
     expect 127 'spawn "find": lookup in "/nonexistent": No such file' \
@@ -233,6 +237,63 @@ test_interrupt() {
     /bin/cat <&8 >"$directory/log"
     ends_with 130 'close stdin, SIGTERM to the tree; .*SIGKILL .*interrupted by SIGINT' "$pid"
     nobody_left 2
+}
+
+# Elsewhere than on a terminal: lines, now and then, of text alone.
+test_progress() {
+    local pid line
+    fake_slow_cat
+    mkfifo "$directory/messages"
+    "$demo" --input "$directory/headers" >/dev/null 2>"$directory/messages" &
+    pid=$!
+    exec 8<"$directory/messages"
+    await_slow_cat
+    read -r line <&8
+    if [[ ! $line =~ ^[0-9/]+\ files\ \ [0-9.]+\ .*\ stages?\ ?.*$ || $line == *[$'\r\e']* ]]; then
+        fail "no line of progress: $line"
+    fi
+    kill -INT "$pid" && kill -INT "$pid"
+    /bin/cat <&8 >"$directory/log"
+    ends_with 130 'interrupted by SIGINT' "$pid"
+    nobody_left 2
+    rm "$directory/pids"
+    # On one, it is one line, written over itself: no line ends between two looks at it.
+    mkfifo "$directory/screen" "$directory/keys"
+    exec 7<>"$directory/keys"
+    "$demo" pty -- "$demo" --input "$directory/headers" <"$directory/keys" >"$directory/screen" 2>&1 &
+    pid=$!
+    exec 6<"$directory/screen"
+    await_slow_cat
+    read -r -d $'\r' line <&6
+    for _ in 1 2 3; do
+        read -r -d $'\r' line <&6
+        if [[ $line != *' files  '*' stages'*$'\e[K' || $line == *$'\n'* ]]; then
+            fail "not a line written over itself: $line"
+        fi
+    done
+    printf '\003\003' >&7
+    /bin/cat <&6 >"$directory/log"
+    ends_with 130 'interrupted by SIGINT' "$pid"
+    nobody_left 2
+}
+
+# A search that takes long is not silent.
+test_survey() {
+    local pid line
+    make_headers
+    mkfifo "$directory/ready" "$directory/messages"
+    fake find "echo 17; echo 4; echo >$directory/ready; exec sleep 1000"
+    "$demo" --input "$directory/headers" >/dev/null 2>"$directory/messages" &
+    pid=$!
+    exec 8<"$directory/messages"
+    read -r _ <"$directory/ready"
+    read -r line <&8
+    if [[ $line != "looking for headers under $directory/headers: "*' files' ]]; then
+        fail "nothing said about the search: $line"
+    fi
+    kill -TERM "$pid"
+    /bin/cat <&8 >"$directory/log"
+    ends_with 143 'interrupted by SIGTERM' "$pid"
 }
 
 test_timeout() {

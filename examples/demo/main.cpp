@@ -91,8 +91,10 @@ void describe_main(CLI::App& app, demo::top_options& options)
     app.require_subcommand(0, 1);
     app.footer(
         "Exit code: 0; 1 when something could not be read, nothing was found, or the check\n"
-        "failed; 2 when nothing could be done; 124 after a timeout; 130 after ^C. The result\n"
-        "goes to standard output, everything else to standard error.");
+        "failed; 2 when nothing could be done; 124 after a timeout; 125 when the demo itself\n"
+        "failed, 126 when one of its programs cannot be run, 127 when it is not found; 128 + N\n"
+        "after signal N (130 after ^C; 129 after SIGHUP, 143 after SIGTERM). The result goes to\n"
+        "standard output, everything else to standard error.");
 }
 
 CLI::App* describe_run(CLI::App& app, demo::run_command_options& options)

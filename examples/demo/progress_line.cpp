@@ -54,6 +54,11 @@ std::size_t workload::files_within(std::uint64_t bytes) const
                                     - ends_.begin());
 }
 
+std::string describe_survey(std::string_view directory, const workload& found)
+{
+    return fmt::format("looking for headers under {}: {} files", directory, grouped(found.files()));
+}
+
 std::string describe(const progress& now, const workload& all)
 {
     if (!now.bytes_done)

@@ -34,6 +34,8 @@ struct progress {
     std::chrono::nanoseconds elapsed{};
 };
 
+/// `looking for headers under /usr/include: 6,132 files`
+std::string describe_survey(std::string_view directory, const workload& found);
 /// `6,132/24,614 files  68.2/270.8 MB  35.1 MB/s  6 stages  0:06 left`
 std::string describe(const progress& now, const workload& all);
 

@@ -97,8 +97,15 @@ private:
         co_return checked != 0 ? checked : code;
     }
 
-    /// The files and their sizes, for the time that is left to be told.
     asio::awaitable<int> survey()
+    {
+        const int code = co_await (list_files() && show_survey());
+        line_.clear();
+        co_return code;
+    }
+
+    /// The files and their sizes, for the time that is left to be told.
+    asio::awaitable<int> list_files()
     {
         auto options = limited()
                            .std_err(run_output::discard())
@@ -109,6 +116,8 @@ private:
                            }));
         const auto [ec, result] = co_await async_run(list_sizes(directory_),
                                                      repaint_.get_executor(), options, stoppable());
+        surveyed_ = true;
+        repaint_.cancel();
         if (ec && result.failure)
             throw spawn_error(result.failure);
         if (result.reason != run_reason::exited)
@@ -118,6 +127,17 @@ private:
             co_return incomplete;
         }
         co_return 0;
+    }
+
+    /// A large or a slow file system takes its time.
+    asio::awaitable<void> show_survey()
+    {
+        while (!surveyed_) {
+            repaint_.expires_after(line_.interval());
+            co_await repaint_.async_wait(quietly);
+            if (!surveyed_)
+                line_.show(describe_survey(directory_, all_));
+        }
     }
 
     asio::awaitable<pipeline_result> count()
@@ -266,6 +286,7 @@ private:
     std::shared_ptr<stage_monitor> monitor_;
     std::size_t complaints_ = 0;
     int interrupted_by_ = 0;
+    bool surveyed_ = false;
     bool done_ = false;
 };
 
