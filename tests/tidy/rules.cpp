@@ -77,6 +77,8 @@ public:
         check_markers();
         if (!is_document())
             check_length();
+        if (is_script())
+            check_script_sleeps();
         if (is_code()) {
             check_lines();
             check_functions();
@@ -97,6 +99,11 @@ private:
     [[nodiscard]] bool is_code() const
     {
         return path_.ends_with(".cpp") || path_.ends_with(".hpp");
+    }
+
+    [[nodiscard]] bool is_script() const
+    {
+        return path_.ends_with(".sh") || text_.starts_with("#!/bin/");
     }
 
     [[nodiscard]] bool is_document() const { return path_.ends_with(".md"); }
@@ -128,7 +135,8 @@ private:
         for (auto above = f.line - 1; above > 0; --above) {
             const auto line = lines_[above - 1];
             const auto first = line.find_first_not_of(' ');
-            if (first == line.npos || line.substr(first, 2) != "//")
+            const std::string_view comment = is_code() ? "//" : "#";
+            if (first == line.npos || !line.substr(first).starts_with(comment))
                 return false;
             if (says_so(line))
                 return true;
@@ -238,6 +246,26 @@ private:
     {
         if (in_library() || path_.starts_with("tests/"))
             report(line, "sleep", what + ": wait for what happens, not for time to pass");
+    }
+
+    // A script's own sleep waits for time to pass. One of 1000 seconds or more outlasts every test:
+    // it is the program of a child that somebody has to end.
+    void check_script_sleeps()
+    {
+        if (!starts_with_any(path_, {"tests/", "examples/"}))
+            return;
+        static const std::regex for_ever(R"(^\s+[0-9]{4,}\b(?![.smhd]))");
+        for (std::size_t n = 0; n < lines_.size(); ++n) {
+            const auto line = lines_[n];
+            const auto first = line.find_first_not_of(' ');
+            if (first == line.npos || line[first] == '#')
+                continue;
+            for_each_word(line, "sleep", [&](std::size_t at) {
+                const auto rest = line.substr(at + 5);
+                if (!std::regex_search(rest.begin(), rest.end(), for_ever))
+                    report(n + 1, "sleep", "sleep: wait for what happens, not for time to pass");
+            });
+        }
     }
 
     void check_descriptor_call(const call& c)

@@ -261,4 +261,23 @@ TEST_SUITE("documents")
         CHECK(complaints("[x](a.cpp) [y](b.md)\n") == "1: b.md does not exist; ");
         CHECK(complaints("```cpp\nauto f = [](auto) {};\n```\n") == "");
     }
+
+    TEST_CASE("a script of a test waits for no time; a child that sleeps for ever is somebody's")
+    {
+        const auto in = [](std::string_view path, const std::string& text) {
+            list out;
+            for (const auto& f :
+                 tidy::check_file(path, "#!/bin/bash\n# SPDX-License-Identifier: BSL-1.0\n" + text))
+                out.push_back(f.rule + "@" + std::to_string(f.line));
+            return out;
+        };
+        CHECK(in("tests/a.sh", "sleep 1\n") == list{"sleep@3"});
+        CHECK(in("examples/demo/a.sh", "x; sleep 0.1 & wait\n") == list{"sleep@3"});
+        CHECK(in("tests/a.sh", "f 'sleep 2 & echo'\n") == list{"sleep@3"});
+        CHECK(in("tests/a.sh", "sleep $long\n") == list{"sleep@3"});
+        CHECK(in("tests/a.sh", "f 'exec sleep 1000' & sleep 5000\n").empty());
+        CHECK(in("tests/a.sh", "# no sleep 1 here\nsleepy 1\n").empty());
+        CHECK(in("tests/a.sh", "# tidy: allow sleep: shows that it is seen\nsleep 1\n").empty());
+        CHECK(in("bench/a.sh", "sleep 1\n").empty());
+    }
 }
