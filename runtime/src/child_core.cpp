@@ -311,7 +311,7 @@ bool child_core::tree_empty()
     return status() && tree.empty();
 }
 
-void child_core::drop() noexcept
+void child_core::close_streams() noexcept
 {
     const auto close = [](auto& stream) {
         if (stream)
@@ -321,16 +321,23 @@ void child_core::drop() noexcept
     close(std_out);
     close(std_err);
     terminal.reset();
-    if (service_ == nullptr)
-        return;  // the context went down before, and killed it
-    // A child that has ended is nobody's to kill, and neither is what it left behind on purpose.
-    if (on_drop.what() == drop_policy::kind::detach || try_reap())
-        return;
-    if (on_drop.what() == drop_policy::kind::kill_tree) {
-        error_code
-            ignored;  // who may not be signalled any more (it changed its user) is still reaped
+}
+
+void child_core::drop() noexcept
+{
+    // Without a service the context went down before, and killed it. A child that has ended is
+    // nobody's to kill, and neither is what it left behind on purpose.
+    const bool ours =
+        service_ != nullptr && on_drop.what() != drop_policy::kind::detach && !try_reap();
+    // Before its streams are closed: it shall not see an end of file and come to an end, or to a
+    // conclusion, of its own.
+    if (ours && on_drop.what() == drop_policy::kind::kill_tree) {
+        error_code ignored;  // who may not be signalled (it changed its user) is still reaped
         signal_tree(SIGKILL, ignored);
     }
+    close_streams();
+    if (!ours)
+        return;
     try {
         stop_dropped();
     } catch (const std::bad_alloc&) {

@@ -109,6 +109,7 @@ private:
     };
 
     void cancel_wait(std::uint64_t waiter_id);
+    void close_streams() noexcept;
     void stop_dropped();
     [[nodiscard]] long ask_kernel(int flags, siginfo_t& ended, rusage* usage) const noexcept;
     [[nodiscard]] bool tell_exit();

@@ -7,13 +7,19 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 
 #include <doctest/doctest.h>
 
+#include <procyard/runtime/run.hpp>
+
 #include <cerrno>
 #include <chrono>
 #include <string>
+#include <string_view>
 
 #include "busy_program.hpp"
 #include "child_attributes.hpp"
@@ -41,6 +47,23 @@ TEST_SUITE("command options")
         asio::io_context ctx;
         auto what = command("printf", {"<%s>", "", " ", "a\nb", "'\"$HOME\\", "\xff\x01"});
         CHECK(output_of(ctx, what) == "<>< ><a\nb><'\"$HOME\\><\xff\x01>");
+    }
+
+    TEST_CASE("arguments may be given inside of a co_await expression")
+    {
+        asio::io_context ctx;
+        std::string seen;
+        asio::co_spawn(
+            ctx,
+            [&]() -> asio::awaitable<void> {
+                const std::string last = "c";
+                seen = co_await async_output(
+                    command("printf").args("<%s>", "a", std::string_view("b"), last),
+                    ctx.get_executor(), run_options());
+            },
+            asio::detached);
+        run(ctx);
+        CHECK(seen == "<a><b><c>");
     }
 
     TEST_CASE("umask (case 14)")

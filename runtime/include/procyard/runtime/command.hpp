@@ -14,6 +14,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -82,7 +83,16 @@ public:
 
     /// Adds one argument.
     command& arg(std::string argument);
-    /// Adds arguments.
+    /// Adds arguments: `args("-c", script)`, `args({"-c", script})`, or a vector. Inside of a
+    /// `co_await` expression only the first works with GCC 12, which takes no list in braces there
+    /// ("array used as initializer").
+    template <class... Texts>
+        requires(sizeof...(Texts) > 0
+                 && (std::is_convertible_v<const Texts&, std::string_view> && ...))
+    command& args(const Texts&... arguments)
+    {
+        return args({std::string_view(arguments)...});
+    }
     command& args(std::initializer_list<std::string_view> arguments);
     command& args(const std::vector<std::string>& arguments);
     /// What the program sees as its own name; by default the program as given.
