@@ -394,7 +394,9 @@ transfer_result stream_core::transfer_blocking(std::span<const iovec> buffers) n
         const auto result = try_transfer(buffers);
         if (result.ec != asio::error::would_block)
             return result;
-        (void)poll_one(native_handle(), events, -1);
+        const int number = native_handle();
+        if (number != -1)  // else it was closed meanwhile, and the next turn says so
+            (void)poll_one(number, events, -1);
     }
 }
 

@@ -61,6 +61,11 @@ unique_fd make_leaf(int parent, const std::string& name, error_code& ec)
         return {};
     }
     auto directory = open_directory(parent, name.c_str());
+    if (!directory && errno != ENOENT) {
+        ec = last_error();
+        (void)::unlinkat(parent, name.c_str(), AT_REMOVEDIR);
+        return {};
+    }
     std::string type;
     if (directory && lock(directory) && read_file(directory.get(), "cgroup.type", type, ec)) {
         if (type == "domain\n" || type == "domain threaded\n")

@@ -69,6 +69,7 @@ exit_status to_status(const siginfo_t& info) noexcept
 
 child_core::child_core(child_service& service, asio::any_io_executor ex)
     : executor(std::move(ex)),
+      observers(service.observers()),
       service_(&service)
 {
 }
@@ -190,11 +191,15 @@ std::optional<exit_status> child_core::read_status_of_gone() const noexcept
 }
 
 // Only a cgroup knows whether a SIGKILL was the out-of-memory killer's.
-exit_status child_core::with_cause(exit_status status) const
+exit_status child_core::with_cause(exit_status status) const noexcept
 {
     if (status.signal() != SIGKILL || tree.mechanism() != tree_mechanism::cgroup)
         return status;
-    return tree.usage().oom_kills.value_or(0) > 0 ? status.with_out_of_memory() : status;
+    try {
+        return tree.usage().oom_kills.value_or(0) > 0 ? status.with_out_of_memory() : status;
+    } catch (const std::bad_alloc&) {
+        return status;  // the cause is worth less than the status
+    }
 }
 
 // The raw call has a fifth argument that libc's does not: the child's resource usage. By pidfd,
@@ -213,7 +218,7 @@ long child_core::ask_kernel(int flags, siginfo_t& ended, rusage* usage) const no
 // that one will reap.
 bool child_core::tell_exit()
 {
-    if (service_ == nullptr || !service_->is_observed())
+    if (!observers->is_taken())
         return true;
     {
         const std::lock_guard lock(mutex_);
@@ -257,7 +262,7 @@ bool child_core::try_reap()
         } else {
             return false;  // EINTR
         }
-        tree.leader_reaped();
+        tree.leader_reaped(result == 0);
         status = with_cause(status);
         status_ = status;
         ended_at_ = std::chrono::steady_clock::now();
@@ -265,7 +270,8 @@ bool child_core::try_reap()
         told = std::exchange(exit_told_, true);
     }
     const auto self = shared_from_this();  // the service's may be the last reference
-    service_->remove(*this);
+    if (service_ != nullptr)
+        service_->remove(*this);
     if (!told)
         emit(child_event::kind::exited);
     emit(child_event::kind::reaped, 0, {}, &status);
@@ -366,7 +372,7 @@ void child_core::shutdown() noexcept
         const std::lock_guard lock(mutex_);
         gone.swap(waiters_);
     }
-    if (on_drop.what() != drop_policy::kind::detach && !try_reap()) {
+    if (!try_reap() && on_drop.what() != drop_policy::kind::detach) {
         error_code ignored;
         signal_tree(SIGKILL, ignored);
         // Usually too early, and waiting for it would block: the zombie then stays until this
@@ -379,9 +385,7 @@ void child_core::shutdown() noexcept
 void child_core::emit(child_event::kind what, int number, std::string_view text,
                       const exit_status* status) const noexcept
 {
-    if (service_ == nullptr)
-        return;
-    if (const auto watcher = service_->get_observer()) {
+    if (const auto watcher = observers->get()) {
         child_event event;
         event.what = what;
         event.when = std::chrono::steady_clock::now();

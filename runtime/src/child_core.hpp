@@ -22,9 +22,9 @@
 #include <procyard/ipc/unique_fd.hpp>
 #include <procyard/runtime/drop_policy.hpp>
 #include <procyard/runtime/exit_status.hpp>
-#include <procyard/runtime/observer.hpp>
 #include <procyard/runtime/spawn_info.hpp>
 
+#include "observer_slot.hpp"
 #include "process_tree.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
@@ -69,6 +69,7 @@ public:
     unique_fd terminal;
     drop_policy on_drop = drop_policy::kill_tree();
     unsigned enlarged_pipes = 0;
+    const std::shared_ptr<observer_slot> observers;
     std::shared_ptr<std::atomic<int>> pipe_budget;  // what enlarged_pipes counts against
 
     /// What a handle shows in the place of streams that nobody asked for.
@@ -113,9 +114,11 @@ private:
     void stop_dropped();
     [[nodiscard]] long ask_kernel(int flags, siginfo_t& ended, rusage* usage) const noexcept;
     [[nodiscard]] bool tell_exit();
-    [[nodiscard]] exit_status with_cause(exit_status status) const;
+    [[nodiscard]] exit_status with_cause(exit_status status) const noexcept;
     [[nodiscard]] std::optional<exit_status> read_status_of_gone() const noexcept;
 
+    // Null once the context has gone down. Of a child that has ended it is not used any more,
+    // because the service forgets those and may be gone first.
     child_service* service_;
     mutable std::mutex mutex_;
     std::optional<exit_status> status_;

@@ -3,8 +3,10 @@
 
 #include <boost/asio/error.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/prefer.hpp>
 #include <boost/asio/query.hpp>
 #include <boost/asio/strand.hpp>
+#include <boost/container/static_vector.hpp>
 
 #include <signal.h>
 #include <sys/epoll.h>
@@ -33,13 +35,17 @@ constexpr std::chrono::nanoseconds longest_poll = 50ms;
 constexpr int most_enlarged_pipes = 16;
 
 // The reaper's own handlers belong to the context, not to the strand of whoever spawned first.
+// Neither is the work that such an executor may track: the context shall end without us.
 asio::any_io_executor without_strand(const asio::any_io_executor& executor)
 {
-    if (const auto* strand = executor.target<asio::strand<asio::io_context::executor_type>>())
-        return strand->get_inner_executor();
-    if (const auto* strand = executor.target<asio::strand<asio::any_io_executor>>())
-        return strand->get_inner_executor();
-    return executor;
+    const auto inner = [&]() -> asio::any_io_executor {
+        if (const auto* strand = executor.target<asio::strand<asio::io_context::executor_type>>())
+            return strand->get_inner_executor();
+        if (const auto* strand = executor.target<asio::strand<asio::any_io_executor>>())
+            return strand->get_inner_executor();
+        return executor;
+    };
+    return asio::prefer(inner(), asio::execution::outstanding_work.untracked);
 }
 
 std::uint64_t find_ignored_realtime_signals() noexcept
@@ -135,8 +141,8 @@ void child_service::shutdown()
 void child_service::add(const std::shared_ptr<child_core>& core)
 {
     const std::lock_guard lock(mutex_);
-    core->id = next_id_++;
-    children_.emplace(core->id, core);
+    children_.emplace(next_id_, core);
+    core->id = next_id_++;  // now it is known: who failed before that has to end it
     epoll_event event{};
     event.events = EPOLLIN | EPOLLET;
     event.data.u64 = core->id;
@@ -226,8 +232,8 @@ void child_service::drain()
         const int count = retry_eintr([&] { return ::epoll_wait(epoll_.get(), events, batch, 0); });
         if (count <= 0)
             return;
-        std::vector<std::shared_ptr<child_core>> ready;
-        ready.reserve(static_cast<std::size_t>(count));
+        // No allocation: the edges have been consumed, and whoever is not looked at now is lost.
+        boost::container::static_vector<std::shared_ptr<child_core>, batch> ready;
         {
             const std::lock_guard lock(mutex_);
             for (int i = 0; i < count; ++i) {
@@ -241,7 +247,7 @@ void child_service::drain()
     }
 }
 
-void child_service::reap(const std::vector<std::shared_ptr<child_core>>& cores)
+void child_service::reap(std::span<const std::shared_ptr<child_core>> cores)
 {
     for (const auto& core : cores) {
         if (core->try_reap())
@@ -250,6 +256,8 @@ void child_service::reap(const std::vector<std::shared_ptr<child_core>>& cores)
         // pidfd is edge-triggered, so it keeps quiet; if the tracer's release makes no new edge,
         // the poll finds the child.
         const std::lock_guard lock(mutex_);
+        if (!children_.contains(core->id))
+            continue;  // another thread has reaped it since
         if (std::find(polled_.begin(), polled_.end(), core->id) == polled_.end())
             polled_.push_back(core->id);
         poll_interval_ = shortest_poll;
@@ -309,25 +317,6 @@ bool child_service::has_child(pid_t pid) const noexcept
     const std::lock_guard lock(mutex_);
     return std::any_of(children_.begin(), children_.end(),
                        [pid](const auto& entry) { return entry.second->pid == pid; });
-}
-
-void child_service::set_observer(std::shared_ptr<observer> watcher) noexcept
-{
-    {
-        const std::lock_guard lock(mutex_);
-        observer_.swap(watcher);
-        // Relaxed: a hint for the fast path; the lock orders what observer_ points to.
-        observed_.store(observer_ != nullptr, std::memory_order_relaxed);
-    }
-    // The earlier observer dies here, outside the lock.
-}
-
-std::shared_ptr<observer> child_service::get_observer() const noexcept
-{
-    if (!is_observed())
-        return nullptr;
-    const std::lock_guard lock(mutex_);
-    return observer_;
 }
 
 spawner_thread* child_service::try_spawner(error_code& ec)

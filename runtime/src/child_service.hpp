@@ -11,14 +11,15 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/unique_fd.hpp>
-#include <procyard/runtime/observer.hpp>
 
 #include "launch_pad.hpp"
+#include "observer_slot.hpp"
 #include "own_cgroup.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
@@ -67,13 +68,9 @@ public:
 
     [[nodiscard]] std::vector<std::shared_ptr<child_core>> children() const;
 
-    void set_observer(std::shared_ptr<observer> watcher) noexcept;
-    /// Null when there is none, for the price of a load.
-    [[nodiscard]] std::shared_ptr<observer> get_observer() const noexcept;
-    // Relaxed: see set_observer.
-    [[nodiscard]] bool is_observed() const noexcept
+    [[nodiscard]] const std::shared_ptr<observer_slot>& observers() const noexcept
     {
-        return observed_.load(std::memory_order_relaxed);
+        return observers_;
     }
 
     [[nodiscard]] launch_pads& pads() noexcept { return pads_; }
@@ -101,7 +98,7 @@ private:
     void arm();
     void on_readable(const error_code& ec);
     void drain();
-    void reap(const std::vector<std::shared_ptr<child_core>>& cores);
+    void reap(std::span<const std::shared_ptr<child_core>> cores);
     void poll_later();
     void on_poll();
     void look_at_polled();
@@ -125,8 +122,7 @@ private:
     std::vector<std::uint64_t> polled_;
     bool polling_ = false;
 
-    std::shared_ptr<observer> observer_;
-    std::atomic<bool> observed_{false};
+    const std::shared_ptr<observer_slot> observers_ = std::make_shared<observer_slot>();
     launch_pads pads_;
     own_cgroup own_cgroup_;
     std::unique_ptr<spawner_thread> spawner_;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <procyard/runtime/clock.hpp>
 
+#include <boost/asio/associated_cancellation_slot.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/consign.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/execution/context.hpp>
@@ -11,6 +13,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -40,7 +43,17 @@ protected:
     {
         auto timer = std::make_shared<asio::steady_timer>(std::move(ex), when);
         auto& waiting = *timer;
-        waiting.async_wait(asio::consign(std::move(handler), std::move(timer)));
+        // Asio's own reaction to a cancellation points into the timer and stays in the slot when
+        // the wait is over. The timer is not the user's, who may emit whenever he likes.
+        auto slot = asio::get_associated_cancellation_slot(handler);
+        if (slot.is_connected()) {
+            slot.assign([weak = std::weak_ptr(timer)](asio::cancellation_type) {
+                if (const auto pending = weak.lock())
+                    pending->cancel();
+            });
+        }
+        waiting.async_wait(asio::bind_cancellation_slot(
+            asio::cancellation_slot(), asio::consign(std::move(handler), std::move(timer))));
     }
 };
 

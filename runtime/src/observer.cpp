@@ -42,7 +42,7 @@ std::ostream& operator<<(std::ostream& out, const child_event& event)
 
 void set_observer(const asio::any_io_executor& executor, std::shared_ptr<observer> watcher)
 {
-    detail::child_service::of(executor).set_observer(std::move(watcher));
+    detail::child_service::of(executor).observers()->set(std::move(watcher));
 }
 
 PROCYARD_NAMESPACE_END

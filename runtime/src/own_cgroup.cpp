@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "own_cgroup.hpp"
 
+#include <boost/system/errc.hpp>
+
 #include <fcntl.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
@@ -90,7 +92,11 @@ int own_cgroup::directory(error_code& ec)
     const std::lock_guard lock(mutex_);
     if (!known_)
         look_up();
-    known_ = true;
+    // What was only lacking at this moment is looked up again.
+    using boost::system::errc::errc_t;
+    known_ = refusal_ != errc_t::too_many_files_open
+        && refusal_ != errc_t::too_many_files_open_in_system
+        && refusal_ != errc_t::not_enough_memory;
     ec = refusal_;
     return directory_.get();
 }

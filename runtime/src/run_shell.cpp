@@ -152,6 +152,9 @@ void run_shell::launched(std::shared_ptr<stop_target> target)
 
 void run_shell::ended()
 {
+    // The ladder may have seen the end first, and with it the end of all that was waited for.
+    if (phase_ != phase::running)
+        return;
     idle_.cancel();
     ended_ = clock_->now();
     times_.run = ended_ - launched_;

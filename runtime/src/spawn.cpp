@@ -85,6 +85,7 @@ private:
     spawn_failure failure_of_child();
     void reap_failed(const clone_result& made) const noexcept;
     spawn_failure finish();
+    void disown() noexcept;
 
     const command& what_;
     child_service& service_;
@@ -217,8 +218,8 @@ void launch::trim_table(launch_pads::lease& pad)
     if (pad->has_slots() && use_slots(pad))
         return;
     // The context was made when low numbers were gone. Not into a user namespace: from there the
-    // parent is out of reach.
-    if (has(kernel().pidfd_getfd) && (plan_.namespaces & CLONE_NEWUSER) == 0) {
+    // parent is out of reach; nor into a pid namespace, where it has no number.
+    if (has(kernel().pidfd_getfd) && (plan_.namespaces & (CLONE_NEWUSER | CLONE_NEWPID)) == 0) {
         table.unshare_above = 3;
         table.fetch = true;
     }
@@ -370,7 +371,27 @@ spawn_failure launch::run()
     info.path = std::move(plan_.path);
     info.started = std::chrono::steady_clock::now();
     info.duration = info.started - begin;
-    return finish();
+    try {
+        return finish();
+    } catch (...) {
+        disown();
+        throw;
+    }
+}
+
+// There is no memory to keep an account of the child: then it must not be there.
+void launch::disown() noexcept
+{
+    if (core_->id != 0) {
+        core_->on_drop = drop_policy::kill_tree();
+        core_->drop();
+        return;
+    }
+    if (core_->pidfd)
+        made_.pidfd = std::move(core_->pidfd);
+    (void)(made_.pidfd ? raw_syscall(SYS_pidfd_send_signal, made_.pidfd.get(), SIGKILL, 0, 0)
+                       : raw_syscall(SYS_kill, made_.pid, SIGKILL));
+    reap_failed(made_);
 }
 
 spawn_failure launch::finish()
@@ -413,7 +434,7 @@ spawn_failure launch::finish()
 
 void report(child_service& service, const command& what, const spawn_failure& failure)
 {
-    if (const auto watcher = service.get_observer()) {
+    if (const auto watcher = service.observers()->get()) {
         child_event event;
         event.what = child_event::kind::exec_failed;
         event.when = std::chrono::steady_clock::now();

@@ -129,21 +129,25 @@ void stage_task::start_wait(asio::any_completion_handler<void(error_code)> handl
     auto slot = waiting.get_cancellation_slot();
     std::uint64_t id = 0;
     {
-        std::unique_lock lock(mutex_);
-        if (gone_) {
-            lock.unlock();
-            waiting.complete({});
-            return;
-        }
+        const std::lock_guard lock(mutex_);
         id = next_waiter_++;
-        waiters_.push_back({id, std::move(waiting)});
     }
+    // Before the waiter is in the list: from then on another thread may complete it, and the slot
+    // goes with its handler.
     if (slot.is_connected()) {
         slot.assign([weak = weak_from_this(), id](asio::cancellation_type) {
             if (const auto self = weak.lock())
                 self->cancel_wait(id);
         });
     }
+    {
+        const std::lock_guard lock(mutex_);
+        if (!gone_) {
+            waiters_.push_back({id, std::move(waiting)});
+            return;
+        }
+    }
+    waiting.complete({});
 }
 
 void stage_task::cancel_wait(std::uint64_t id)

@@ -49,15 +49,17 @@ void stop_operation::begin()
         cancel();
     if (fsm_.done())
         return;
-    // What is known goes first: nobody is signalled who is gone.
-    if (const auto status = target_->status())
-        on_exit(*status);
+    // What is known goes first: nobody is signalled who is gone. Asked once: another thread may be
+    // reaping it at this moment, and who is told neither now nor by a wait is never told.
+    const auto known = target_->status();
+    if (known)
+        on_exit(*known);
     if (!fsm_.done() && target_->tree_empty())
         on_tree_empty();
     if (fsm_.done())
         return;
     const auto self = shared_from_this();
-    if (!target_->status()) {
+    if (!known) {
         target_->wait_exit(asio::bind_executor(
             strand_,
             asio::bind_cancellation_slot(exit_wait_.slot(),

@@ -323,6 +323,19 @@ TEST_SUITE("steady_timer_clock")
         CHECK(clock->now() - begin >= 1ms);
     }
 
+    TEST_CASE("a cancellation that comes after the end does nothing")
+    {
+        asio::io_context ctx;
+        asio::cancellation_signal signal;
+        int calls = 0;
+        steady_timer_clock()->async_wait_for(
+            ctx.get_executor(), 1ms,
+            asio::bind_cancellation_slot(signal.slot(), [&](error_code) { ++calls; }));
+        REQUIRE(ctx.run_for(5s) > 0);
+        signal.emit(asio::cancellation_type::terminal);
+        CHECK(calls == 1);
+    }
+
     TEST_CASE("a wait for ever can be cancelled")
     {
         asio::io_context ctx;

@@ -254,9 +254,37 @@ TEST_SUITE("drop_policy")
             }
             ctx.reset();
             seen.expect_end();
+            error_code ec;
+            c.signal_tree(SIGTERM, ec);  // nobody is there, and no context that could be told
+            CHECK_FALSE(ec);
             if (!ended)
                 reap_by_hand(pid);
         }
+    }
+
+    TEST_CASE("a context that goes first reaps a detached child that has ended")
+    {
+        const no_child_left check;
+        witness seen;
+        {
+            asio::io_context gone;
+            auto c = spawn(seen.watched(helper({"--mode=exit", "0"})), gone.get_executor());
+            const pid_t pid = c.detach();
+            seen.expect_end();
+            siginfo_t ended{};
+            REQUIRE(::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED | WNOWAIT) == 0);
+        }
+    }
+
+    TEST_CASE("a child that has ended may be asked when its context is gone")
+    {
+        const no_child_left check;
+        std::optional<asio::io_context> ctx(std::in_place);
+        auto c = spawn(helper({"--mode=exit", "4"}), ctx->get_executor());
+        siginfo_t ended{};
+        REQUIRE(::waitid(P_PID, static_cast<id_t>(c.id()), &ended, WEXITED | WNOWAIT) == 0);
+        ctx.reset();
+        CHECK(c.try_wait() == exit_status::exited(4));
     }
 
     TEST_CASE("a context that goes first leaves a detached child alone (case 61)")

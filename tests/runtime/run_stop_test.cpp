@@ -3,12 +3,17 @@
 #include <procyard/runtime/run.hpp>
 
 #include <signal.h>
+#include <sys/wait.h>
 
+#include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <doctest/doctest.h>
 
+#include <memory>
 #include <optional>
 #include <string>
+
+#include <procyard/runtime/observer.hpp>
 
 #include "run_fixture.hpp"
 
@@ -18,6 +23,7 @@ using namespace std::chrono_literals;
 using procyard_test::mode;
 using procyard_test::reported_pid;
 using procyard_test::run_fixture;
+using procyard_test::run_until;
 
 namespace {
 
@@ -42,6 +48,31 @@ private:
 
 TEST_SUITE("async_run stops")
 {
+    TEST_CASE_FIXTURE(run_fixture, "in the moment the child ends, and says so once")
+    {
+        struct look final : observer {
+            pid_t pid = 0;
+            void on_event(const child_event& event) noexcept override { pid = event.pid; }
+        };
+        const auto seen_by = std::make_shared<look>();
+        set_observer(ctx.get_executor(), seen_by);
+        start(command("true"),
+              run_options()
+                  .descendants(descendant_policy::stop)
+                  .std_out(run_output::discard())
+                  .std_err(run_output::discard()));
+        run_until(ctx, [&] { return seen_by->pid != 0; });
+        // In a handler: the ladder begins, and then the reaper's turn comes before the ladder's.
+        asio::post(ctx, [&] {
+            siginfo_t ended{};
+            REQUIRE(::waitid(P_PID, static_cast<id_t>(seen_by->pid), &ended, WEXITED | WNOWAIT)
+                    == 0);
+            signal.emit(asio::cancellation_type::terminal);
+        });
+        finish();
+        CHECK(got.error() == asio::error::operation_aborted);
+    }
+
     TEST_CASE_FIXTURE(run_fixture, "at the deadline, and delivers what came before (case 37)")
     {
         start(mode({"pause"}), run_options().deadline(1h).std_out(tap()));

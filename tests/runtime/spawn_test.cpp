@@ -110,6 +110,22 @@ TEST_SUITE("spawn")
         detail::kernel().pidfd_getfd = true;
     }
 
+    TEST_CASE("a pid namespace, from which nothing can be fetched, spoils it for nobody else")
+    {
+        std::vector<unique_fd> taken;
+        while (taken.empty() || taken.back().get() < 400)
+            taken.emplace_back(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+        asio::io_context ctx;
+        const auto what = command("/bin/true").std_out(stdio::pipe());
+        auto apart = what;
+        apart.namespaces({.pid = true}).optional(spawn_step::namespaces);
+        auto first = spawn(apart, ctx.get_executor());
+        CHECK(wait(ctx, first).success());
+        auto second = spawn(what, ctx.get_executor());
+        CHECK(second.info().descriptors == descriptor_table::fetched);
+        CHECK(wait(ctx, second).success());
+    }
+
     TEST_CASE("exit codes and signals are told apart (case 42)")
     {
         asio::io_context ctx;

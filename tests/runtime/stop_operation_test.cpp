@@ -71,6 +71,17 @@ struct fixture {
 
 TEST_SUITE("stop_operation")
 {
+    TEST_CASE_FIXTURE(fixture, "completes when another thread reaps while it begins")
+    {
+        target->exit_after_question(exit_status::exited(0));
+        target->empty();
+        async_stop(target, ctx.get_executor(), on_clock(stop_ladder::polite(5s)), handler());
+        poll();
+        CHECK(calls == 1);
+        CHECK(result.status == exit_status::exited(0));
+        CHECK(target->log.empty());
+    }
+
     TEST_CASE_FIXTURE(fixture,
                       "success: climbs until the tree is empty, and says how far (case 54)")
     {

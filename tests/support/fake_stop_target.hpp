@@ -29,6 +29,9 @@ public:
             exit_handler_.complete({}, status);
     }
 
+    /// Another thread reaps it right after the next question for its status.
+    void exit_after_question(procyard::exit_status status) { reaped_next_ = status; }
+
     void empty()
     {
         empty_ = true;
@@ -62,7 +65,13 @@ public:
     {
         return procyard::tree_mechanism::process_group;
     }
-    [[nodiscard]] std::optional<procyard::exit_status> status() const override { return status_; }
+    [[nodiscard]] std::optional<procyard::exit_status> status() const override
+    {
+        const auto answer = status_;
+        if (reaped_next_)
+            status_ = std::exchange(reaped_next_, std::nullopt);
+        return answer;
+    }
     [[nodiscard]] bool tree_empty() override { return empty_; }
 
     void wait_exit(
@@ -76,6 +85,8 @@ public:
                     exit_handler_.complete(boost::asio::error::operation_aborted, {});
             });
         }
+        if (status_)
+            exit_handler_.complete({}, *status_);
     }
 
     void wait_tree(boost::asio::any_completion_handler<void(procyard::error_code)> h) override
@@ -95,7 +106,8 @@ public:
 
 private:
     boost::asio::any_io_executor ex_;
-    std::optional<procyard::exit_status> status_;
+    mutable std::optional<procyard::exit_status> status_;
+    mutable std::optional<procyard::exit_status> reaped_next_;
     bool empty_ = false;
     procyard::detail::pending<void(procyard::error_code, procyard::exit_status)> exit_handler_;
     procyard::detail::pending<void(procyard::error_code)> tree_handler_;
