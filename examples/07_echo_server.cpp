@@ -8,13 +8,13 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/read.hpp>
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 
 #include <exception>
 #include <iostream>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -28,73 +28,67 @@ using namespace asio::experimental::awaitable_operators;
 using namespace procyard;
 
 // [serve]
-asio::awaitable<void> upload(tcp::socket& client, child& program)
+using socket_ptr = std::shared_ptr<tcp::socket>;
+using child_ptr = std::shared_ptr<child>;
+
+asio::awaitable<void> upload(socket_ptr client, child_ptr program)
 {
-    co_await async_copy(client, program.std_in(), asio::use_awaitable);
-    program.std_in().close();  // the client has said all: the program sees the end of its input
+    co_await async_copy(*client, program->std_in(), asio::use_awaitable);
+    program->std_in().close();  // the client has said all: the program sees the end of its input
 }
 
-asio::awaitable<void> download(child& program, tcp::socket& client)
+asio::awaitable<void> download(child_ptr program, socket_ptr client)
 {
-    co_await async_copy(program.std_out(), client, asio::use_awaitable);
-    client.shutdown(tcp::socket::shutdown_both);  // ends the upload too, if the program has left
+    co_await async_copy(program->std_out(), *client, asio::use_awaitable);
+    client->shutdown(tcp::socket::shutdown_both);  // ends the upload too, if the program has left
 }
 
 // When one direction fails, the other is cancelled, and the child is dropped: its tree is killed.
-asio::awaitable<void> serve(tcp::socket client)
+asio::awaitable<void> serve(socket_ptr client)
 {
-    child program =
-        spawn(command("cat").std_in(stdio::pipe()).std_out(stdio::pipe()), client.get_executor());
+    auto program = std::make_shared<child>(
+        spawn(command("cat").std_in(stdio::pipe()).std_out(stdio::pipe()), client->get_executor()));
     co_await (upload(client, program) && download(program, client));
-    std::cout << program.info().path << ": " << co_await program.async_wait() << '\n';
+    std::cout << program->info().path << ": " << co_await program->async_wait() << '\n';
 }
 // [serve]
 
-asio::awaitable<void> listen(tcp::acceptor& acceptor)
+void rethrow(std::exception_ptr error)
 {
-    for (int connections = 0; connections < 2; ++connections) {
-        tcp::socket client = co_await acceptor.async_accept(asio::use_awaitable);
-        asio::co_spawn(acceptor.get_executor(), serve(std::move(client)), [](std::exception_ptr e) {
-            if (e)  // one bad connection is not the end of a server; here it is the end of a test
-                std::rethrow_exception(e);
-        });
-    }
+    if (error)  // one bad connection is not the end of a server; here it is the end of a test
+        std::rethrow_exception(error);
 }
 
-asio::awaitable<void> send(tcp::socket& server, const std::string& text)
+asio::awaitable<void> listen(tcp::acceptor acceptor)
 {
-    co_await asio::async_write(server, asio::buffer(text), asio::use_awaitable);
-    server.shutdown(tcp::socket::shutdown_send);
+    for (int connections = 0; connections < 2; ++connections) {
+        auto client =
+            std::make_shared<tcp::socket>(co_await acceptor.async_accept(asio::use_awaitable));
+        asio::co_spawn(acceptor.get_executor(), serve(std::move(client)), rethrow);
+    }
 }
 
 asio::awaitable<void> talk(tcp::endpoint address, std::string text)
 {
     tcp::socket server(co_await asio::this_coro::executor);
     co_await server.async_connect(address, asio::use_awaitable);
-    std::string answer(text.size() + 1, '\0');  // one more than there may be
-    error_code ec;
-    auto n = co_await (send(server, text)
-                       && asio::async_read(server, asio::buffer(answer),
-                                           asio::redirect_error(asio::use_awaitable, ec)));
-    answer.resize(n);
-    if (ec != asio::error::eof || answer != text)
+    std::string answer(text.size(), '\0');
+    co_await (asio::async_write(server, asio::buffer(text), asio::use_awaitable)
+              && asio::async_read(server, asio::buffer(answer), asio::use_awaitable));
+    if (answer != text)
         throw std::logic_error("the echo is wrong");
-    std::cout << "echoed " << n << " bytes\n";
-}
+    std::cout << "echoed " << answer.size() << " bytes\n";
+}  // closes the socket, which ends the program behind it
 
 int main()
 {
     try {
         asio::io_context context;
         tcp::acceptor acceptor(context, tcp::endpoint(asio::ip::address_v4::loopback(), 0));
-        const auto rethrow = [](std::exception_ptr error) {
-            if (error)
-                std::rethrow_exception(error);
-        };
-        asio::co_spawn(context, listen(acceptor), rethrow);
-        asio::co_spawn(context, talk(acceptor.local_endpoint(), "hello\n"), rethrow);
-        asio::co_spawn(context, talk(acceptor.local_endpoint(), std::string(1 << 20, 'x')),
-                       rethrow);
+        const auto address = acceptor.local_endpoint();
+        asio::co_spawn(context, listen(std::move(acceptor)), rethrow);
+        asio::co_spawn(context, talk(address, "hello\n"), rethrow);
+        asio::co_spawn(context, talk(address, std::string(1 << 20, 'x')), rethrow);
         context.run();
     } catch (const std::exception& error) {
         std::cerr << error.what() << '\n';
