@@ -44,7 +44,7 @@ asio::awaitable<void> harder()
         run_options().ladder(stop_ladder::polite(1h)).std_out(run_output().each_line(cancel));
     // `ready` cancels: SIGTERM, and an hour to think about it. `no` cancels again: SIGKILL.
     command stubborn =
-        command::shell("trap 'echo no' TERM; echo ready; while :; do sleep 0.01; done");
+        command::shell("trap 'echo no' TERM; echo ready; while :; do sleep 1000 & wait; done");
 
     auto [ec, result] = co_await async_run(
         stubborn, executor, options,
