@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: BSL-1.0
 """Turns results of bench/run.sh into Markdown tables and SVG pictures.
 
-plot.py RESULTS.json                                  prints the tables
-plot.py RESULTS.json --docs docs/performance.md       writes them between the page's marks
+plot.py RESULTS.json…                                 prints the tables
+plot.py RESULTS.json… --docs docs/performance.md      writes them between the page's marks
                                                       <!-- bench: NAME --> and <!-- /bench -->,
                                                       and the pictures to docs/performance/
+
+Several results, of runs with --only, become one; of a row that is in several the last counts.
+A page takes full measurements only; --draft allows others, and the page says so.
 """
 
 import argparse
@@ -18,7 +21,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "driver"))
 
 import goals  # noqa: E402  (the driver's modules are found through the line above)
 import report  # noqa: E402
+import rows as measured_rows  # noqa: E402
 
+ROUNDS_MIN = 7  # of a page
 OURS = ("procyard", "raw")  # and their variants: printed in bold
 
 
@@ -63,28 +68,37 @@ def plain_table(rows, *benches):
     return table([""] + columns, contender_lines(rows, names))
 
 
-def goal_table(results):
+def goal_table(checks):
     lines = [
-        [c.bench, c.row, c.goal, f"{c.ratio:.2f}", "met" if c.met else "**missed**"]
-        for c in goals.checks(results)
+        [c.bench, c.row, c.goal, c.measured(), "met" if c.met else "**missed**"] for c in checks
     ]
     return table(["bench", "row", "goal: ratio", "measured", ""], lines, "---") if lines else ""
 
 
+def missed_list(checks):
+    """The goals that are missed, those with the same reason together."""
+    by_reason = {}
+    for c in checks:
+        if not c.met:
+            by_reason.setdefault(goals.reason(c), []).append(f"{c.bench}: {c.row} ({c.goal})")
+    return "".join(f"- {'; '.join(names)}. {why}\n" for why, names in by_reason.items())
+
+
 def machine_table(about):
-    keys = ("processor", "processors", "memory_mib", "kernel", "system", "compiler", "rounds", "quick", "realtime")
-    keys += ("load_before", "load_after", "commit")
+    keys = ("processor", "processors", "memory_mib", "kernel", "system", "compiler", "rounds")
+    keys += ("quick", "realtime", "load_before", "load_after", "commit")
     values = [(key.replace("_", " "), about[key]) for key in keys if key in about]
     lines = [[key, ("no", "yes")[v] if isinstance(v, bool) else str(v)] for key, v in values]
     lines += [[f"left out: {name}", why] for name, why in about.get("left_out", {}).items()]
     return table(["measured on", ""], lines, "---") if lines else ""
 
 
-def sections(results, about):
+def sections(results, about, checks):
     rows = report.in_rows(results)
     return {
         "machine": machine_table(about),
-        "goals": goal_table(results),
+        "goals": goal_table(checks),
+        "missed": missed_list(checks) or "None.\n",
         "spawn": spawn_tables(rows, "spawn"),
         "spawn call": spawn_tables(rows, "spawn call"),
         "stdout": plain_table(rows, "stdout"),
@@ -95,11 +109,11 @@ def sections(results, about):
 
 
 def fill(page, texts):
-    """The page with every marked part replaced; a part without a text stays as it is."""
+    """The page with every marked part replaced: nothing of an earlier run stays."""
 
     def replaced(match):
-        text = texts.get(match["name"])
-        return f"{match['open']}\n{text}{match['close']}" if text else match[0]
+        text = texts.get(match["name"]) or ""
+        return f"{match['open']}\n{text}{match['close']}"
 
     marks = r"(?P<open><!-- bench: (?P<name>[^>]*?) -->)\n.*?(?P<close><!-- /bench -->)"
     return re.sub(marks, replaced, page, flags=re.DOTALL)
@@ -109,18 +123,75 @@ def read(path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def main():
+def machine_of(path):
+    beside = path.with_name(path.name + ".machine.json")
+    return read(beside) if beside.exists() else {}
+
+
+def merged_results(paths):
+    rows = {}
+    for path in paths:
+        rows |= report.in_rows(read(path))  # a row as a whole: its figures belong together
+    return [result for by_contender in rows.values() for result in by_contender.values()]
+
+
+def merged_about(abouts):
+    """What the runs have in common once, what differs as a list."""
+    merged = {}
+    for key in dict.fromkeys(key for about in abouts for key in about):
+        values = [about[key] for about in abouts if key in about]
+        if key == "left_out":
+            merged[key] = {name: why for value in values for name, why in value.items()}
+        elif all(value == values[0] for value in values):
+            merged[key] = values[0]
+        else:
+            merged[key] = ", ".join(dict.fromkeys(str(value) for value in values))
+    return merged
+
+
+def objection(about):
+    """Why a run is no measurement for a page; None when it is one."""
+    if not about:
+        return "it has no machine file beside it"
+    if about.get("quick"):
+        return "it was a quick run"
+    if about.get("rounds", 0) < ROUNDS_MIN:
+        return f"it has fewer than {ROUNDS_MIN} rounds"
+    return None
+
+
+def is_complete(abouts):
+    whole = [a for a in abouts if a and not a.get("quick") and not a.get("rows")]
+    groups = {a.get("only") for a in whole}
+    return None in groups or groups >= set(measured_rows.GROUPS)
+
+
+def parse():
     as_written = argparse.RawTextHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
-    parser.add_argument("results", type=pathlib.Path)
+    parser.add_argument("results", type=pathlib.Path, nargs="+")
     parser.add_argument("--docs", type=pathlib.Path, metavar="PAGE")
-    arguments = parser.parse_args()
-    results = read(arguments.results)
-    beside = arguments.results.with_name(arguments.results.name + ".machine.json")
-    texts = sections(results, read(beside) if beside.exists() else {})
+    parser.add_argument("--draft", action="store_true", help="quick results too, marked as such")
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse()
+    abouts = [machine_of(path) for path in arguments.results]
+    if arguments.docs and not arguments.draft:
+        for path, about in zip(arguments.results, abouts):
+            if why := objection(about):
+                sys.exit(f"plot.py: {path.name}: {why} (--draft takes it)")
+    results = merged_results(arguments.results)
+    # A page states every goal; so only a draft, or a print, leaves out what a run did not measure.
+    page_is_final = arguments.docs and not arguments.draft
+    checks = goals.checks(results, complete=page_is_final or is_complete(abouts))
+    texts = sections(results, merged_about(abouts), checks)
     if arguments.docs is None:
         print("\n".join(f"### {name}\n\n{text}" for name, text in texts.items() if text))
         return
+    if arguments.draft:
+        texts["draft"] = "**A draft**: these figures show that everything works, not more.\n"
     page = arguments.docs.read_text(encoding="utf-8")
     arguments.docs.write_text(fill(page, texts), encoding="utf-8")
 

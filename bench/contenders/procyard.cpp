@@ -124,6 +124,11 @@ int main(int argc, char** argv)
         bench::measure_allocations(options, make);
     else if (options.command() == "stdout")
         bench::procyard_stdout(options);
+    else if (options.command() == "copy")
+        bench::procyard_copy(options);
+    else if (options.command() == "lines")
+        bench::procyard_lines(options);
     else
-        bench::require(false, "bench_procyard spawn | children | allocations | stdout");
+        bench::require(false,
+                       "bench_procyard spawn | children | allocations | stdout | copy | lines");
 }

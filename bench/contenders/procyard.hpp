@@ -7,6 +7,8 @@
 namespace bench {
 
 void procyard_stdout(const round_options& options);
+void procyard_copy(const round_options& options);
+void procyard_lines(const round_options& options);
 
 }  // namespace bench
 

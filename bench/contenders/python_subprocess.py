@@ -7,6 +7,7 @@ The same rounds as the C++ contenders.
 
 import collections
 import fcntl
+import io
 import json
 import mmap
 import os
@@ -118,36 +119,80 @@ def children(options):
     }
 
 
-def stdout(options):
-    pin_to(0)
-    wanted = int(options["bytes"])
-    read_bytes = int(options.get("read_bytes", 65536))
+def start_writer(options, kind):
+    """Unbuffered: a BufferedReader would copy 8 KiB at a time."""
+    command = [options["child"], kind, f"bytes={options['bytes']}", "processor=1"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0)
+    enlarge(child.stdout, options)
+    return child
+
+
+def enlarge(pipe, options):
     pipe_bytes = int(options.get("pipe_bytes", 0))
-    started_us = now_us()
-    total = 0
-    command = [options["child"], "write", f"bytes={wanted}", "processor=1"]
-    # Unbuffered: a BufferedReader would copy 8 KiB at a time.
-    with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0) as child:
-        if pipe_bytes:
-            fcntl.fcntl(child.stdout, fcntl.F_SETPIPE_SZ, pipe_bytes)
-        buffer = bytearray(read_bytes)
-        while n := child.stdout.readinto(buffer):
-            total += n
-    if total != wanted or child.returncode != 0:
+    if pipe_bytes:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, pipe_bytes)
+
+
+def read_bytes(options):
+    return int(options.get("read_bytes", 65536))
+
+
+def rate(options, total, started_us, *children):
+    if total != int(options["bytes"]) or any(child.wait() != 0 for child in children):
         sys.exit("not every byte came through")
     return {"gb_per_s": total / (now_us() - started_us) / 1e3}
+
+
+def stdout(options):
+    pin_to(0)
+    started_us = now_us()
+    child = start_writer(options, "write")
+    total = 0
+    buffer = bytearray(read_bytes(options))
+    while n := child.stdout.readinto(buffer):
+        total += n
+    return rate(options, total, started_us, child)
+
+
+def copy(options):
+    pin_to(0)
+    started_us = now_us()
+    child = start_writer(options, "write")
+    command = [options["child"], "sink", "processor=1"]
+    sink = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)
+    enlarge(sink.stdin, options)
+    total = 0
+    buffer = memoryview(bytearray(read_bytes(options)))
+    while n := child.stdout.readinto(buffer):
+        total += n
+        rest = buffer[:n]
+        while rest:
+            rest = rest[sink.stdin.write(rest) :]
+    sink.stdin.close()
+    return rate(options, total, started_us, child, sink)
+
+
+def lines(options):
+    pin_to(0)
+    started_us = now_us()
+    child = start_writer(options, "lines")
+    total = 0
+    for line in io.BufferedReader(child.stdout, read_bytes(options)):
+        total += len(line)
+    return rate(options, total, started_us, child)
 
 
 def main():
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     options = dict(argument.split("=", 1) for argument in sys.argv[2:])
-    commands = {"spawn": spawn, "children": children, "stdout": stdout}
+    rounds = (spawn, children, stdout, copy, lines)
+    commands = {function.__name__: function for function in rounds}
     if command == "version":
         print(f"Python {platform.python_version()} subprocess")
     elif command in commands:
         print(json.dumps(commands[command](options)))
     else:
-        sys.exit("python_subprocess.py version | spawn | children | stdout")
+        sys.exit("python_subprocess.py version | spawn | children | stdout | copy | lines")
 
 
 if __name__ == "__main__":

@@ -34,11 +34,14 @@ def glibc():
 def procyard_contenders(procyard):
     coroutine = {"style": "coroutine"}
     run = {"style": "async_run"}
+    one_by_one = {"style": "async_read_line"}
     only_defaults = lambda row: row.tag("defaults")
+    streams = ("stdout", "copy", "lines")
     return [
-        Contender("procyard", [procyard], ("spawn", "children", "stdout", "allocations")),
+        Contender("procyard", [procyard], ("spawn", "children", "allocations") + streams),
         Contender("procyard, coroutine", [procyard], ("children", "allocations"), coroutine),
         Contender("procyard, async_run", [procyard], ("stdout",), run, only_defaults),
+        Contender("procyard, async_read_line", [procyard], ("lines",), one_by_one),
     ]
 
 
@@ -55,6 +58,7 @@ def raw_contenders(raw):
             {"mechanism": "posix_spawn"},
             order_matters_not,
         ),
+        Contender("raw, epoll", [raw], ("copy",), {"mechanism": "epoll"}),
         Contender("raw read+write", [raw], ("copy",), {"mechanism": "read_write"}),
     ]
 
@@ -65,11 +69,11 @@ def peers():
     return [
         ("boost_process", None, common + ("copy", "allocations")),
         ("libuv", None, common + ("allocations",)),
-        ("tokio", None, common + ("copy",)),
+        ("tokio", None, common + ("copy", "lines")),
         (
             "python_subprocess",
             [sys.executable, str(HERE / "contenders" / "python_subprocess.py")],
-            common,
+            common + ("copy", "lines"),
         ),
     ]
 

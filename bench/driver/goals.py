@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: BSL-1.0
-"""The project's goals as checks: ratio to the limit, ratio to the best peer, flatness."""
+"""The project's goals as checks: ratio to the limit, ratio to the best peer, flatness.
+
+The goals are those of a full run, whatever was measured: one without its figures is not met.
+"""
 
 import dataclasses
+
+import rows as measured_rows
 
 NOISE = 1.05  # a peer that is ahead by less is not ahead
 NOT_PEERS = ("procyard", "raw")  # and what begins with them: variants
@@ -12,8 +17,11 @@ class Check:
     bench: str
     row: str
     goal: str
-    ratio: float
+    ratio: float | None  # None: not measured
     met: bool
+
+    def measured(self):
+        return "not measured" if self.ratio is None else f"{self.ratio:.2f}"
 
 
 class Results:
@@ -32,34 +40,28 @@ class Results:
         }
 
 
-def at_most(bench, row, goal, value, reference, factor):
+def check(bench, row, goal, value, reference, factor, at_least=False):
+    sign = ">=" if at_least else "<="
     if value is None or not reference:
-        return []
+        return Check(bench, row, f"{goal} {sign} {factor:g}", None, False)
     ratio = value / reference
-    return [Check(bench, row, f"{goal} <= {factor:g}", ratio, ratio <= factor)]
+    met = ratio >= factor if at_least else ratio <= factor
+    return Check(bench, row, f"{goal} {sign} {factor:g}", ratio, met)
 
 
-def at_least(bench, row, goal, value, reference, factor):
-    if value is None or not reference:
-        return []
-    ratio = value / reference
-    return [Check(bench, row, f"{goal} >= {factor:g}", ratio, ratio >= factor)]
-
-
-def spawn_checks(results):
-    for bench, row in results.rows:
-        if bench not in ("spawn", "spawn call"):
-            continue
-        ours = results.of(bench, row)
-        limit = 1.10 if bench == "spawn" else 1.15
-        yield from at_most(bench, row, "of raw", ours, results.of(bench, row, "raw"), limit)
-        peers = results.peers(bench, row)
-        if bench == "spawn call":
-            # fork returns before the exec, whose failure it then cannot report: another call.
-            peers.pop("fork+exec", None)
-        if peers:
-            best = min(peers, key=peers.get)
-            yield from at_most(bench, row, f"of the best peer, {best},", ours, peers[best], NOISE)
+def spawn_checks(results, bench, row, tags):
+    ours = results.of(bench, row)
+    limit = 1.10 if bench == "spawn" else 1.15
+    yield check(bench, row, "of raw", ours, results.of(bench, row, "raw"), limit)
+    if "descriptors first" in tags:
+        return  # peers take no part: the order makes no difference to them
+    peers = results.peers(bench, row)
+    if bench == "spawn call":
+        # fork returns before the exec, whose failure it then cannot report: another call.
+        peers.pop("fork+exec", None)
+    best = min(peers, key=peers.get, default=None)
+    name = f"of the best peer, {best}," if best else "of the best peer"
+    yield check(bench, row, name, ours, peers.get(best), NOISE)
 
 
 def flat_checks(results):
@@ -69,41 +71,106 @@ def flat_checks(results):
             small = f"{program}, {in_flight} in flight, 5 MiB"
             base = results.of(bench, small)
             large = f"{program}, {in_flight} in flight, 4 GiB"
-            yield from at_most(bench, large, "of 5 MiB", results.of(bench, large), base, 1.2)
-            for end in ("", " opened first"):
+            yield check(bench, large, "of 5 MiB", results.of(bench, large), base, 1.2)
+            for end in ("", " opened first") if small.startswith("static, 1 ") else ("",):
                 many = f"{small}, 5000 descriptors{end}"
-                yield from at_most(bench, many, "of none", results.of(bench, many), base, 1.3)
+                yield check(bench, many, "of none", results.of(bench, many), base, 1.3)
 
 
-def stream_checks(results):
-    for bench, row in results.rows:
-        if bench not in ("stdout", "copy") or row == "defaults":
-            continue
-        ours = results.of(bench, row)
-        yield from at_least(bench, row, "of raw", ours, results.of(bench, row, "raw"), 0.95)
-    for peer, value in results.peers("stdout", "defaults").items():
-        ours = results.of("stdout", "defaults")
-        yield from at_least("stdout", "defaults", f"of {peer}", ours, value, 1.3)
-
-
-def children_checks(results):
-    bench = "children"
-    for _, row in [r for r in results.rows if r[0] == bench]:
-        ours = results.of(bench, row)
+def stream_checks(results, bench, row, tags):
+    ours = results.of(bench, row)
+    if "defaults" not in tags:
         raw = results.of(bench, row, "raw")
-        if row.startswith("parent's memory"):
-            yield from at_most(bench, row, "of 2 KiB", ours, 2048, 1.0)
-        elif row.startswith("spawn call"):
-            yield from at_most(bench, row, "of raw", ours, raw, 1.15)
-        elif not row.startswith("reap 500"):  # no goal: what is left of a reap without the exits
-            yield from at_most(bench, row, "of raw", ours, raw, 1.2)
-    for name in ("exit seen, one among {}", "kill and reap all, {}"):
+        yield check(bench, row, "of raw", ours, raw, 0.95, at_least=True)
+        return
+    for peer, value in (results.peers(bench, row) or {"the peers": None}).items():
+        yield check(bench, row, f"of {peer}", ours, value, 1.3, at_least=True)
+
+
+def children_checks(results, bench, row, _tags):
+    ours = results.of(bench, row)
+    raw = results.of(bench, row, "raw")
+    if row.startswith("parent's memory"):
+        for contender in ("procyard", "procyard, coroutine"):
+            goal = "of 2 KiB" if contender == "procyard" else "a coroutine each, of 2 KiB"
+            yield check(bench, row, goal, results.of(bench, row, contender), 2048, 1.0)
+    else:
+        factor = 1.15 if row.startswith("spawn call") else 1.2
+        yield check(bench, row, "of raw", ours, raw, factor)
+
+
+def linear_checks(results):
+    bench = "children"
+    names = ("exit seen, one among {}", "kill and reap all, {}", "reap 500 exited, after {}")
+    for name in names:
         ours = results.of(bench, name.format(5000))
         base = results.of(bench, name.format(1000))
-        yield from at_most(bench, name.format(5000), "of 1000 alive", ours, base, 1.2)
+        yield check(bench, name.format(5000), "of 1000 alive", ours, base, 1.2)
 
 
-def checks(results):
-    results = Results(results)
-    for group in (spawn_checks, flat_checks, stream_checks, children_checks):
-        yield from group(results)
+OF_A_ROW = {
+    "spawn": spawn_checks,
+    "spawn call": spawn_checks,
+    "stdout": stream_checks,
+    "copy": stream_checks,
+    "children": children_checks,
+}
+
+
+def all_checks(results):
+    for (bench, row), tags in measured_rows.all_figures().items():
+        if bench in OF_A_ROW:
+            yield from OF_A_ROW[bench](results, bench, row, tags)
+    yield from flat_checks(results)
+    yield from linear_checks(results)
+
+
+def checks(results, complete=True):
+    """Every goal; of a run that was restricted (not `complete`) only those that it measured."""
+    found = list(all_checks(Results(results)))
+    return found if complete else [c for c in found if c.ratio is not None]
+
+
+def left_out(results, complete):
+    return len(checks(results)) - len(checks(results, complete))
+
+
+# Why a goal is missed that is known to be hard: (bench, row and goal begin with, why).
+BEFORE_EXEC = (
+    "`raw` resets no ignored signal's disposition, trims no descriptor table and makes no process "
+    "group; the promises of a spawn want all three. A one-off measurement with a hand-written "
+    "spawn put the first at about 8, the second at 6 and the third at 2 µs on top of 70."
+)
+REASONS = (
+    (
+        "stdout",
+        "defaults",
+        "of libuv",
+        "libuv's default is a socketpair, which a pipe cannot reach. Procyard keeps the pipe: a "
+        "socketpair cannot be reopened through `/dev/stdout`. `stdio::socket()` asks for one.",
+    ),
+    ("spawn", "static", "of raw", BEFORE_EXEC),
+    ("spawn call", "", "of raw", BEFORE_EXEC),
+    ("children", "spawn call", "of raw", BEFORE_EXEC),
+    (
+        "children",
+        "parent's memory",
+        "a coroutine",
+        "The coroutine's frame and its `co_spawn` come on top of the child.",
+    ),
+    (
+        "children",
+        "reap 500",
+        "of raw",
+        "Each exit goes through the event loop and ends in a handler of its own; `raw` only waits.",
+    ),
+)
+
+
+def reason(missed):
+    if missed.ratio is None:
+        return "Not measured."
+    for bench, row, goal, why in REASONS:
+        if missed.bench == bench and missed.row.startswith(row) and missed.goal.startswith(goal):
+            return why
+    return "No reason is known."

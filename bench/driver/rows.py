@@ -2,6 +2,7 @@
 """What is measured: the rows, the arguments they mean, and the figures they give."""
 
 import dataclasses
+import pathlib
 
 GIB = 1024  # memory is given in MiB
 KIB = 1024  # pipes in bytes
@@ -87,7 +88,8 @@ def stdout_rows(directory, quick):
     yield row("stdout", "256 KiB reads, socketpair", socket, "socket")
     yield row("copy", "64 KiB pipes", small)
     yield row("copy", "1 MiB pipes", large)
-    yield row("lines", "64-byte lines, 64 KiB buffer", defaults)
+    yield row("lines", "64-byte lines, 64 KiB reads, 64 KiB pipe", small)
+    yield row("lines", "64-byte lines, 256 KiB reads, 1 MiB pipe", large)
 
 
 def children_rows(directory, quick):
@@ -107,8 +109,8 @@ def children_rows(directory, quick):
 
 def allocation_rows(directory, _quick):
     figures = [
-        Figure("per_spawn", "allocations", "spawn, stdio inherited", "allocations"),
-        Figure("per_wait", "allocations", "wait", "allocations"),
+        Figure("per_spawn", "allocations", "spawn and start to wait", "allocations"),
+        Figure("per_wait", "allocations", "until the handler has run", "allocations"),
     ]
     # A count does not vary: one round.
     yield Row("allocations", {"program": str(directory / "bench_nothing")}, figures, rounds=1)
@@ -120,3 +122,14 @@ GROUPS = {
     "children": children_rows,
     "allocations": allocation_rows,
 }
+
+
+def all_figures(quick=False):
+    """{(bench, row): tags} of a run that nothing restricts, in its order."""
+    nowhere = pathlib.Path()
+    return {
+        (figure.bench, figure.row): row.tags
+        for group in GROUPS.values()
+        for row in group(nowhere, quick)
+        for figure in row.figures
+    }

@@ -18,6 +18,13 @@ std::vector<std::string> stream_round::writer_arguments() const
     return {"write", "bytes=" + std::to_string(bytes_), "processor=1"};
 }
 
+std::vector<std::string> stream_round::line_writer_arguments() const
+{
+    auto arguments = writer_arguments();
+    arguments.front() = "lines";
+    return arguments;
+}
+
 std::vector<std::string> stream_round::sink_arguments() const
 {
     return {"sink", "processor=1"};

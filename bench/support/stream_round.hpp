@@ -11,7 +11,9 @@
 namespace bench {
 
 /// `stdout child= bytes= read_bytes= pipe_bytes= kind=`: one child writes `bytes`, the parent reads
-/// them. `copy child= bytes= pipe_bytes=`: the parent moves them on into a second child.
+/// them. `copy child= bytes= pipe_bytes=`: the parent moves them on into a second child, through
+/// two pipes of that size. `lines child= bytes= read_bytes= pipe_bytes=`: the parent looks at each
+/// line.
 ///
 /// The parent stays on the first processor and the writer on the second, so that no round measures
 /// where the scheduler happened to put them.
@@ -28,9 +30,10 @@ public:
     /// Whether the row asks for a socketpair as the child's stdout.
     [[nodiscard]] bool socket() const noexcept { return socket_; }
 
-    /// Arguments, without the program, of the child that writes and of the one that reads until end
-    /// of file.
+    /// Arguments, without the program, of the child that writes, of the one that writes lines and
+    /// of the one that reads until end of file.
     [[nodiscard]] std::vector<std::string> writer_arguments() const;
+    [[nodiscard]] std::vector<std::string> line_writer_arguments() const;
     [[nodiscard]] std::vector<std::string> sink_arguments() const;
 
     void start() noexcept { started_us_ = now_us(); }

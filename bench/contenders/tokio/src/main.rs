@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::rc::Rc;
 use std::time::Instant;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -233,10 +233,10 @@ async fn children(options: Options) {
     LocalSet::new().run_until(measure_children(options)).await;
 }
 
-fn writer(options: &Options) -> Command {
+fn writer(options: &Options, kind: &str) -> Command {
     let mut command = Command::new(options.text("child", ""));
     command.args([
-        "write",
+        kind,
         &format!("bytes={}", options.number("bytes", 0)),
         "processor=1",
     ]);
@@ -247,7 +247,7 @@ fn writer(options: &Options) -> Command {
 async fn stdout(options: Options) {
     pin_to(0);
     let begin = Instant::now();
-    let mut child = writer(&options).spawn().expect("spawn");
+    let mut child = writer(&options, "write").spawn().expect("spawn");
     let mut out = child.stdout.take().expect("stdout");
     enlarge(&out, options.number("pipe_bytes", 0));
     let mut buffer = vec![0_u8; options.number("read_bytes", 65536) as usize];
@@ -267,7 +267,7 @@ async fn stdout(options: Options) {
 async fn copy(options: Options) {
     pin_to(0);
     let begin = Instant::now();
-    let mut child = writer(&options).spawn().expect("spawn");
+    let mut child = writer(&options, "write").spawn().expect("spawn");
     let mut sink = Command::new(options.text("child", ""))
         .args(["sink", "processor=1"])
         .stdin(Stdio::piped())
@@ -295,6 +295,24 @@ async fn copy(options: Options) {
     println!("{{\"gb_per_s\": {}}}", total as f64 / us_since(begin) / 1e3);
 }
 
+async fn lines(options: Options) {
+    pin_to(0);
+    let begin = Instant::now();
+    let mut child = writer(&options, "lines").spawn().expect("spawn");
+    let out = child.stdout.take().expect("stdout");
+    enlarge(&out, options.number("pipe_bytes", 0));
+    let mut out = BufReader::with_capacity(options.number("read_bytes", 65536) as usize, out);
+    let mut line = Vec::new();
+    let mut total = 0;
+    while out.read_until(b'\n', &mut line).await.expect("read") != 0 {
+        total += line.len();
+        line.clear();
+    }
+    assert!(child.wait().await.expect("wait").success());
+    assert!(total as i64 == options.number("bytes", 0));
+    println!("{{\"gb_per_s\": {}}}", total as f64 / us_since(begin) / 1e3);
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next().unwrap_or_default();
@@ -317,8 +335,9 @@ fn main() {
         "children" => runtime.block_on(children(options)),
         "stdout" => runtime.block_on(stdout(options)),
         "copy" => runtime.block_on(copy(options)),
+        "lines" => runtime.block_on(lines(options)),
         _ => {
-            eprintln!("bench_tokio spawn | children | stdout | copy");
+            eprintln!("bench_tokio spawn | children | stdout | copy | lines");
             std::process::exit(1);
         }
     }
