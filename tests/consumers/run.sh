@@ -104,11 +104,16 @@ refused() {
     tr -s '\n ' ' ' <"$build/said" | tee /dev/stderr | grep -qF -e "$sentence"
 }
 
+# embed KIND [SHARED]: as a part of somebody else's build, which says what libraries are.
 embed() {
-    local kind=$1
-    cmake -S "$tree/tests/consumers/$kind" -B "$work/$kind" -DPROCYARD_TREE="$tree" \
-        -DCMAKE_EXPORT_COMPILE_COMMANDS=ON --install-prefix "$work/$kind-prefix" &&
-        cmake --build "$work/$kind" --target consumer && "$work/$kind/consumer"
+    local kind=$1 shared=${2:-OFF} build=$work/$1
+    if [[ $shared == ON ]]; then build+=-shared; fi
+    cmake -S "$tree/tests/consumers/$kind" -B "$build" -DPROCYARD_TREE="$tree" \
+        -DBUILD_SHARED_LIBS="$shared" -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
+        --install-prefix "$build-prefix" &&
+        cmake --build "$build" --target consumer && "$build/consumer" || return
+    # Not that the option has been ignored.
+    if [[ $shared == ON ]]; then ldd "$build/consumer" | grep -q libprocyard_ipc; fi
 }
 registers_no_test() {
     ctest --test-dir "$work/subdir" -N | tee /dev/stderr | grep -q 'Total Tests: 1$'
@@ -128,7 +133,7 @@ check "static: builds and installs from the archive" install_procyard static OFF
 check "shared: builds and installs from the archive" install_procyard shared ON
 for kind in static shared; do
     check "$kind: no installed file names the prefix" names_no_prefix "$kind"
-    for module in ipc runtime; do
+    for module in ipc signals runtime; do
         check "$kind, moved: find_package, component $module" find_package "$kind" "$module"
         check "$kind, moved: pkg-config procyard-$module" pkg_config "$kind" "$module"
     done
@@ -147,4 +152,6 @@ check "embedded: no test of ours is registered" registers_no_test
 check "embedded: nothing of ours is installed" installs_nothing
 check "embedded: no flag of ours is added" adds_no_flags
 check "fetched: FetchContent with SOURCE_DIR" embed fetch
+check "embedded: add_subdirectory, shared libraries" embed subdir ON
+check "fetched: FetchContent with SOURCE_DIR, shared libraries" embed fetch ON
 finish
