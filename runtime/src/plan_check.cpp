@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -23,6 +24,10 @@ namespace {
 
 using access = command_access;
 using stdio_kind = stdio_access::kind;
+
+// Each doubles the pause, from 1 ms on: a minute in all. With many more a thread would be gone for
+// good.
+constexpr unsigned most_text_busy_retries = 16;
 
 bool has_nul(std::string_view text) noexcept
 {
@@ -133,6 +138,10 @@ private:
         if ((kind == stdio_kind::owned || kind == stdio_kind::borrowed)
             && stdio_access::number(s) < 0)
             refuse(spawn_step::descriptors, name + " is connected to no descriptor", EBADF);
+        // Here and not when its turn comes: by then another connection may have emptied a file.
+        if (kind == stdio_kind::borrowed && stdio_access::number(s) >= 0
+            && ::fcntl(stdio_access::number(s), F_GETFD) == -1)
+            refuse(spawn_step::descriptors, std::to_string(stdio_access::number(s)), EBADF);
         refuse_if(kind == stdio_kind::read_file && (number == 1 || number == 2),
                   spawn_step::descriptors, name,
                   " is written, and cannot be connected to a file opened for reading");
@@ -216,6 +225,14 @@ private:
                       && (access::tree(what_) == tree_mode::cgroup
                           || !access::cgroup_parent(what_).empty()),
                   spawn_step::cgroup, "a cgroup by name, and a tree in a cgroup of its own");
+        if (const auto& own = access::namespaces(what_); own && !own->user) {
+            refuse_if(own->inside_uid != 0, spawn_step::namespaces, "inside_uid without user");
+            refuse_if(own->inside_gid != 0, spawn_step::namespaces, "inside_gid without user");
+        }
+        if (const auto retries = access::text_busy_retries(what_); retries > most_text_busy_retries)
+            refuse(spawn_step::options,
+                   "text_busy_retries " + std::to_string(retries) + ", at most "
+                       + std::to_string(most_text_busy_retries));
         const auto terminal = access::controlling_terminal(what_);
         refuse_if(terminal && *terminal < 0, spawn_step::controlling_terminal, "a negative number");
     }
