@@ -285,6 +285,7 @@ bool child_core::try_reap()
 void child_core::signal(int number, error_code& ec) noexcept
 {
     ec = {};
+    bool sent = false;
     {
         // The lock keeps the status, and so the pid, as it is: a zombie holds its number.
         const std::lock_guard lock(mutex_);
@@ -295,13 +296,19 @@ void child_core::signal(int number, error_code& ec) noexcept
         // ESRCH: it ended, and somebody else reaped it.
         if (result < 0 && result != -ESRCH)
             ec = make_errno(static_cast<int>(-result));
+        sent = result >= 0;
     }
-    if (!ec)
+    if (sent)
         emit(child_event::kind::signal_sent, number);
 }
 
 void child_core::signal_tree(int number, error_code& ec)
 {
+    // As long as the child is not reaped it is a member, so only then this costs a look.
+    if (tree_empty()) {
+        ec = {};
+        return;
+    }
     switch (number) {
     case SIGKILL: ec = tree.kill().error; break;
     case SIGSTOP: ec = tree.suspend(); break;

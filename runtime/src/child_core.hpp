@@ -37,8 +37,9 @@ class child_service;
 ///   running --exit seen, status read (try_reap)--> ended
 ///
 /// running: the pid is the child's, as a process or as a zombie; it may be signalled. The status is
-/// not known. ended:   the pid belongs to nobody, or to a stranger; only the status may be used.
-/// Entered once, never left.
+///          not known.
+/// ended:   the pid belongs to nobody, or to a stranger; only the status may be used. Entered once,
+///          never left.
 ///
 /// `mutex_` guards status and waiters. It is never held while a handler is posted, an observer
 /// called, or the service asked.

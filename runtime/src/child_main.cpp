@@ -6,12 +6,11 @@
 // all signals blocked, while the thread that spawned stands still (CLONE_VFORK) and all other
 // threads of the parent run on. Therefore:
 //   - it reads one prepared plan, and writes only to its stack, the plan's result fields and the
-//   parking slots of its moves;
+//     parking slots of its moves;
 //   - it calls no function of libc or of the C++ library, only raw_syscall and what is in this file
-//   (memory functions the
-//     compiler may insert are the one exception: they have no state);
+//     (memory functions the compiler may insert are the one exception: they have no state);
 //   - it allocates nothing, takes no lock, runs no destructor, and ends with exec or exit_group,
-//   never with exit().
+//     never with exit().
 // Sanitizers and stack protectors are off here: their shadow of a stack that is not this thread's
 // would report nonsense.
 

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <procyard/runtime/observer.hpp>
 
-#include <fcntl.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 #include <optional>
 #include <ostream>
@@ -14,27 +12,13 @@
 
 #include "child_core.hpp"
 #include "child_service.hpp"
+#include "proc_fs.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
 namespace {
 
 using detail::child_core;
-
-// The state letter of /proc/<pid>/stat, which stands behind the last closing parenthesis: a
-// program's name may hold any.
-char process_state(pid_t pid)
-{
-    const auto path = "/proc/" + std::to_string(pid) + "/stat";
-    const unique_fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    char text[512];
-    const auto got = file ? ::read(file.get(), text, sizeof text) : -1;
-    if (got <= 0)
-        return '?';
-    const std::string_view content(text, static_cast<std::size_t>(got));
-    const auto at = content.rfind(')');
-    return at == std::string_view::npos || at + 2 >= content.size() ? '?' : content[at + 2];
-}
 
 const char* state_name(char letter) noexcept
 {
@@ -75,9 +59,10 @@ void write_line(const child_core& core, std::ostream& out)
 {
     const auto age = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::steady_clock::now() - core.info.started);
-    out << '[' << core.pid << "] " << core.program << ": " << state_name(process_state(core.pid))
-        << ", " << age.count() << " ms old, tree " << to_string(core.info.tree) << ", "
-        << core.waiters() << " waiting";
+    out << '[' << core.pid << "] " << core.program << ": "
+        << state_name(detail::read_stat(core.pid).value_or(detail::process_record{}).state) << ", "
+        << age.count() << " ms old, tree " << to_string(core.info.tree) << ", " << core.waiters()
+        << " waiting";
     if (is_empty(core.std_in))
         out << ", its standard input pipe is empty";
     if (is_full(core.std_out))

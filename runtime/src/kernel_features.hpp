@@ -28,7 +28,6 @@ struct kernel_features {
     flag clone_into_cgroup{true};    ///< clone3 with CLONE_INTO_CGROUP: 5.7
     flag close_range{true};          ///< 5.9
     flag close_range_unshare{true};  ///< CLOSE_RANGE_UNSHARE: 5.9
-    flag close_range_cloexec{true};  ///< CLOSE_RANGE_CLOEXEC: 5.11
     flag pidfd_getfd{true};          ///< 5.6, and allowed to trace the parent (Yama may say no)
     flag pidfd_group_signal{true};   ///< pidfd_send_signal with PIDFD_SIGNAL_PROCESS_GROUP: 6.9
     flag pidfd_info_exit{true};      ///< ioctl PIDFD_GET_INFO with PIDFD_INFO_EXIT: 6.15

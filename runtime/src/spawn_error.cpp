@@ -56,7 +56,7 @@ const char* to_string(spawn_step step) noexcept
     case spawn_step::arguments: return "arguments";
     case spawn_step::environment: return "environment";
     case spawn_step::options: return "options";
-    case spawn_step::lookup: return "lookup in";
+    case spawn_step::lookup: return "lookup";
     case spawn_step::pipe: return "pipe";
     case spawn_step::open_file: return "open file";
     case spawn_step::terminal: return "terminal";
@@ -110,7 +110,7 @@ std::string spawn_failure::to_string() const
     std::string text = stage ? "stage " + std::to_string(*stage + 1) + ": " : std::string();
     text += "spawn \"" + program + "\": " + procyard::to_string(step);
     if (!operand.empty())
-        text += " \"" + operand + '"';
+        text += (step == spawn_step::lookup ? " in \"" : " \"") + operand + '"';
     return text + ": " + boost::system::system_category().message(code.value());
 }
 

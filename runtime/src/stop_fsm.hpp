@@ -52,8 +52,9 @@ struct stop_order {
 //                      |
 //                      +--(no more rungs, or hurried)--> killing --performed--> swept
 //                                                          ^-----grace_over------+
-//   any but done --tree_empty--> emptied --exited--> done      (done at once when exited came
-//   first) any but done --cancelled--> done
+//   any but done --tree_empty--> emptied --exited--> done
+//                                (done at once when exited came first)
+//   any but done --cancelled--> done
 //
 //   idle:     nothing was sent.
 //   stepping: the shell carries out rung `next_ - 1`; nothing is armed.
@@ -61,8 +62,7 @@ struct stop_order {
 //   waiting:  the rung's grace is armed.
 //   killing:  the shell kills the tree.
 //   swept:    SIGKILL was sent; the re-sweep is armed. A tree without a cgroup can have forked
-//   while
-//             it was walked, so the sweep is repeated, ever more slowly, until it is empty.
+//             while it was walked, so the sweep is repeated, ever more slowly, until it is empty.
 //   emptied:  no member is left, so nobody may be signalled any more (the numbers may be somebody
 //             else's by now); the reaper still owes the status.
 //   done:     reported; every further event is answered with `wait`.
