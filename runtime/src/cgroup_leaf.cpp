@@ -124,15 +124,6 @@ void cgroup_leaf::remove_quietly() noexcept
     }
 }
 
-std::optional<std::string> cgroup_leaf::read(const char* file) const
-{
-    std::string text;
-    error_code ignored;  // no such controller
-    if (!directory_ || !read_file(directory_.get(), file, text, ignored))
-        return std::nullopt;
-    return text;
-}
-
 error_code cgroup_leaf::write(const char* file, const char* text) const
 {
     const unique_fd fd(
@@ -330,8 +321,15 @@ error_code cgroup_leaf::remove()
     return {};
 }
 
-cgroup_usage cgroup_leaf::usage() const
+cgroup_usage cgroup_leaf::read_usage(int directory)
 {
+    const auto read = [directory](const char* file) -> std::optional<std::string> {
+        std::string text;
+        error_code ignored;  // no such controller
+        if (directory < 0 || !read_file(directory, file, text, ignored))
+            return std::nullopt;
+        return text;
+    };
     cgroup_usage usage;
     if (const auto text = read("memory.peak"))
         usage.memory_peak_bytes = parse_count(*text);
@@ -348,6 +346,14 @@ cgroup_usage cgroup_leaf::usage() const
             usage.oom_kills = std::max(usage.oom_kills.value_or(0), *value);
     }
     return usage;
+}
+
+cgroup_leaf cgroup_leaf::adopt(unique_fd directory, std::string name)
+{
+    cgroup_leaf leaf;
+    leaf.directory_ = std::move(directory);
+    leaf.name_ = std::move(name);
+    return leaf;
 }
 
 void cgroup_leaf::remove_stale(int parent)

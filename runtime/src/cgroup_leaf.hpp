@@ -37,6 +37,8 @@ class cgroup_leaf {
 public:
     /// Makes `procyard-<pid>-<counter>` in the cgroup directory `parent`.
     [[nodiscard]] static cgroup_leaf create(int parent, error_code& ec);
+    /// Takes a directory that is there already; `name` is its name in its parent.
+    [[nodiscard]] static cgroup_leaf adopt(unique_fd directory, std::string name);
     /// Removes the leaves in `parent` that have no members and no living maker.
     static void remove_stale(int parent);
 
@@ -72,11 +74,12 @@ public:
     error_code remove();
 
     [[nodiscard]] std::vector<pid_t> members() const;
-    [[nodiscard]] cgroup_usage usage() const;
+    [[nodiscard]] cgroup_usage usage() const { return read_usage(directory_.get()); }
+    /// The same of any directory that has a cgroup's files.
+    [[nodiscard]] static cgroup_usage read_usage(int directory);
 
 private:
     void remove_quietly() noexcept;
-    [[nodiscard]] std::optional<std::string> read(const char* file) const;
     [[nodiscard]] error_code write(const char* file, const char* text) const;
     [[nodiscard]] std::vector<std::string> inner_cgroups() const;
     std::size_t signal_new(int number, std::unordered_set<pid_t>& done, error_code& first) const;

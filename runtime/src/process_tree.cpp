@@ -129,6 +129,13 @@ void process_tree::attach(pid_t pid, int pidfd)
     leads_session_ = sweeps() && ::getsid(pid) == pid;
 }
 
+void process_tree::adopt(cgroup_leaf leaf)
+{
+    const std::lock_guard lock(mutex_);
+    leaf_ = std::move(leaf);
+    mechanism_ = tree_mechanism::cgroup;
+}
+
 tree_sweep& process_tree::sweep()
 {
     if (!sweep_) {

@@ -90,6 +90,9 @@ public:
 
     /// The child is there.
     void attach(pid_t pid, int pidfd);
+    /// From now on the tree is what is in this leaf. For tests of what a cgroup tells, on machines
+    /// whose cgroups have no controllers.
+    void adopt(cgroup_leaf leaf);
     /// The child has been reaped: at this moment by us (`just_now`), or some time ago by the kernel
     /// or the host. Before Linux 6.9 only the first case lets a group without its leader be found.
     void leader_reaped(bool just_now = true) noexcept;
