@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include <procyard/ipc/pipe.hpp>
 #include <procyard/ipc/syscall.hpp>
 
 #include "command_access.hpp"
@@ -48,6 +49,11 @@ void clear_nonblocking(int fd) noexcept
 
 }  // namespace
 
+std::string capacity_operand(int number, std::size_t capacity_bytes)
+{
+    return std::to_string(number) + ", " + std::to_string(capacity_bytes) + " bytes";
+}
+
 int connections::own(unique_fd fd)
 {
     return child_ends_.emplace_back(std::move(fd)).get();
@@ -65,10 +71,14 @@ spawn_failure connections::make_pipe(const command& what, int number, const stdi
         return make_failure(what, spawn_step::pipe, errno, std::to_string(number));
 
     const bool is_output = number != 0;
-    if (const auto asked = stdio_access::capacity_bytes(s); asked != 0)
-        (void)::fcntl(read_end.get(), F_SETPIPE_SZ, asked);
-    else if (is_output && may_enlarge_
-             && ::fcntl(read_end.get(), F_SETPIPE_SZ, output_pipe_bytes) >= output_pipe_bytes)
+    if (const auto asked = stdio_access::capacity_bytes(s); asked != 0) {
+        error_code refused;
+        set_pipe_capacity(read_end.get(), asked, refused);
+        if (refused)
+            return make_failure(what, spawn_step::pipe, refused.value(),
+                                capacity_operand(number, asked));
+    } else if (is_output && may_enlarge_
+               && ::fcntl(read_end.get(), F_SETPIPE_SZ, output_pipe_bytes) >= output_pipe_bytes)
         ++enlarged_pipes;
     child_end = own(std::move(is_output ? write_end : read_end));
     parent_ends[number] = std::move(is_output ? read_end : write_end);

@@ -14,6 +14,9 @@
 PROCYARD_NAMESPACE_BEGIN
 namespace detail {
 
+/// What a pipe's failure names when the capacity was refused: `1, 65536 bytes`.
+[[nodiscard]] std::string capacity_operand(int number, std::size_t capacity_bytes);
+
 /// The parent's side of a child's descriptors: opens files, makes pipes and terminals, and says
 /// which number goes where.
 class connections {

@@ -3,6 +3,8 @@
 #define PROCYARD_RUNTIME_SRC_PIPELINE_ACCESS_HPP
 
 #include <cstddef>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include <procyard/ipc/config.hpp>
@@ -19,6 +21,14 @@ struct pipeline_access {
     static const std::vector<part>& stages(const pipeline& p) noexcept { return p.stages_; }
     static std::vector<part>& stages(pipeline& p) noexcept { return p.stages_; }
     static pipefail policy(const pipeline& p) noexcept { return p.policy_; }
+    static const std::shared_ptr<pipeline_core>& core(const running_pipeline& p) noexcept
+    {
+        return p.core_;
+    }
+    static running_pipeline make(std::shared_ptr<pipeline_core> core, std::vector<child> children)
+    {
+        return {std::move(core), std::move(children)};
+    }
     static std::size_t pipe_capacity(const pipeline& p) noexcept { return p.pipe_capacity_bytes_; }
 };
 

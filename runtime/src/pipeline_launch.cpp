@@ -11,6 +11,7 @@
 #include <procyard/ipc/syscall.hpp>
 #include <procyard/runtime/spawn.hpp>
 
+#include "child_access.hpp"
 #include "child_core.hpp"
 #include "child_service.hpp"
 #include "connections.hpp"
@@ -98,9 +99,10 @@ spawn_failure pipeline_launch::connect(std::size_t index)
     if (index > 0) {
         const auto capacity_bytes = pipeline_access::pipe_capacity(what_);
         error_code ec;
-        before = make_raw_pipe(ec, {.capacity_bytes = capacity_bytes, .capacity_is_a_wish = true});
+        before = make_raw_pipe(ec, {.capacity_bytes = capacity_bytes});
         if (ec)
-            return make_failure(part.what, spawn_step::pipe, ec.value(), "0");
+            return make_failure(part.what, spawn_step::pipe, ec.value(),
+                                capacity_bytes == 0 ? "0" : capacity_operand(0, capacity_bytes));
         if (capacity_bytes == 0)
             enlarge(index, before.read_end.get());
     }
@@ -139,7 +141,7 @@ spawn_failure pipeline_launch::start_process(std::size_t index, unique_fd in)
     // Only the child has them from now on.
     what.std_in(stdio::inherit()).std_out(stdio::inherit());
     held_.clear();
-    const auto& process = children[index].core();
+    const auto& process = child_access::core(children[index]);
     core->members[index].process = process;
     if (enlarged_[index] != 0) {
         process->enlarged_pipes += enlarged_[index];

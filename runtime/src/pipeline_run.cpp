@@ -10,6 +10,7 @@
 #include <procyard/ipc/syscall.hpp>
 #include <procyard/ipc/unique_fd.hpp>
 
+#include "child_access.hpp"
 #include "child_core.hpp"
 #include "fed_target.hpp"
 #include "join.hpp"
@@ -135,14 +136,14 @@ void pipeline_run::on_started(spawn_failure why, running_pipeline made)
             run_shell::connect_output(*errors_[i], running_.children()[i].std_err());
     }
     run_shell::connect_input(running_.std_in(), types_input_);
-    launched(std::make_shared<fed_target<pipeline_stop_target>>(weak_from_this(), running_.core(),
-                                                                strand_));
+    launched(std::make_shared<fed_target<pipeline_stop_target>>(
+        weak_from_this(), pipeline_access::core(running_), strand_));
 }
 
 void pipeline_run::wait_end()
 {
     const auto all = std::make_shared<join>(strand_);
-    running_.core()->add_ends(*all);
+    pipeline_access::core(running_)->add_ends(*all);
     join::start(all, strand_,
                 asio::bind_executor(strand_, [self = shared_from_this(), this](error_code ec) {
                     if (!ec)
@@ -152,25 +153,51 @@ void pipeline_run::wait_end()
 
 void pipeline_run::stopping()
 {
-    const auto& core = *running_.core();
+    const auto& core = *pipeline_access::core(running_);
     for (std::size_t i = 0; i < running_.size(); ++i)
         ended_by_itself_.push_back(core.ended(i));
 }
 
-void pipeline_run::emit(child_event::kind what, std::string_view text) noexcept
+std::size_t pipeline_run::stage_of(std::optional<std::size_t> output) const noexcept
 {
-    // Events are a process'. The first one's speak for the pipeline.
-    for (const auto& child : running_.children()) {
-        if (child) {
-            child.core()->emit(what, 0, text);
-            return;
-        }
+    if (!output)
+        return 0;
+    if (output == output_)
+        return errors_.size() - 1;
+    return static_cast<std::size_t>(std::find(errors_.begin(), errors_.end(), output)
+                                    - errors_.begin());
+}
+
+void pipeline_run::emit(child_event::kind what, std::string_view text,
+                        std::optional<std::size_t> output) noexcept
+{
+    // Events are a process'. For a coroutine speaks the one that feeds it, else the next one.
+    const auto& children = running_.children();
+    std::size_t speaker = stage_of(output);
+    while (speaker > 0 && !children[speaker])
+        --speaker;
+    while (speaker < children.size() && !children[speaker])
+        ++speaker;
+    if (speaker < children.size())
+        child_access::core(children[speaker])->emit(what, 0, text);
+}
+
+void pipeline_run::tell_drained(const pipeline_result& result) noexcept
+{
+    const auto& children = running_.children();
+    for (std::size_t i = 0; i < children.size(); ++i) {
+        if (!children[i])
+            continue;
+        const bool held = result.status.stages[i].std_err.held_by_descendant
+            || (i + 1 == children.size() && result.std_out.held_by_descendant);
+        child_access::core(children[i])
+            ->emit(child_event::kind::drained, 0, held ? "held by a descendant" : "");
     }
 }
 
 pipeline_status pipeline_run::take_status()
 {
-    auto status = running_.core()->status();
+    auto status = pipeline_access::core(running_)->status();
     for (std::size_t i = 0; i < status.stages.size(); ++i) {
         auto& stage = status.stages[i];
         if (!ended_by_itself_.empty() && !ended_by_itself_[i])
@@ -193,10 +220,7 @@ void pipeline_run::report(error_code ec)
         result.status = take_status();
         if (output_)
             result.std_out = take_output(*output_);
-        const bool held = result.std_out.held_by_descendant
-            || std::any_of(result.status.stages.begin(), result.status.stages.end(),
-                           [](const auto& stage) { return stage.std_err.held_by_descendant; });
-        emit(child_event::kind::drained, held ? "held by a descendant" : "");
+        tell_drained(result);
         // The children are reaped, their trees stopped or to be left alone: the drop policies have
         // no say.
         for (auto& child : running_.children()) {

@@ -35,7 +35,10 @@ private:
     void cancel_launch() override;
     void wait_end() override;
     void stopping() override;
-    void emit(child_event::kind what, std::string_view text) noexcept override;
+    void emit(child_event::kind what, std::string_view text,
+              std::optional<std::size_t> output) noexcept override;
+    [[nodiscard]] std::size_t stage_of(std::optional<std::size_t> output) const noexcept;
+    void tell_drained(const pipeline_result& result) noexcept;
     void report(error_code ec) override;
 
     [[nodiscard]] bool add_stage_errors();

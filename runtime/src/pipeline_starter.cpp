@@ -5,12 +5,12 @@
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
 
-#include <cerrno>
-#include <new>
 #include <utility>
 
 #include "child_service.hpp"
+#include "pipeline_access.hpp"
 #include "pipeline_stop_target.hpp"
+#include "plan_builder.hpp"
 #include "spawner_thread.hpp"
 #include "stop_operation.hpp"
 
@@ -58,10 +58,8 @@ void pipeline_starter::launch()
 {
     try {
         (void)launch_.run(failure_);
-    } catch (const std::bad_alloc&) {
-        // The spawner thread has nobody above it who could catch.
-        failure_.code = make_spawn_error(spawn_step::clone, ENOMEM);
-        failure_.step = spawn_step::clone;
+    } catch (...) {
+        failure_ = make_failure_of_exception(command(""));
     }
 }
 
@@ -90,7 +88,7 @@ void pipeline_starter::undo()
 
 void pipeline_starter::finish()
 {
-    running_pipeline made(std::move(launch_.core), std::move(launch_.children));
+    auto made = pipeline_access::make(std::move(launch_.core), std::move(launch_.children));
     handler_type done;
     done.swap(done_);
     if (failure_)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "plan_builder.hpp"
 
+#include <boost/system/system_error.hpp>
+
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -11,6 +13,9 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <exception>
+#include <new>
+#include <utility>
 
 #include <procyard/runtime/exit_status.hpp>
 
@@ -285,6 +290,26 @@ spawn_failure make_failure(const command& what, spawn_step step, int error_numbe
     failure.program = what.program();
     failure.operand = std::move(operand);
     return failure;
+}
+
+spawn_failure make_failure_of_exception(const command& what)
+{
+    int error_number = ENOTRECOVERABLE;
+    std::string operand;
+    try {
+        throw;
+    } catch (const std::bad_alloc&) {
+        error_number = ENOMEM;
+    } catch (const boost::system::system_error& error) {
+        // The value is an errno: the library asks nobody but the kernel.
+        error_number = error.code().value();
+        operand = error.what();
+    } catch (const std::exception& error) {
+        operand = error.what();
+    } catch (...) {
+        operand = "an exception of an unknown type";
+    }
+    return make_failure(what, spawn_step::clone, error_number, std::move(operand));
 }
 
 spawn_failure build_plan(const command& what, const plan_context& context, spawn_plan& plan)

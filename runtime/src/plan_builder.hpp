@@ -84,6 +84,10 @@ public:
 [[nodiscard]] spawn_failure make_failure(const command& what, spawn_step step, int error_number,
                                          std::string operand = {});
 
+/// For a thread that has nobody above it who could catch: what the exception that is being handled
+/// says, as a failed spawn. Only in a handler.
+[[nodiscard]] spawn_failure make_failure_of_exception(const command& what);
+
 /// The file to execute for a program without a slash: the first regular, executable file of that
 /// name in `path`'s absolute directories. Empty: none, and `error_number` is ENOENT, or EACCES when
 /// one was there that may not be executed.

@@ -8,6 +8,7 @@
 
 #include <procyard/runtime/spawn.hpp>
 
+#include "child_access.hpp"
 #include "child_core.hpp"
 #include "child_stop_target.hpp"
 #include "fed_target.hpp"
@@ -77,8 +78,8 @@ void run_operation::on_spawned(error_code ec, child made)
     if (outputs_[err])
         run_shell::connect_output(*outputs_[err], child_.std_err());
     run_shell::connect_input(child_.std_in(), input_is_terminal(what_));
-    launched(
-        std::make_shared<fed_target<child_stop_target>>(weak_from_this(), child_.core(), strand_));
+    launched(std::make_shared<fed_target<child_stop_target>>(weak_from_this(),
+                                                             child_access::core(child_), strand_));
 }
 
 void run_operation::wait_end()
@@ -93,9 +94,10 @@ void run_operation::wait_end()
         }));
 }
 
-void run_operation::emit(child_event::kind what, std::string_view text) noexcept
+void run_operation::emit(child_event::kind what, std::string_view text,
+                         std::optional<std::size_t> /*output*/) noexcept
 {
-    child_.core()->emit(what, 0, text);
+    child_access::core(child_)->emit(what, 0, text);
 }
 
 void run_operation::report(error_code ec)
@@ -115,7 +117,7 @@ void run_operation::report(error_code ec)
         result.pid = child_.id();
         result.info = child_.info();
         const bool held = result.std_out.held_by_descendant || result.std_err.held_by_descendant;
-        emit(child_event::kind::drained, held ? "held by a descendant" : "");
+        emit(child_event::kind::drained, held ? "held by a descendant" : "", std::nullopt);
         // The child is reaped, its tree stopped or to be left alone: the drop policy has no say.
         child_.detach();
     }

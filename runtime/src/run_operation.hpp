@@ -37,7 +37,8 @@ private:
     void cancel_launch() override { spawn_cancel_.emit(asio::cancellation_type::terminal); }
     void wait_end() override;
     void stopped() override { status_ = stop_->status; }
-    void emit(child_event::kind what, std::string_view text) noexcept override;
+    void emit(child_event::kind what, std::string_view text,
+              std::optional<std::size_t> output) noexcept override;
     void report(error_code ec) override;
 
     void on_spawned(error_code ec, child made);

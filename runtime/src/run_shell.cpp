@@ -278,7 +278,7 @@ void run_shell::arm_deadline()
 
 void run_shell::on_deadline()
 {
-    emit(child_event::kind::limit_hit, "deadline");
+    emit(child_event::kind::limit_hit, "deadline", std::nullopt);
     feed(run_event::deadline);
 }
 
@@ -302,7 +302,7 @@ void run_shell::on_idle_alarm()
         arm_idle();
         return;
     }
-    emit(child_event::kind::limit_hit, "idle deadline");
+    emit(child_event::kind::limit_hit, "idle deadline", std::nullopt);
     feed(run_event::idle);
 }
 
@@ -314,9 +314,9 @@ void run_shell::pump_read(output_pump&)
 
 void run_shell::pump_limit(output_pump& pump)
 {
-    for (const auto& output : outputs_) {
-        if (output.pump.get() == &pump)
-            emit(child_event::kind::limit_hit, output.name);
+    for (std::size_t i = 0; i < outputs_.size(); ++i) {
+        if (outputs_[i].pump.get() == &pump)
+            emit(child_event::kind::limit_hit, outputs_[i].name, i);
     }
     feed(run_event::output_limit);
 }

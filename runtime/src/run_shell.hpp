@@ -71,7 +71,9 @@ protected:
     virtual void stopping() { }
     // A ladder has ended, and so has everything; stop_ says how.
     virtual void stopped() { }
-    virtual void emit(child_event::kind what, std::string_view text) noexcept = 0;
+    // `output`: of add_output(), where it is about one.
+    virtual void emit(child_event::kind what, std::string_view text,
+                      std::optional<std::size_t> output) noexcept = 0;
     // The last call: makes the result and completes the handler.
     virtual void report(error_code ec) = 0;
 

@@ -9,6 +9,7 @@
 #include <procyard/ipc/detail/pending.hpp>
 
 #include "join.hpp"
+#include "pipeline_access.hpp"
 #include "pipeline_core.hpp"
 #include "pipeline_launch.hpp"
 #include "pipeline_starter.hpp"
@@ -106,7 +107,7 @@ running_pipeline spawn(const pipeline& what, asio::any_io_executor executor, spa
         launch.kill();
         return {};
     }
-    return {std::move(launch.core), std::move(launch.children)};
+    return detail::pipeline_access::make(std::move(launch.core), std::move(launch.children));
 }
 
 running_pipeline spawn(const pipeline& what, asio::any_io_executor executor)

@@ -20,6 +20,7 @@
 #include <procyard/ipc/detail/pending.hpp>
 #include <procyard/ipc/syscall.hpp>
 
+#include "child_access.hpp"
 #include "child_core.hpp"
 #include "child_service.hpp"
 #include "clone_child.hpp"
@@ -509,7 +510,7 @@ spawn_anywhere(const command& what, const asio::any_io_executor& executor, spawn
         try {
             promise.set_value(spawn_here(what, service, executor, failure));
         } catch (...) {
-            // Out of memory: the caller's to know. That thread has nobody above it who could catch.
+            // The caller's to know. That thread has nobody above it who could catch.
             promise.set_exception(std::current_exception());
         }
     });
@@ -539,9 +540,8 @@ public:
         if (!cancelled_.load(std::memory_order_acquire)) {
             try {
                 core = spawn_here(what_, service, executor_, failure);
-            } catch (const std::bad_alloc&) {
-                // This thread has nobody above it who could catch.
-                failure = make_failure(what_, spawn_step::clone, ENOMEM);
+            } catch (...) {
+                failure = make_failure_of_exception(what_);
             }
         }
         if (cancelled_.load(std::memory_order_acquire)) {
@@ -550,7 +550,7 @@ public:
         }
         if (failure_out_ != nullptr)
             *failure_out_ = failure;
-        handler_.complete(failure.code, core ? child(std::move(core)) : child());
+        handler_.complete(failure.code, core ? child_access::make(std::move(core)) : child());
     }
 
 private:
@@ -608,7 +608,7 @@ void start_spawn(command what, asio::any_io_executor executor, spawn_failure* fa
 child spawn(const command& what, asio::any_io_executor executor, spawn_failure& failure)
 {
     auto core = detail::spawn_anywhere(what, executor, failure);
-    return core ? child(std::move(core)) : child();
+    return core ? detail::child_access::make(std::move(core)) : child();
 }
 
 child spawn(const command& what, asio::any_io_executor executor)

@@ -37,8 +37,7 @@ PROCYARD_NAMESPACE_BEGIN
 ///                             streams), whatever a write says. Of the source: whatever a read
 ///                             says. `copy_result::failed` tells them apart. `operation_aborted`.
 /// @par Cancellation           terminal, partial: the bytes copied stay copied and are counted.
-/// total:
-///                             heeded while nothing has been copied, ignored after that.
+///                             total: heeded while nothing has been copied, ignored after that.
 /// @par Thread safety          Uses both streams, as Asio's composed operations do: nobody else may
 ///                             read from the source or write into the sink meanwhile.
 /// @par Lifetime               A pipe_reader copied to a pipe_writer: either may be moved, closed,
@@ -49,8 +48,8 @@ PROCYARD_NAMESPACE_BEGIN
 /// @par Example                `co_await async_copy(left.std_out(), right.std_in());`
 template <class AsyncReadStream, class AsyncWriteStream,
           asio::completion_token_for<void(error_code, copy_result)> Token = asio::deferred_t>
-auto async_copy(AsyncReadStream& source, AsyncWriteStream& sink, copy_options options,
-                Token&& token = Token{})
+[[nodiscard]] auto async_copy(AsyncReadStream& source, AsyncWriteStream& sink, copy_options options,
+                              Token&& token = Token{})
 {
     using namespace detail;
     if constexpr (std::is_base_of_v<stream_end, AsyncReadStream>
@@ -67,7 +66,8 @@ auto async_copy(AsyncReadStream& source, AsyncWriteStream& sink, copy_options op
 /// The same with the default options.
 template <class AsyncReadStream, class AsyncWriteStream,
           asio::completion_token_for<void(error_code, copy_result)> Token = asio::deferred_t>
-auto async_copy(AsyncReadStream& source, AsyncWriteStream& sink, Token&& token = Token{})
+[[nodiscard]] auto async_copy(AsyncReadStream& source, AsyncWriteStream& sink,
+                              Token&& token = Token{})
 {
     return async_copy(source, sink, copy_options{}, std::forward<Token>(token));
 }

@@ -88,16 +88,18 @@ public:
     /// Takes the line in the very turn that runs the handler, so of several reads that race
     /// (`a || b`), those that lose have taken no line.
     /// @par Completion signature   `void(error_code, std::string)`
-    /// @par Errors                 `asio::error::eof` after the last line; `line_too_long`, then
-    /// the
-    ///                             string holds the line's beginning; `operation_aborted`; whatever
-    ///                             the stream says, after the whole lines that came before. An
+    /// @par Errors                 `asio::error::eof` after the last line; `line_too_long` with
+    ///                             the line's beginning as the string; `operation_aborted`;
+    ///                             whatever the stream says, after the whole lines before. An
     ///                             error of the stream leaves an unfinished line in buffered().
     /// @par Cancellation           terminal, partial, total. No line has been taken, and bytes that
     ///                             had been read stay for the next operation.
+    /// @par Thread safety          As the object.
     /// @par Lifetime               `*this` may go before the completion.
+    /// @par Cost                   A turn of the event loop and a string; a read when no whole line
+    ///                             has been read yet.
     template <asio::completion_token_for<void(error_code, std::string)> Token = asio::deferred_t>
-    auto async_read_line(Token&& token = Token{})
+    [[nodiscard]] auto async_read_line(Token&& token = Token{})
     {
         return asio::async_compose<Token, void(error_code, std::string)>(
             detail::line_operation<AsyncReadStream, true>(state_), token, state_->stream);
@@ -109,9 +111,12 @@ public:
     ///                             nor line_too_long: these are answers of try_next_line().
     /// @par Cancellation           terminal, partial, total. Bytes that had been read stay for the
     ///                             next operation.
+    /// @par Thread safety          As the object.
     /// @par Lifetime               `*this` may go before the completion.
+    /// @par Cost                   A turn of the event loop; a read when no whole line has been
+    ///                             read yet.
     template <asio::completion_token_for<void(error_code)> Token = asio::deferred_t>
-    auto async_wait_line(Token&& token = Token{})
+    [[nodiscard]] auto async_wait_line(Token&& token = Token{})
     {
         return asio::async_compose<Token, void(error_code)>(
             detail::line_operation<AsyncReadStream, false>(state_), token, state_->stream);
@@ -120,8 +125,7 @@ public:
     /// Takes the next line out of the bytes that have been read already; never reads. The line is
     /// valid until the next operation.
     /// @par Errors   `would_block` when the line is not there yet; `asio::error::eof` after the
-    /// last
-    ///               one; both without a result. `line_too_long` with the line's beginning.
+    ///               last one; both without a result. `line_too_long` with the line's beginning.
     [[nodiscard]] std::optional<std::string_view> try_next_line(error_code& ec) noexcept
     {
         PROCYARD_ASSERT(!state_->busy && "an operation of this line_reader is pending");

@@ -52,13 +52,15 @@ public:
     ///                             of a terminal is gone (EIO); `operation_aborted`;
     ///                             `bad_descriptor` when closed; whatever `readv` says.
     /// @par Cancellation           terminal, partial, total. A cancelled read has read nothing.
+    /// @par Thread safety          As the object.
     /// @par Lifetime               The buffers must stay valid until the completion, `*this` need
     ///                             not.
     /// @par Cost                   One `readv` when data is there; else `readv`, `epoll_ctl`,
     ///                             `readv`. No allocation beyond what the token itself makes.
     template <class MutableBufferSequence,
               asio::completion_token_for<void(error_code, std::size_t)> Token = asio::deferred_t>
-    auto async_read_some(const MutableBufferSequence& buffers, Token&& token = Token{})
+    [[nodiscard]] auto async_read_some(const MutableBufferSequence& buffers,
+                                       Token&& token = Token{})
     {
         return asio::async_initiate<Token, void(error_code, std::size_t)>(
             detail::initiate_transfer<asio::mutable_buffer>{}, token, core_,
@@ -69,9 +71,11 @@ public:
     /// @par Completion signature   `void(error_code)`
     /// @par Errors                 `operation_aborted`; `bad_descriptor` when closed.
     /// @par Cancellation           terminal, partial, total. Nothing has happened.
+    /// @par Thread safety          As the object.
     /// @par Lifetime               `*this` may go before the completion.
+    /// @par Cost                   One `poll`; `epoll_ctl` when there is something to wait for.
     template <asio::completion_token_for<void(error_code)> Token = asio::deferred_t>
-    auto async_wait_readable(Token&& token = Token{})
+    [[nodiscard]] auto async_wait_readable(Token&& token = Token{})
     {
         return asio::async_initiate<Token, void(error_code)>(detail::initiate_wait{}, token, core_,
                                                              detail::stream_wait::readable);
@@ -139,6 +143,7 @@ public:
     /// @par Errors                 `broken_pipe` when the reader is gone; `operation_aborted`;
     ///                             `bad_descriptor` when closed; whatever `writev` says.
     /// @par Cancellation           terminal, partial, total. A cancelled write has written nothing.
+    /// @par Thread safety          As the object.
     /// @par Lifetime               The buffers must stay valid until the completion, `*this` need
     ///                             not.
     /// @par Cost                   One system call when there is room: `pwritev2(RWF_NOSIGNAL)`
@@ -147,7 +152,7 @@ public:
     ///                             the token itself makes.
     template <class ConstBufferSequence,
               asio::completion_token_for<void(error_code, std::size_t)> Token = asio::deferred_t>
-    auto async_write_some(const ConstBufferSequence& buffers, Token&& token = Token{})
+    [[nodiscard]] auto async_write_some(const ConstBufferSequence& buffers, Token&& token = Token{})
     {
         return asio::async_initiate<Token, void(error_code, std::size_t)>(
             detail::initiate_transfer<asio::const_buffer>{}, token, core_,
@@ -158,9 +163,11 @@ public:
     /// @par Completion signature   `void(error_code)`
     /// @par Errors                 `operation_aborted`; `bad_descriptor` when closed.
     /// @par Cancellation           terminal, partial, total. Nothing has happened.
+    /// @par Thread safety          As the object.
     /// @par Lifetime               `*this` may go before the completion.
+    /// @par Cost                   One `poll`; `epoll_ctl` when there is something to wait for.
     template <asio::completion_token_for<void(error_code)> Token = asio::deferred_t>
-    auto async_wait_writable(Token&& token = Token{})
+    [[nodiscard]] auto async_wait_writable(Token&& token = Token{})
     {
         return asio::async_initiate<Token, void(error_code)>(detail::initiate_wait{}, token, core_,
                                                              detail::stream_wait::writable);
@@ -175,9 +182,11 @@ public:
     /// @par Errors                 `operation_aborted`; `bad_descriptor` when closed;
     ///                             `operation_not_supported` for a regular file.
     /// @par Cancellation           terminal, partial, total. Nothing has happened.
+    /// @par Thread safety          As the object.
     /// @par Lifetime               `*this` may go before the completion.
+    /// @par Cost                   One `poll`; `epoll_ctl` when there is something to wait for.
     template <asio::completion_token_for<void(error_code)> Token = asio::deferred_t>
-    auto async_wait_closed(Token&& token = Token{})
+    [[nodiscard]] auto async_wait_closed(Token&& token = Token{})
     {
         return asio::async_initiate<Token, void(error_code)>(detail::initiate_wait{}, token, core_,
                                                              detail::stream_wait::closed);

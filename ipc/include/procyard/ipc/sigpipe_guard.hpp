@@ -18,7 +18,9 @@ PROCYARD_NAMESPACE_BEGIN
 ///
 /// `pipe_writer` needs no guard. This class is for code that writes to pipes and sockets on its
 /// own. Construct and destroy it in the same thread, in stack order; they may nest.
-/// @par Thread safety   It changes the calling thread's mask and nothing else of the process.
+/// @par Thread safety   Distinct objects: safe. Belongs to the thread that made it.
+/// @par Process-wide effects   The calling thread's signal mask, until the destructor; nothing else
+///                             of the process.
 /// @par Cost            Three system calls, two after `nothing_raised()`; one more where the host
 ///                      has SIGPIPE blocked itself.
 /// @par Limits          When the host blocks SIGPIPE and one sent to the process waits already, one

@@ -28,6 +28,7 @@ PROCYARD_NAMESPACE_BEGIN
 namespace detail {
 
 class child_core;
+struct child_access;
 
 PROCYARD_RUNTIME_EXPORT void
 start_wait(const std::shared_ptr<child_core>& core,
@@ -52,11 +53,13 @@ start_wait_tree(const std::shared_ptr<child_core>& core,
 ///
 /// After a move the source is empty: `!x`, and every call but assignment and destruction is a
 /// contract violation.
+/// Without a token the functions that begin with `async_` return a deferred operation, which starts
+/// when it is awaited or given a token; dropped, it starts nothing.
 /// @par Thread safety   Distinct objects: safe. Shared objects: unsafe, except `async_wait`,
-/// `try_wait` and the functions that
-///                      send signals, which any thread may call at any time. Emitting a
-///                      cancellation signal counts as access to the operation it cancels, not to
-///                      the child.
+///                      `async_stop`, `async_wait_tree`, `try_wait` and the functions that send
+///                      signals, which any thread may call at any time. Emitting a cancellation
+///                      signal is access to the operation it cancels, not to the child; see
+///                      `async_run` for when any thread may.
 /// @par Example         @snippet examples/01_hello_child.cpp hello
 class PROCYARD_RUNTIME_EXPORT child {
 public:
@@ -64,7 +67,6 @@ public:
 
     /// No child.
     child() noexcept = default;
-    explicit child(std::shared_ptr<detail::child_core> core) noexcept : core_(std::move(core)) { }
     child(child&& other) noexcept = default;
     /// What was held before is dropped, by its policy.
     child& operator=(child&& other) noexcept;
@@ -87,8 +89,11 @@ public:
     // objects otherwise. They belong to the reader, not to the child: what was written before the
     // exit can be read after it.
 
+    /// Writes what the child reads from its standard input.
     [[nodiscard]] pipe_writer& std_in();
+    /// Reads what the child writes to its standard output.
     [[nodiscard]] pipe_reader& std_out();
+    /// Reads what the child writes to its standard error.
     [[nodiscard]] pipe_reader& std_err();
 
     /// Changes the size of the child's terminal; the child's foreground group gets SIGWINCH.
@@ -104,13 +109,14 @@ public:
     /// did: a descendant may hold the pipes (see `async_run`).
     /// @par Completion signature   `void(error_code, exit_status)`
     /// @par Errors                 `operation_aborted`. A status that somebody else took is no
-    /// error but `unknown()`.
+    ///                             error but `unknown()`.
     /// @par Cancellation           terminal, partial, total: the wait ends, the child goes on.
+    /// @par Thread safety          Any thread may call it at any time.
     /// @par Lifetime               The object may be moved or dropped while the wait is pending.
     /// @par Cost                   No thread, no signal handler; one system call per exit beside
-    /// the loop's own.
+    ///                             the loop's own. One allocation per wait.
     template <asio::completion_token_for<void(error_code, exit_status)> Token = asio::deferred_t>
-    auto async_wait(Token&& token = Token{})
+    [[nodiscard]] auto async_wait(Token&& token = Token{})
     {
         return asio::async_initiate<Token, void(error_code, exit_status)>(
             [](auto handler, const std::shared_ptr<detail::child_core>& core) {
@@ -124,26 +130,31 @@ public:
     /// Done when no member of the tree is left and the child is reaped, which may be at once: the
     /// ladder is left as soon as the tree is empty. The end of the child alone does not end it.
     /// @par Completion signature   `void(error_code, stop_result)`; the result is meaningful with
-    /// an
-    ///                             error too, and then tells how far the ladder went.
+    ///                             an error too, and then tells how far the ladder went.
     /// @par Errors                 `operation_aborted`. A signal that could not be sent is in the
     ///                             result's records.
     /// @par Cancellation           terminal, partial, total: no further rung is taken. What was
-    /// sent
-    ///                             was sent; the child goes on as far as it lives.
+    ///                             sent was sent; the child goes on as far as it lives.
     /// @par Thread safety          As for `async_wait`.
     /// @par Lifetime               The object may be moved while the stop is pending. Dropping it
-    /// acts
-    ///                             by its policy, and the stop goes on beside that.
+    ///                             acts by its policy, and the stop goes on beside that.
+    /// @par Cost                   A few allocations; a signal for each rung. A tree without a
+    ///                             cgroup is found by reading /proc when it is killed.
     /// @par Example                @snippet examples/03_stop_ladder.cpp stop
     template <asio::completion_token_for<void(error_code, stop_result)> Token = asio::deferred_t>
-    auto async_stop(stop_ladder ladder = stop_ladder::polite(), Token&& token = Token{})
+    [[nodiscard]] auto async_stop(stop_ladder ladder, Token&& token = Token{})
     {
         return asio::async_initiate<Token, void(error_code, stop_result)>(
             [](auto handler, const std::shared_ptr<detail::child_core>& core, stop_ladder rungs) {
                 detail::start_child_stop(core, std::move(rungs), std::move(handler));
             },
             token, core_, std::move(ladder));
+    }
+    /// The same with `stop_ladder::polite()`.
+    template <asio::completion_token_for<void(error_code, stop_result)> Token = asio::deferred_t>
+    [[nodiscard]] auto async_stop(Token&& token = Token{})
+    {
+        return async_stop(stop_ladder::polite(), std::forward<Token>(token));
     }
 
     /// Waits until the child and everything it started are gone. Signals nobody.
@@ -155,8 +166,10 @@ public:
     /// @par Cancellation           terminal, partial, total: the wait ends, the tree goes on.
     /// @par Thread safety          As for `async_wait`.
     /// @par Lifetime               The object may be moved or dropped while the wait is pending.
+    /// @par Cost                   Waits for one member after the other by its pidfd, for a cgroup
+    ///                             by its events; where there is neither, looks again by a timer.
     template <asio::completion_token_for<void(error_code)> Token = asio::deferred_t>
-    auto async_wait_tree(Token&& token = Token{})
+    [[nodiscard]] auto async_wait_tree(Token&& token = Token{})
     {
         return asio::async_initiate<Token, void(error_code)>(
             [](auto handler, const std::shared_ptr<detail::child_core>& core) {
@@ -170,7 +183,13 @@ public:
 
     // Signals. To a child that has ended they do nothing and succeed.
 
+    /// Sends a signal to the child alone, by its pidfd: never to another process that got the
+    /// number later.
+    /// @par Errors          e.g. EPERM for a child that changed its user, EINVAL for what is no
+    ///                      signal.
+    /// @par Thread safety   Any thread may call it at any time.
     void signal(int number, error_code& ec) noexcept;
+    /// The same.
     /// @throws boost::system::system_error   e.g. EPERM for a child that changed its user
     void signal(int number);
     void interrupt() { signal(SIGINT); }
@@ -190,10 +209,11 @@ public:
     /// Lets the child go: it lives on, and this object is empty. Returns its pid.
     pid_t detach() noexcept;
 
-    /// For the library's own functions.
-    [[nodiscard]] const std::shared_ptr<detail::child_core>& core() const noexcept { return core_; }
-
 private:
+    friend struct detail::child_access;
+
+    explicit child(std::shared_ptr<detail::child_core> core) noexcept : core_(std::move(core)) { }
+
     std::shared_ptr<detail::child_core> core_;
 };
 

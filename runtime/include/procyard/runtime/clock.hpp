@@ -46,9 +46,13 @@ public:
     /// @par Completion signature   `void(error_code)`
     /// @par Errors                 `operation_aborted`
     /// @par Cancellation           terminal, partial, total: the wait ends, nothing else happens.
+    ///                             Emit it in the handler's executor.
+    /// @par Thread safety          Any thread may call it at any time.
     /// @par Lifetime               Hold the clock until the wait has completed.
+    /// @par Cost                   That of an Asio timer; a manual clock allocates an entry.
     template <asio::completion_token_for<void(error_code)> Token = asio::deferred_t>
-    auto async_wait_until(asio::any_io_executor ex, time_point when, Token&& token = Token{})
+    [[nodiscard]] auto async_wait_until(asio::any_io_executor ex, time_point when,
+                                        Token&& token = Token{})
     {
         return asio::async_initiate<Token, void(error_code)>(
             [this](auto handler, asio::any_io_executor io, time_point due) {
@@ -57,9 +61,17 @@ public:
             token, std::move(ex), when);
     }
 
-    /// `async_wait_until(ex, after(delay))`
+    /// Waits for `delay`, counted from this call (not from when a deferred operation starts):
+    /// `async_wait_until(ex, after(delay))`.
+    /// @par Completion signature   `void(error_code)`
+    /// @par Errors                 As async_wait_until.
+    /// @par Cancellation           As async_wait_until.
+    /// @par Thread safety          As async_wait_until.
+    /// @par Lifetime               As async_wait_until.
+    /// @par Cost                   That of async_wait_until.
     template <asio::completion_token_for<void(error_code)> Token = asio::deferred_t>
-    auto async_wait_for(asio::any_io_executor ex, duration delay, Token&& token = Token{})
+    [[nodiscard]] auto async_wait_for(asio::any_io_executor ex, duration delay,
+                                      Token&& token = Token{})
     {
         return async_wait_until(std::move(ex), after(delay), std::forward<Token>(token));
     }

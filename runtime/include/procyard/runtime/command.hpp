@@ -40,10 +40,10 @@ struct namespace_options {
     bool ipc = false;
     bool uts = false;
     bool cgroup = false;
-    /// With `user`: the id the caller's own user has inside. The one mapping an unprivileged
-    /// process may make.
+    /// The id the caller's own user has inside. The one mapping an unprivileged process may make.
+    /// Refused without `user`, when it is not 0.
     uid_t inside_uid = 0;
-    /// With `user`: the id the caller's own group has inside.
+    /// The id the caller's own group has inside. Refused without `user`, when it is not 0.
     gid_t inside_gid = 0;
 };
 
@@ -62,9 +62,9 @@ struct namespace_options {
 /// A child starts with an empty signal mask, default signal dispositions, and no descriptor but
 /// those named here.
 /// @par Errors          None here: bad input is reported by `spawn`, before it has created
-/// anything.
+///                      anything.
 /// @par Thread safety   Distinct objects: safe. Shared objects: unsafe for writing; any number of
-/// threads may spawn from one.
+///                      threads may spawn from one.
 /// @par Example         @snippet examples/01_hello_child.cpp hello
 class PROCYARD_RUNTIME_EXPORT command {
 public:
@@ -113,8 +113,11 @@ public:
 
     // Descriptors: everything that is not named here is closed in the child
 
+    /// What the child reads from descriptor 0; by default the parent's.
     command& std_in(stdio source);
+    /// Where the child's descriptor 1 leads; by default the parent's.
     command& std_out(stdio target);
+    /// Where the child's descriptor 2 leads; by default the parent's.
     command& std_err(stdio target);
     /// All three on one new pseudo-terminal.
     command& terminal(window_size size = {});
@@ -139,6 +142,8 @@ public:
     /// Makes the terminal at the child's descriptor `number` the controlling one; implies
     /// `new_session()`.
     command& controlling_terminal(int number = 0);
+    /// Gives the child namespaces of its own; see namespaces(7). Most need privileges, or a user
+    /// namespace along with them.
     command& namespaces(const namespace_options& options);
 
     // Attributes
@@ -157,8 +162,15 @@ public:
 
     /// Real, effective and saved user. Without `supplementary_groups`, the child has none but its
     /// group.
+    /// @par Process-wide effects   While such a child is spawned, this process is not dumpable
+    ///                             (the kernel makes the memory so, which both share until the
+    ///                             exec): no core file, no debugger, and root owns its /proc
+    ///                             files. It is as it was when the spawn returns.
     command& user(uid_t id);
+    /// Real, effective and saved group.
+    /// @par Process-wide effects   Those of `user`.
     command& group(gid_t id);
+    /// The supplementary groups, instead of the parent's. Empty: none.
     command& supplementary_groups(std::vector<gid_t> ids);
     /// Sets PR_SET_NO_NEW_PRIVS: no set-user-id program gains anything below this child.
     command& no_new_privileges();
@@ -188,7 +200,9 @@ public:
 
     /// How often an exec that fails with ETXTBSY is tried again (1 ms later, then 2, 4, …). A
     /// program that was just written can be "busy" because another thread's fork holds the
-    /// descriptor it was written through; that ends by itself. Default 5 (31 ms).
+    /// descriptor it was written through; that ends by itself. Default 5 (31 ms); at most 16 (about
+    /// a minute), more is refused by `spawn`. The thread that spawns waits meanwhile: with `spawn`
+    /// and `async_run` that is as a rule the event loop's, so many belong to `async_spawn`.
     command& text_busy_retries(unsigned count);
 
     /// Lets the option of this step fail without failing the spawn. Only the attributes and the

@@ -20,27 +20,30 @@
 
 PROCYARD_NAMESPACE_BEGIN
 
-/// Something that happened to a child. The strings live as long as the call that hands the event
-/// out.
+/// Something that happened to a child. The strings and what the pointers point to live as long as
+/// the call that hands the event out.
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct child_event {
     enum class kind : std::uint8_t {
         /// The program runs.
         spawned,
         /// The spawn failed; `failure` says why.
         exec_failed,
-        /// A signal (`number`) was sent to the child or its tree.
+        /// A signal (`number`) was sent to the child, or to its tree (`text` is `tree`). Not when
+        /// there was nobody left to get it.
         signal_sent,
         /// A stop ladder took its step `number`.
         ladder_step,
-        /// A limit of a run was reached; `text` names it.
+        /// A limit of a run was reached; `text` names it. In a pipeline the process is the stage
+        /// whose output it was; for a deadline, and where a coroutine wrote, one of the others.
         limit_hit,
         /// It has ended and is not reaped yet: /proc still knows what it has used. (Where the
-        /// kernel
-        /// reaps by itself, because the host ignores SIGCHLD, it is too late for that.)
+        /// kernel reaps by itself, because the host ignores SIGCHLD, it is too late for that.)
         exited,
         /// The status was read; `status`.
         reaped,
-        /// The outputs of a run reached their end, or were cut off (`text`).
+        /// The outputs of a run reached their end, or were cut off (`text`). In a pipeline once for
+        /// each process.
         drained,
     };
 
@@ -59,8 +62,15 @@ PROCYARD_RUNTIME_EXPORT std::ostream& operator<<(std::ostream& out, const child_
 
 /// Is told what happens to the children of a context.
 ///
-/// Events come from the thread in which they happen, one after the other for one child, and while
-/// the library holds no lock; an observer may call back into the library. It must not throw.
+/// Events come from the thread in which they happen, while the library holds no lock; an observer
+/// may call back into the library. It must not throw.
+/// @par Thread safety   When several threads run the context, use its children or spawn, `on_event`
+///                      is called in several threads at once, for one child too: a signal that one
+///                      thread sends may be told beside the exit that another one sees. It must be
+///                      able to bear that. For one child `exited` always comes before `reaped`;
+///                      with one thread, all events come in the order in which they happened.
+/// @par Lifetime        Shared with the context, until another one is set or the context goes.
+/// @par Cost            On the path of what happened: an observer that blocks holds the loop.
 class PROCYARD_RUNTIME_EXPORT observer {
 public:
     virtual ~observer() = default;
@@ -70,7 +80,7 @@ public:
 /// Sets the observer of all children of the executor's context; null takes it away. Without one, an
 /// event costs a load and a compare.
 /// @par Thread safety   Safe at any time; an event that is being handed out may still reach the
-/// earlier observer.
+///                      earlier observer.
 PROCYARD_RUNTIME_EXPORT void set_observer(const asio::any_io_executor& executor,
                                           std::shared_ptr<observer> watcher);
 

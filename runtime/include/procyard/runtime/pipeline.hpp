@@ -81,11 +81,14 @@ public:
     // Ends. The same as on the first and last command, and the only way for a coroutine there,
     // which cannot have `to_stdout`, `to_stderr` or `terminal`. There must be a stage.
 
+    /// What the first stage reads; by default the command's own, of a coroutine nothing.
     pipeline& std_in(stdio source);
+    /// Where the last stage writes; by default the command's own, of a coroutine nowhere.
     pipeline& std_out(stdio target);
 
-    /// How much each pipe between two stages holds, where the kernel grants it. 0, the default,
-    /// leaves it to the library: 1 MiB for the first few pipes of a context, since a larger pipe
+    /// How much each pipe between two stages holds at least. What the kernel refuses fails the
+    /// spawn (`spawn_step::pipe`), naming the bytes. 0, the default, leaves it to the library:
+    /// 1 MiB for the first few pipes of a context where the kernel grants it, since a larger pipe
     /// means fewer switches between the programs, and the kernel's default beyond.
     pipeline& pipe_capacity(std::size_t capacity_bytes) noexcept;
 
@@ -138,12 +141,6 @@ public:
 
     /// No pipeline.
     running_pipeline() noexcept = default;
-    running_pipeline(std::shared_ptr<detail::pipeline_core> core,
-                     std::vector<child> children) noexcept
-        : core_(std::move(core)),
-          children_(std::move(children))
-    {
-    }
     running_pipeline(running_pipeline&& other) noexcept = default;
     /// What was held before is dropped.
     running_pipeline& operator=(running_pipeline&& other) noexcept;
@@ -172,10 +169,12 @@ public:
     /// @par Errors                 `operation_aborted`. How the stages ended is none: ask
     ///                             `pipeline_status::success`.
     /// @par Cancellation           terminal, partial, total: the wait ends, the pipeline goes on.
+    /// @par Thread safety          Any thread may call it at any time.
     /// @par Lifetime               The object may be moved or dropped while the wait is pending.
+    /// @par Cost                   One wait for each stage, with an allocation each.
     template <
         asio::completion_token_for<void(error_code, pipeline_status)> Token = asio::deferred_t>
-    auto async_wait(Token&& token = Token{})
+    [[nodiscard]] auto async_wait(Token&& token = Token{})
     {
         return asio::async_initiate<Token, void(error_code, pipeline_status)>(
             [](auto handler, std::shared_ptr<detail::pipeline_core> core) {
@@ -193,10 +192,14 @@ public:
     /// @par Errors                 `operation_aborted`. A signal that could not be sent is told in
     ///                             `stop_result::taken`.
     /// @par Cancellation           terminal, partial, total: the ladder is left where it is, with
-    ///                             the rungs taken so far in the result.
+    ///                             the rungs taken so far in the result. May be emitted in any
+    ///                             thread; see `async_run` for when.
+    /// @par Thread safety          As for the object.
     /// @par Lifetime               The object may be moved or dropped while the stop is pending.
+    /// @par Cost                   A few allocations; for each rung a signal to each tree. A tree
+    ///                             without a cgroup is found by reading /proc when it is killed.
     template <asio::completion_token_for<void(error_code, stop_result)> Token = asio::deferred_t>
-    auto async_stop(stop_ladder ladder, Token&& token = Token{})
+    [[nodiscard]] auto async_stop(stop_ladder ladder, Token&& token = Token{})
     {
         return asio::async_initiate<Token, void(error_code, stop_result)>(
             [](auto handler, std::shared_ptr<detail::pipeline_core> core, stop_ladder rungs) {
@@ -204,18 +207,27 @@ public:
             },
             token, core_, std::move(ladder));
     }
+    /// The same with `stop_ladder::polite()`.
+    template <asio::completion_token_for<void(error_code, stop_result)> Token = asio::deferred_t>
+    [[nodiscard]] auto async_stop(Token&& token = Token{})
+    {
+        return async_stop(stop_ladder::polite(), std::forward<Token>(token));
+    }
 
     /// To every member of every tree. Coroutines have no signals.
     /// @par Errors   The first that occurs; the others are signalled none the less.
     void signal_trees(int number, error_code& ec);
 
-    /// For the library's own functions.
-    [[nodiscard]] const std::shared_ptr<detail::pipeline_core>& core() const noexcept
+private:
+    friend struct detail::pipeline_access;
+
+    running_pipeline(std::shared_ptr<detail::pipeline_core> core,
+                     std::vector<child> children) noexcept
+        : core_(std::move(core)),
+          children_(std::move(children))
     {
-        return core_;
     }
 
-private:
     std::shared_ptr<detail::pipeline_core> core_;
     std::vector<child> children_;
 };
@@ -229,8 +241,11 @@ private:
 /// @par Errors          `spawn_error`, or `failure`, of the stage in question
 ///                      (`spawn_failure::stage`): which step, which errno, on what.
 /// @par Thread safety   Any number of threads may spawn, in one context or several.
+/// @par Cost            That of `spawn` for each program, one after the other.
+/// @par Process-wide effects   Those of `spawn` of a command.
 [[nodiscard]] PROCYARD_RUNTIME_EXPORT running_pipeline spawn(const pipeline& what,
                                                              asio::any_io_executor executor);
+/// The same; does not throw `spawn_error`, but fills `failure` and returns an empty pipeline.
 [[nodiscard]] PROCYARD_RUNTIME_EXPORT running_pipeline spawn(const pipeline& what,
                                                              asio::any_io_executor executor,
                                                              spawn_failure& failure);
@@ -249,10 +264,15 @@ start_spawn(pipeline what, asio::any_io_executor executor, spawn_failure* failur
 ///                             `operation_aborted`. Before it says so, everything that was started
 ///                             has been killed and reaped.
 /// @par Cancellation           terminal, partial, total: no further stage is started, and those
-///                             that were are killed and reaped.
-/// @par Lifetime               `failure` must outlive the operation.
+///                             that were are killed and reaped. May be emitted in any thread; see
+///                             `async_run` for when.
+/// @par Thread safety          As for `spawn`.
+/// @par Lifetime               The arguments are copied or moved; `failure` must outlive the
+///                             operation.
+/// @par Cost                   That of `spawn`, and two changes of thread.
 template <asio::completion_token_for<void(error_code, running_pipeline)> Token = asio::deferred_t>
-auto async_spawn(pipeline what, asio::any_io_executor executor, Token&& token = Token{})
+[[nodiscard]] auto async_spawn(pipeline what, asio::any_io_executor executor,
+                               Token&& token = Token{})
 {
     return asio::async_initiate<Token, void(error_code, running_pipeline)>(
         [](auto handler, pipeline moved, asio::any_io_executor io) {
@@ -261,9 +281,11 @@ auto async_spawn(pipeline what, asio::any_io_executor executor, Token&& token = 
         token, std::move(what), std::move(executor));
 }
 
+/// The same; `failure` gets the whole story before the operation completes, and is left empty by a
+/// success.
 template <asio::completion_token_for<void(error_code, running_pipeline)> Token = asio::deferred_t>
-auto async_spawn(pipeline what, asio::any_io_executor executor, spawn_failure& failure,
-                 Token&& token = Token{})
+[[nodiscard]] auto async_spawn(pipeline what, asio::any_io_executor executor,
+                               spawn_failure& failure, Token&& token = Token{})
 {
     return asio::async_initiate<Token, void(error_code, running_pipeline)>(
         [](auto handler, pipeline moved, asio::any_io_executor io, spawn_failure* out) {
@@ -312,8 +334,8 @@ PROCYARD_RUNTIME_EXPORT void start_run(pipeline what, asio::any_io_executor ex, 
 ///                             programs this process touches nothing.
 /// @par Example                @snippet examples/04_pipeline.cpp pipeline
 template <asio::completion_token_for<void(error_code, pipeline_result)> Token = asio::deferred_t>
-auto async_run(pipeline what, asio::any_io_executor ex, run_options options,
-               Token&& token = Token{})
+[[nodiscard]] auto async_run(pipeline what, asio::any_io_executor ex, run_options options,
+                             Token&& token = Token{})
 {
     return asio::async_initiate<Token, void(error_code, pipeline_result)>(
         [](auto handler, pipeline moved, asio::any_io_executor io, run_options how) {
@@ -324,7 +346,7 @@ auto async_run(pipeline what, asio::any_io_executor ex, run_options options,
 
 /// The same with the default options.
 template <asio::completion_token_for<void(error_code, pipeline_result)> Token = asio::deferred_t>
-auto async_run(pipeline what, asio::any_io_executor ex, Token&& token = Token{})
+[[nodiscard]] auto async_run(pipeline what, asio::any_io_executor ex, Token&& token = Token{})
 {
     return async_run(std::move(what), std::move(ex), run_options{}, std::forward<Token>(token));
 }

@@ -48,8 +48,9 @@ public:
 
     /// What is fed to the child; see `run_input`.
     run_options& std_in(run_input source);
-    /// Where the outputs go; see `run_output`.
+    /// Where standard output goes; see `run_output`.
     run_options& std_out(run_output target);
+    /// Where standard error goes; see `run_output`.
     run_options& std_err(run_output target);
 
     /// From the call; then the ladder stops the tree. A spawn that hangs in the kernel cannot be
@@ -116,6 +117,9 @@ PROCYARD_RUNTIME_EXPORT void start_lines(command what, asio::any_io_executor ex,
 /// limits. Exit is not end-of-file: after the child's end a descendant that holds an output delays
 /// the result by the drain grace at most.
 ///
+/// Without a token it returns a deferred operation, which starts when it is awaited or given a
+/// token; dropped, it runs nothing.
+///
 /// A deadline, silence, a limit, a failed sink or source, and a cancellation run the ladder on the
 /// whole tree; the operation completes when the tree is empty, the child reaped and every callback
 /// and coroutine of the options has returned.
@@ -129,15 +133,23 @@ PROCYARD_RUNTIME_EXPORT void start_lines(command what, asio::any_io_executor ex,
 ///                             one skips the rest of the ladder's graces. Before the first turn:
 ///                             nothing is spawned.
 /// @par Thread safety          The run has a strand of its own on `ex`, in which it calls the
-///                             callbacks and coroutines of the options. The cancellation signal may
-///                             be emitted from any thread, one at a time.
+///                             callbacks and coroutines of the options. An
+///                             `asio::cancellation_signal` itself is not safe to share: while it is
+///                             emitted, nobody else may emit it, fill or clear its slot, or destroy
+///                             it. An operation on processes (this one, `async_spawn`,
+///                             `async_wait`, `async_stop`, `async_wait_tree`) fills the slot in the
+///                             call that starts it and does not touch it again; so from then until
+///                             its handler is called, any thread may emit, one at a time. A
+///                             coroutine uses one slot for one operation after the other: cancel it
+///                             in its executor, as every operation on a stream or a clock.
 /// @par Lifetime               The arguments are copied or moved. A context that is destroyed
 ///                             meanwhile kills the child by the command's drop policy.
 /// @par Cost                   One spawn; a few allocations, and one buffer of 64 KiB per output
 ///                             that has come to write something.
 /// @par Example                @snippet examples/02_capture_with_limits.cpp capture
 template <asio::completion_token_for<void(error_code, run_result)> Token = asio::deferred_t>
-auto async_run(command what, asio::any_io_executor ex, run_options options, Token&& token = Token{})
+[[nodiscard]] auto async_run(command what, asio::any_io_executor ex, run_options options,
+                             Token&& token = Token{})
 {
     return asio::async_initiate<Token, void(error_code, run_result)>(
         [](auto handler, command moved, asio::any_io_executor io, run_options how) {
@@ -149,7 +161,7 @@ auto async_run(command what, asio::any_io_executor ex, run_options options, Toke
 /// The same with the default options: captures both outputs, feeds nothing, waits as long as it
 /// takes.
 template <asio::completion_token_for<void(error_code, run_result)> Token = asio::deferred_t>
-auto async_run(command what, asio::any_io_executor ex, Token&& token = Token{})
+[[nodiscard]] auto async_run(command what, asio::any_io_executor ex, Token&& token = Token{})
 {
     return async_run(std::move(what), std::move(ex), run_options{}, std::forward<Token>(token));
 }
@@ -168,8 +180,8 @@ auto async_run(command what, asio::any_io_executor ex, Token&& token = Token{})
 /// @par Cost                   That of async_run; no further allocation.
 /// @par Example                @snippet examples/02_capture_with_limits.cpp output
 template <asio::completion_token_for<void(error_code, std::string)> Token = asio::deferred_t>
-auto async_output(command what, asio::any_io_executor ex, run_options options,
-                  Token&& token = Token{})
+[[nodiscard]] auto async_output(command what, asio::any_io_executor ex, run_options options,
+                                Token&& token = Token{})
 {
     return asio::async_initiate<Token, void(error_code, std::string)>(
         [](auto handler, command moved, asio::any_io_executor io, run_options how) {
@@ -181,7 +193,7 @@ auto async_output(command what, asio::any_io_executor ex, run_options options,
 
 /// The same with the default options.
 template <asio::completion_token_for<void(error_code, std::string)> Token = asio::deferred_t>
-auto async_output(command what, asio::any_io_executor ex, Token&& token = Token{})
+[[nodiscard]] auto async_output(command what, asio::any_io_executor ex, Token&& token = Token{})
 {
     return async_output(std::move(what), std::move(ex), run_options{}, std::forward<Token>(token));
 }
@@ -198,8 +210,8 @@ auto async_output(command what, asio::any_io_executor ex, Token&& token = Token{
 /// @par Cost                   That of async_run; no buffer, as no output comes through here.
 /// @par Example                @snippet examples/02_capture_with_limits.cpp status
 template <asio::completion_token_for<void(error_code, exit_status)> Token = asio::deferred_t>
-auto async_status(command what, asio::any_io_executor ex, run_options options,
-                  Token&& token = Token{})
+[[nodiscard]] auto async_status(command what, asio::any_io_executor ex, run_options options,
+                                Token&& token = Token{})
 {
     return asio::async_initiate<Token, void(error_code, exit_status)>(
         [](auto handler, command moved, asio::any_io_executor io, run_options how) {
@@ -211,7 +223,7 @@ auto async_status(command what, asio::any_io_executor ex, run_options options,
 
 /// The same with the default options.
 template <asio::completion_token_for<void(error_code, exit_status)> Token = asio::deferred_t>
-auto async_status(command what, asio::any_io_executor ex, Token&& token = Token{})
+[[nodiscard]] auto async_status(command what, asio::any_io_executor ex, Token&& token = Token{})
 {
     return async_status(std::move(what), std::move(ex), run_options{}, std::forward<Token>(token));
 }
@@ -233,8 +245,8 @@ auto async_status(command what, asio::any_io_executor ex, Token&& token = Token{
 /// @par Example                @snippet examples/02_capture_with_limits.cpp lines
 template <
     asio::completion_token_for<void(error_code, std::vector<std::string>)> Token = asio::deferred_t>
-auto async_lines(command what, asio::any_io_executor ex, run_options options,
-                 Token&& token = Token{})
+[[nodiscard]] auto async_lines(command what, asio::any_io_executor ex, run_options options,
+                               Token&& token = Token{})
 {
     return asio::async_initiate<Token, void(error_code, std::vector<std::string>)>(
         [](auto handler, command moved, asio::any_io_executor io, run_options how) {
@@ -247,7 +259,7 @@ auto async_lines(command what, asio::any_io_executor ex, run_options options,
 /// The same with the default options.
 template <
     asio::completion_token_for<void(error_code, std::vector<std::string>)> Token = asio::deferred_t>
-auto async_lines(command what, asio::any_io_executor ex, Token&& token = Token{})
+[[nodiscard]] auto async_lines(command what, asio::any_io_executor ex, Token&& token = Token{})
 {
     return async_lines(std::move(what), std::move(ex), run_options{}, std::forward<Token>(token));
 }

@@ -27,11 +27,19 @@ PROCYARD_NAMESPACE_BEGIN
 /// The first spawn in a context makes its child service: one epoll descriptor and a few reserved
 /// low descriptor numbers.
 /// @par Errors          `spawn_error`, or `failure`: which step, which errno, on what. Nothing is
-/// left behind by a failed spawn.
+///                      left behind by a failed spawn.
 /// @par Thread safety   Any number of threads may spawn, in one context or several.
+/// @par Cost            One clone and exec. A program that is busy (ETXTBSY, see
+///                      `command::text_busy_retries`) holds the calling thread while it is tried
+///                      again: up to 31 ms by default, not at all with `text_busy_retries(0)`.
+///                      `async_spawn` waits elsewhere.
+/// @par Process-wide effects   While the call lasts, the calling thread's signals are blocked; the
+///                             mask is as it was when it returns. With `command::user` or
+///                             `command::group` the process is not dumpable meanwhile.
 /// @par Example         @snippet examples/01_hello_child.cpp hello
 [[nodiscard]] PROCYARD_RUNTIME_EXPORT child spawn(const command& what,
                                                   asio::any_io_executor executor);
+/// The same; does not throw `spawn_error`, but fills `failure` and returns an empty child.
 [[nodiscard]] PROCYARD_RUNTIME_EXPORT child spawn(const command& what,
                                                   asio::any_io_executor executor,
                                                   spawn_failure& failure);
@@ -52,14 +60,19 @@ start_spawn(command what, asio::any_io_executor executor, spawn_failure* failure
 /// destroyed. It blocks all signals.
 /// @par Completion signature   `void(error_code, child)`; the child is empty when `ec` is set.
 /// @par Errors                 A code of `spawn_category`; with `failure`, the whole story.
-/// `operation_aborted`.
+///                             `operation_aborted`.
 /// @par Cancellation           terminal, partial, total: a spawn that has not begun does not begin;
-/// a child that was made in the
-///                             meantime is killed and reaped before the operation completes.
-/// @par Lifetime               `failure` must outlive the operation.
+///                             a child that was made in the meantime is killed and reaped before
+///                             the operation completes. May be emitted in any thread; see
+///                             `async_run` for when.
 /// @par Thread safety          As for `spawn`.
+/// @par Lifetime               The arguments are copied or moved; `failure` must outlive the
+///                             operation.
+/// @par Cost                   That of `spawn`, and two changes of thread. The spawner starts one
+///                             program at a time: one that hangs holds up those behind it.
 template <asio::completion_token_for<void(error_code, child)> Token = asio::deferred_t>
-auto async_spawn(command what, asio::any_io_executor executor, Token&& token = Token{})
+[[nodiscard]] auto async_spawn(command what, asio::any_io_executor executor,
+                               Token&& token = Token{})
 {
     return asio::async_initiate<Token, void(error_code, child)>(
         [](auto handler, command moved, asio::any_io_executor io) {
@@ -68,9 +81,11 @@ auto async_spawn(command what, asio::any_io_executor executor, Token&& token = T
         token, std::move(what), std::move(executor));
 }
 
+/// The same; `failure` gets the whole story before the operation completes, and is left empty by a
+/// success.
 template <asio::completion_token_for<void(error_code, child)> Token = asio::deferred_t>
-auto async_spawn(command what, asio::any_io_executor executor, spawn_failure& failure,
-                 Token&& token = Token{})
+[[nodiscard]] auto async_spawn(command what, asio::any_io_executor executor, spawn_failure& failure,
+                               Token&& token = Token{})
 {
     return asio::async_initiate<Token, void(error_code, child)>(
         [](auto handler, command moved, asio::any_io_executor io, spawn_failure* out) {

@@ -77,6 +77,7 @@ spawn_category(spawn_step step) noexcept;
 [[nodiscard]] PROCYARD_RUNTIME_EXPORT spawn_step step_of(const error_code& ec) noexcept;
 
 /// Why a spawn failed: which step, with which errno, on what.
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct PROCYARD_RUNTIME_EXPORT spawn_failure {
     /// False (zero) when nothing failed.
     error_code code;

@@ -30,8 +30,7 @@ enum class descriptor_table : std::uint8_t {
     /// the parent has open.
     trimmed,
     /// As `trimmed`, but the descriptors the child needs had high numbers, and it fetched them from
-    /// the
-    /// parent's table (pidfd_getfd): for contexts that were made when low numbers were taken.
+    /// the parent's table (pidfd_getfd): for contexts that were made when low numbers were taken.
     fetched,
     /// The kernel copied the parent's table: the cost grows with the parent's open descriptors.
     copied,
@@ -39,6 +38,7 @@ enum class descriptor_table : std::uint8_t {
 [[nodiscard]] PROCYARD_RUNTIME_EXPORT const char* to_string(descriptor_table table) noexcept;
 
 /// What actually happened when a child was spawned.
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct spawn_info {
     spawn_mechanism mechanism = spawn_mechanism::clone3;
     descriptor_table descriptors = descriptor_table::copied;

@@ -46,10 +46,12 @@ public:
 
     /// A pipe to the parent, whose end is `child::std_in()`, `std_out()` or `std_err()`.
     ///
-    /// `capacity_bytes` 0 takes the library's default: 1 MiB for the child's outputs when the
-    /// kernel grants it, since a larger pipe is what makes a fast producer fast (fewer switches),
-    /// and the kernel's own default for its input. Unprivileged processes are held to
-    /// /proc/sys/fs/pipe-max-size and to a total per user; what is not granted is silently smaller.
+    /// `capacity_bytes` is how much the pipe holds at least. Unprivileged processes are held to
+    /// /proc/sys/fs/pipe-max-size and to a total per user; what the kernel refuses fails the spawn
+    /// (`spawn_step::pipe`), naming the stream and the bytes. 0 takes the library's default, which
+    /// is only a wish: 1 MiB for the child's outputs when the kernel grants it, since a larger pipe
+    /// is what makes a fast producer fast (fewer switches), and the kernel's own default for its
+    /// input.
     [[nodiscard]] static stdio pipe(std::size_t capacity_bytes = 0) noexcept;
 
     /// A Unix stream socket to the parent: two to three times the throughput of a pipe for bulk
@@ -76,8 +78,8 @@ public:
     /// The end of another child's pipe, handed over; it leaves this process' event loop.
     [[nodiscard]] static stdio descriptor(pipe_writer&& end);
 
-    /// A descriptor that stays the caller's: it must be open when a child is spawned, and is passed
-    /// as it is, flags included.
+    /// A descriptor that stays the caller's: it must be open when a child is spawned (looked at
+    /// before anything is created), and is passed as it is, flags included.
     [[nodiscard]] static stdio borrow(int fd) noexcept;
 
     /// Whatever the child's standard output is connected to (`2>&1`).
