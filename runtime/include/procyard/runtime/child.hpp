@@ -114,7 +114,7 @@ public:
     /// @par Thread safety          Any thread may call it at any time.
     /// @par Lifetime               The object may be moved or dropped while the wait is pending.
     /// @par Cost                   No thread, no signal handler; one system call per exit beside
-    ///                             the loop's own. One allocation per wait.
+    ///                             the loop's own. A few allocations per wait.
     template <asio::completion_token_for<void(error_code, exit_status)> Token = asio::deferred_t>
     [[nodiscard]] auto async_wait(Token&& token = Token{})
     {
