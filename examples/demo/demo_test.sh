@@ -169,7 +169,7 @@ test_arguments() {
     expect 0 'Prints the 20 most frequent identifiers' "$demo" --help
     local code
     for code in 1 2 124 125 126 127 '128 \+ N' 129 130 143; do
-        expect 0 "Exit code:.*[ (]$code[[:space:]]" "$demo" --help
+        expect 0 "Exit code:.*[ (]${code}[[:space:]]" "$demo" --help
     done
     expect 0 'CMD \[ARGUMENT\.\.\.\]' "$demo" run --help
     # A program of the pipeline that is not there.
