@@ -29,7 +29,7 @@ public:
         case run_errc::killed_by_signal:
             return number == 0 ? "killed by a signal" : exit_status::signaled(number).to_string();
         case run_errc::unknown_status: return exit_status::unknown().to_string();
-        case run_errc::timed_out: return "deadline over";
+        case run_errc::deadline: return "deadline over";
         case run_errc::idle: return "no output for too long";
         case run_errc::output_limit: return "output limit exceeded";
         case run_errc::held_by_descendant: return "output held open by a descendant";

@@ -100,8 +100,8 @@ public:
         case run_event::deadline: return on_cause(run_reason::deadline);
         case run_event::idle: return on_cause(run_reason::idle);
         case run_event::output_limit: return on_cause(run_reason::output_limit);
-        case run_event::sink_failed: return on_cause(run_reason::sink_error);
-        case run_event::input_failed: return on_cause(run_reason::input_error);
+        case run_event::sink_failed: return on_cause(run_reason::sink_failed);
+        case run_event::input_failed: return on_cause(run_reason::input_failed);
         case run_event::cancelled: return on_cancelled();
         }
         BOOST_ASSERT_MSG(false, "run_fsm: no such event");

@@ -13,8 +13,8 @@ std::string_view to_string(run_reason reason) noexcept
     case run_reason::idle: return "idle";
     case run_reason::output_limit: return "output limit";
     case run_reason::cancelled: return "cancelled";
-    case run_reason::sink_error: return "sink error";
-    case run_reason::input_error: return "input error";
+    case run_reason::sink_failed: return "sink failed";
+    case run_reason::input_failed: return "input failed";
     }
     return "?";
 }

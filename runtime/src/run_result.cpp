@@ -15,12 +15,12 @@ error_code error_of(run_reason reason) noexcept
 {
     switch (reason) {
     case run_reason::exited: return {};
-    case run_reason::deadline: return make_run_error(run_errc::timed_out);
+    case run_reason::deadline: return make_run_error(run_errc::deadline);
     case run_reason::idle: return make_run_error(run_errc::idle);
     case run_reason::output_limit: return make_run_error(run_errc::output_limit);
     case run_reason::cancelled: return asio::error::operation_aborted;
-    case run_reason::sink_error: return make_run_error(run_errc::sink_failed);
-    case run_reason::input_error: return make_run_error(run_errc::input_failed);
+    case run_reason::sink_failed: return make_run_error(run_errc::sink_failed);
+    case run_reason::input_failed: return make_run_error(run_errc::input_failed);
     }
     return {};
 }

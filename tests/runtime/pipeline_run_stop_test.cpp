@@ -55,7 +55,7 @@ TEST_SUITE("async_run(pipeline): what ends it early")
         auto& result = finish();
         CHECK_FALSE(got.error());
         CHECK(result.reason == run_reason::deadline);
-        CHECK(result.error() == run_errc::timed_out);
+        CHECK(result.error() == run_errc::deadline);
         REQUIRE(result.stop);
         CHECK(result.stop->tree_empty);
         CHECK(result.std_out.data == seen);  // what came before is not lost
@@ -119,7 +119,7 @@ TEST_SUITE("async_run(pipeline): what ends it early")
         const auto refuse = [](std::string_view) { throw std::runtime_error("no room"); };
         const auto endless = command("yes") | stage(copy_all) | command("cat");
         auto& result = (*this)(endless, run_options().std_out(run_output().to_callback(refuse)));
-        CHECK(result.reason == run_reason::sink_error);
+        CHECK(result.reason == run_reason::sink_failed);
         CHECK(result.error() == run_errc::sink_failed);
         REQUIRE(result.stop);
         CHECK(result.stop->tree_empty);
@@ -144,7 +144,7 @@ TEST_SUITE("async_run(pipeline): what ends it early")
         };
         auto& result = (*this)(command("cat") | command("cat"),
                                run_options().std_in(run_input::generator(next)));
-        CHECK(result.reason == run_reason::input_error);
+        CHECK(result.reason == run_reason::input_failed);
         REQUIRE(result.stop);
         CHECK(result.stop->tree_empty);
         CHECK(result.error() == run_errc::input_failed);

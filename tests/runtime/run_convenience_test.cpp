@@ -203,7 +203,7 @@ TEST_SUITE("async_status")
         procyard_test::run_until(ctx, [&] { return !seen.empty(); });
         clock->advance(1h);
         procyard_test::run(ctx);
-        CHECK(got.error() == run_errc::timed_out);
+        CHECK(got.error() == run_errc::deadline);
         CHECK(got.result() == exit_status::signaled(SIGTERM));
     }
 

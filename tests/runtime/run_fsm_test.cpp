@@ -141,8 +141,8 @@ TEST_SUITE("run_fsm")
         constexpr std::array causes{deadline,    idle,         run_event::output_limit,
                                     sink_failed, input_failed, cancelled};
         constexpr std::array reasons{run_reason::deadline,     run_reason::idle,
-                                     run_reason::output_limit, run_reason::sink_error,
-                                     run_reason::input_error,  run_reason::cancelled};
+                                     run_reason::output_limit, run_reason::sink_failed,
+                                     run_reason::input_failed, run_reason::cancelled};
         for (std::size_t i = 0; i < causes.size(); ++i) {
             run_fsm fsm(all_streams);
             // case 55: exit 0 while stopping is still not a success

@@ -230,7 +230,7 @@ TEST_SUITE("run_input")
         }
         auto& result = (*this)(mode({"until-eof", "0"}), options);
         CHECK_FALSE(got.error());
-        CHECK(result.reason == run_reason::input_error);
+        CHECK(result.reason == run_reason::input_failed);
         REQUIRE(result.stop);
         CHECK(result.stop->tree_empty);
         CHECK_FALSE(result.success());
@@ -241,7 +241,7 @@ TEST_SUITE("run_input")
                              std::runtime_error);
     }
 
-    TEST_CASE_FIXTURE(run_fixture, "a stream that fails is an input error with its code")
+    TEST_CASE_FIXTURE(run_fixture, "a stream that fails fails the input with its code")
     {
         auto pipe = make_pipe(ctx.get_executor());
         start(mode({"until-eof", "0"}),
@@ -249,7 +249,7 @@ TEST_SUITE("run_input")
         wait_for("ready");
         pipe.reader.close();
         auto& result = finish();
-        CHECK(result.reason == run_reason::input_error);
+        CHECK(result.reason == run_reason::input_failed);
         CHECK(result.input.error == asio::error::operation_aborted);
     }
 

@@ -239,7 +239,7 @@ TEST_SUITE("run_output")
         SUBCASE("default")
         {
             auto& result = (*this)(mode({"flood-for-ever"}), options);
-            CHECK(result.reason == run_reason::sink_error);
+            CHECK(result.reason == run_reason::sink_failed);
             REQUIRE(result.stop);
             REQUIRE(result.std_out.sink_failures.size() == 1);
             CHECK(result.std_out.sink_failures[0].error == run_errc::threw);
@@ -258,7 +258,7 @@ TEST_SUITE("run_output")
         {
             options.std_out(output.capture()).on_sink_failure(sink_failure_policy::stop);
             auto& result = (*this)(mode({"flood-for-ever"}), options);
-            CHECK(result.reason == run_reason::sink_error);
+            CHECK(result.reason == run_reason::sink_failed);
         }
     }
 

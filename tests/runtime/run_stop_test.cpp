@@ -88,7 +88,7 @@ TEST_SUITE("async_run stops")
         CHECK(result.std_out.data == seen);
         CHECK(result.std_out.complete());
         CHECK(result.times.total == 1h);
-        CHECK(result.error() == run_errc::timed_out);
+        CHECK(result.error() == run_errc::deadline);
         CHECK(result.to_string() == "deadline: killed by SIGTERM");
         CHECK(clock->pending() == 0);
     }

@@ -25,7 +25,7 @@ enum class run_errc {
     /// It ended, and its status went to somebody else.
     unknown_status,
     /// The deadline was over.
-    timed_out,
+    deadline,
     /// It was silent for too long.
     idle,
     /// It wrote more than was wanted.

@@ -25,9 +25,9 @@ enum class run_reason : std::uint8_t {
     /// The operation was cancelled.
     cancelled,
     /// A consumer of the output failed, and the policy was to stop then.
-    sink_error,
+    sink_failed,
     /// The source of the input failed; the child would have taken the rest for the whole.
-    input_error,
+    input_failed,
 };
 
 /// What becomes of the descendants of a child that ended by itself. A run that ends for any other
@@ -43,7 +43,7 @@ enum class descendant_policy : std::uint8_t {
     wait,
 };
 
-/// `exited`, `deadline`, `idle`, `output limit`, `cancelled`, `sink error`, `input error`.
+/// `exited`, `deadline`, `idle`, `output limit`, `cancelled`, `sink failed`, `input failed`.
 [[nodiscard]] PROCYARD_RUNTIME_EXPORT std::string_view to_string(run_reason reason) noexcept;
 PROCYARD_RUNTIME_EXPORT std::ostream& operator<<(std::ostream& out, run_reason reason);
 
