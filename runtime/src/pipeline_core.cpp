@@ -120,7 +120,7 @@ pipeline_status pipeline_core::status() const
     return status;
 }
 
-void pipeline_core::signal_trees(int number, error_code& ec)
+void pipeline_core::signal_tree(int number, error_code& ec)
 {
     ec = {};
     for (const auto& member : members) {

@@ -65,7 +65,7 @@ public:
     [[nodiscard]] pipeline_status status() const;
 
     // To every process' tree; the first error. Coroutines hear nothing.
-    void signal_trees(int number, error_code& ec);
+    void signal_tree(int number, error_code& ec);
     void cancel_tasks();
 
 private:

@@ -208,7 +208,7 @@ void pipeline_launch::kill() noexcept
 {
     core->cancel_tasks();
     error_code ignored;  // a program that may not be signalled is dropped below, and reaped
-    core->signal_trees(SIGKILL, ignored);
+    core->signal_tree(SIGKILL, ignored);
     for (auto& one : children) {
         if (one)
             one.on_drop(drop_policy::kill_tree());

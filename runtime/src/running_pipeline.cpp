@@ -95,9 +95,9 @@ pipe_reader& running_pipeline::std_out()
     return children_.back() ? children_.back().std_out() : core_->std_out;
 }
 
-void running_pipeline::signal_trees(int number, error_code& ec)
+void running_pipeline::signal_tree(int number, error_code& ec)
 {
-    core_->signal_trees(number, ec);
+    core_->signal_tree(number, ec);
 }
 
 running_pipeline spawn(const pipeline& what, asio::any_io_executor executor, spawn_failure& failure)

@@ -22,7 +22,7 @@ stop_operation::stop_operation(std::shared_ptr<stop_target> target, stop_ladder 
       handler_(ex, std::move(handler)),
       fsm_(std::move(ladder.steps))
 {
-    result_.mechanism = target_->mechanism();
+    result_.tree = target_->mechanism();
 }
 
 void stop_operation::start()

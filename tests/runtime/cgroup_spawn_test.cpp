@@ -225,7 +225,7 @@ TEST_SUITE("command::cgroup_parent")
             run_until(ctx, [&] { return stopped.done(); });
             CHECK_FALSE(stopped.error());
             CHECK(stopped.result().tree_empty);
-            CHECK(stopped.result().mechanism == tree_mechanism::cgroup);
+            CHECK(stopped.result().tree == tree_mechanism::cgroup);
             CHECK(leaves() == 0);
             CHECK(children() == children_before);
             // Whoever was in the tree held this pipe.

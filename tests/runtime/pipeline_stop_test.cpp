@@ -85,7 +85,7 @@ TEST_SUITE("running_pipeline::async_stop")
         CHECK(result.tree_empty);
         CHECK_FALSE(result.forced());
         CHECK(result.status == exit_status::signaled(SIGTERM));
-        CHECK(result.mechanism != tree_mechanism::none);
+        CHECK(result.tree != tree_mechanism::none);
         const auto stages = wait(ctx, running).stages;
         CHECK(stages[0].status == exit_status::signaled(SIGTERM));
         CHECK(stages[1].error == asio::error::operation_aborted);
@@ -189,6 +189,39 @@ TEST_SUITE("running_pipeline::async_stop")
     {
         procyard_test::check_context_destruction<patient_stop>(false);
         procyard_test::check_context_destruction<patient_stop>(true);
+    }
+}
+
+TEST_SUITE("running_pipeline::signal_tree")
+{
+    TEST_CASE("reaches every program's tree, and no coroutine")
+    {
+        asio::io_context ctx;
+        auto running = spawn(three_that_stay(), ctx.get_executor());
+        error_code ec = asio::error::eof;
+        running.signal_tree(SIGTERM, ec);
+        CHECK_FALSE(ec);
+        procyard_test::run_until(ctx, [&] {
+            return running.children()[0].try_wait() && running.children()[2].try_wait();
+        });
+        outcome<error_code, pipeline_status> got;
+        running.async_wait(got.handler());
+        ctx.poll();
+        CHECK_FALSE(got.done());  // the coroutine stays
+        CHECK(stop(ctx, running, stop_ladder::kill()).tree_empty);
+        procyard_test::run_until(ctx, [&] { return got.done(); });
+        CHECK(got.result().stages[0].status == exit_status::signaled(SIGTERM));
+        CHECK(got.result().stages[1].error == asio::error::operation_aborted);
+        CHECK(got.result().stages[2].status == exit_status::signaled(SIGTERM));
+    }
+
+    TEST_CASE("tells the first error")
+    {
+        asio::io_context ctx;
+        auto running = spawn(three_that_stay(), ctx.get_executor());
+        error_code ec;
+        running.signal_tree(9999, ec);
+        CHECK(ec == boost::system::errc::invalid_argument);
     }
 }
 

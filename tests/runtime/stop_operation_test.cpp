@@ -125,7 +125,7 @@ TEST_SUITE("stop_operation")
         }
         CHECK_FALSE(ec);
         CHECK(result.tree_empty);
-        CHECK(result.mechanism == procyard::tree_mechanism::process_group);
+        CHECK(result.tree == procyard::tree_mechanism::process_group);
         CHECK(clock->pending() == 0);
         CHECK_FALSE(target->waited_for());
         CHECK(target->notes == static_cast<int>(result.taken.size()));

@@ -214,9 +214,10 @@ public:
         return async_stop(stop_ladder::polite(), std::forward<Token>(token));
     }
 
-    /// To every member of every tree. Coroutines have no signals.
-    /// @par Errors   The first that occurs; the others are signalled none the less.
-    void signal_trees(int number, error_code& ec);
+    /// To every member of every stage's tree, as `child::signal_tree`. Coroutines hear nothing.
+    /// @par Errors          The first that occurs; the others are signalled none the less.
+    /// @par Thread safety   As for the object.
+    void signal_tree(int number, error_code& ec);
 
 private:
     friend struct detail::pipeline_access;

@@ -110,8 +110,8 @@ struct PROCYARD_RUNTIME_EXPORT stop_result {
     exit_status status{};
     /// The rungs taken, in order: none when the tree was empty already.
     std::vector<stop_record> taken{};
-    /// How the tree was held together, so how much `tree_empty` is worth.
-    tree_mechanism mechanism = tree_mechanism::none;
+    /// How the tree was held together, so what `tree_empty` is worth. Of a pipeline the weakest.
+    tree_mechanism tree = tree_mechanism::none;
     /// No member of the tree is left. Only false when the stop was cancelled.
     bool tree_empty = false;
     timer_clock::time_point started{};
