@@ -8,7 +8,7 @@
 
 PROCYARD_NAMESPACE_BEGIN
 
-const char* to_string(child_event::kind what) noexcept
+std::string_view to_string(child_event::kind what) noexcept
 {
     using kind = child_event::kind;
     switch (what) {

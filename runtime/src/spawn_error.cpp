@@ -48,7 +48,7 @@ const std::array<step_category, step_count>& categories() noexcept
 
 }  // namespace
 
-const char* to_string(spawn_step step) noexcept
+std::string_view to_string(spawn_step step) noexcept
 {
     switch (step) {
     case spawn_step::none: return "spawn";
@@ -108,7 +108,8 @@ spawn_step step_of(const error_code& ec) noexcept
 std::string spawn_failure::to_string() const
 {
     std::string text = stage ? "stage " + std::to_string(*stage + 1) + ": " : std::string();
-    text += "spawn \"" + program + "\": " + procyard::to_string(step);
+    text += "spawn \"" + program + "\": ";
+    text += procyard::to_string(step);
     if (!operand.empty())
         text += (step == spawn_step::lookup ? " in \"" : " \"") + operand + '"';
     return text + ": " + boost::system::system_category().message(code.value());

@@ -383,7 +383,7 @@ TEST_SUITE("command descriptors")
             if (failure) {
                 ++failures;
                 CHECK_MESSAGE(failure.code == boost::system::errc::too_many_files_open, failure);
-                CHECK_FALSE(procyard::to_string(failure.step) == std::string("spawn"));
+                CHECK_FALSE(procyard::to_string(failure.step) == "spawn");
             } else {
                 ++successes;
                 CHECK(ended.done());

@@ -30,13 +30,13 @@ TEST_SUITE("spawn_category")
         std::set<std::string> names;
         std::set<const boost::system::error_category*> categories;
         for_each_step([&](spawn_step step) {
-            const std::string name = to_string(step);
+            const std::string name(to_string(step));
             CHECK_FALSE(name.empty());
             CHECK_MESSAGE(names.insert(name).second, name, " is there twice");
             CHECK_MESSAGE(categories.insert(&spawn_category(step)).second, name);
         });
-        CHECK(std::string(to_string(spawn_step::working_directory)) == "working directory");
-        CHECK(std::string(to_string(spawn_step::exec)) == "exec");
+        CHECK(to_string(spawn_step::working_directory) == "working directory");
+        CHECK(to_string(spawn_step::exec) == "exec");
     }
 
     TEST_CASE("a code has the errno, and the step, and compares like the errno")

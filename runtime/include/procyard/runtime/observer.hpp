@@ -56,7 +56,7 @@ struct child_event {
     const exit_status* status = nullptr;
     const spawn_failure* failure = nullptr;
 };
-[[nodiscard]] PROCYARD_RUNTIME_EXPORT const char* to_string(child_event::kind what) noexcept;
+[[nodiscard]] PROCYARD_RUNTIME_EXPORT std::string_view to_string(child_event::kind what) noexcept;
 /// One line for a log.
 PROCYARD_RUNTIME_EXPORT std::ostream& operator<<(std::ostream& out, const child_event& event);
 

@@ -11,6 +11,7 @@
 #include <iosfwd>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include <procyard/ipc/config.hpp>
 #include <procyard/runtime/export.hpp>
@@ -58,7 +59,7 @@ enum class spawn_step : std::uint8_t {
 };
 
 /// `working directory`, `exec`, …: the step's name as error messages print it.
-[[nodiscard]] PROCYARD_RUNTIME_EXPORT const char* to_string(spawn_step step) noexcept;
+[[nodiscard]] PROCYARD_RUNTIME_EXPORT std::string_view to_string(spawn_step step) noexcept;
 
 /// The category of the given step: its values are errno values, its messages begin with the step's
 /// name, and its codes compare equal to the same `boost::system::errc` conditions as the plain
