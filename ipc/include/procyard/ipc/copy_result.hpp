@@ -22,6 +22,7 @@ enum class copy_mechanism : std::uint8_t {
 enum class copy_side : std::uint8_t { none, source, sink };
 
 /// How a copy is made.
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct copy_options {
     /// Stops with success after so many bytes; what follows stays in the source.
     std::uint64_t max_bytes = std::numeric_limits<std::uint64_t>::max();
@@ -34,6 +35,7 @@ struct copy_options {
 };
 
 /// What a copy did.
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct copy_result {
     /// Bytes that the sink has taken.
     std::uint64_t bytes = 0;

@@ -15,6 +15,7 @@
 PROCYARD_NAMESPACE_BEGIN
 
 /// What a line is and how long it may be.
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct line_options {
     /// Most bytes a line may have, its end not counted.
     std::size_t max_line_bytes = std::size_t{1} << 20U;

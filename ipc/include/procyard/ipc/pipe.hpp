@@ -225,6 +225,7 @@ public:
 };
 
 /// How a pipe is made.
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct pipe_options {
     /// Bytes the pipe holds before the writer waits; 0: the kernel's default (64 KiB). The kernel
     /// rounds up to a power of two pages. Above /proc/sys/fs/pipe-max-size (1 MiB) it needs
@@ -235,12 +236,14 @@ struct pipe_options {
 };
 
 /// The two ends of a pipe, both in this process's event loop.
+/// @par Thread safety   Distinct objects: safe. Shared objects: unsafe.
 struct pipe_pair {
     pipe_reader reader;
     pipe_writer writer;
 };
 
 /// The two ends of a pipe as plain descriptors: blocking, close-on-exec from birth.
+/// @par Thread safety   Distinct objects: safe. Shared objects: unsafe.
 struct raw_pipe {
     unique_fd read_end{};
     unique_fd write_end{};

@@ -32,6 +32,7 @@ struct command_access;
 }
 
 /// The namespaces a child gets of its own, and who it is inside a user namespace.
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct namespace_options {
     bool user = false;
     bool pid = false;

@@ -12,6 +12,7 @@ PROCYARD_NAMESPACE_BEGIN
 /// What becomes of a running child when its `child` object is destroyed or overwritten. Nothing of
 /// it ever blocks: the signals are sent at once, and what must be waited for is waited for by the
 /// event loop.
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 class drop_policy {
 public:
     /// SIGKILL to the whole tree (the default).

@@ -15,6 +15,7 @@ PROCYARD_NAMESPACE_BEGIN
 
 /// What a child used, as the kernel accounted it when the child was reaped (its own
 /// descendants' share included as far as they were waited for).
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct resource_usage {
     std::chrono::microseconds user_time{};
     std::chrono::microseconds system_time{};

@@ -17,6 +17,7 @@
 PROCYARD_NAMESPACE_BEGIN
 
 /// Everything about a run of a pipeline.
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct PROCYARD_RUNTIME_EXPORT pipeline_result {
     /// What became of each stage, with what it wrote to its standard error.
     pipeline_status status{};

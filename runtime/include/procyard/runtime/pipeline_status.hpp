@@ -51,6 +51,8 @@ enum class stage_kind : std::uint8_t { process, coroutine };
 [[nodiscard]] PROCYARD_RUNTIME_EXPORT std::string_view to_string(stage_end end) noexcept;
 
 /// What became of one stage.
+/// @par Thread safety   A value; distinct objects: safe, though copies share the exception. Shared
+///                      objects: unsafe.
 struct PROCYARD_RUNTIME_EXPORT stage_result {
     /// The program, or the name given to the coroutine.
     std::string name{};
@@ -86,6 +88,7 @@ struct PROCYARD_RUNTIME_EXPORT stage_result {
 };
 
 /// What became of all stages of a pipeline, in their order.
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct PROCYARD_RUNTIME_EXPORT pipeline_status {
     std::vector<stage_result> stages{};
     pipefail policy = pipefail::forgive_broken_pipe;

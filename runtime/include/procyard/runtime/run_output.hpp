@@ -36,6 +36,7 @@ enum class limit_policy : std::uint8_t {
 };
 
 /// How much of an output is kept in memory.
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct capture_options {
     /// The default is enough for what people read and few machines notice.
     std::size_t limit_bytes = std::size_t{16} << 20;
@@ -43,6 +44,7 @@ struct capture_options {
 };
 
 /// How a file is opened that an output is written to.
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct file_sink_options {
     bool append = false;
     /// For a new file, less the umask.

@@ -23,6 +23,8 @@
 PROCYARD_NAMESPACE_BEGIN
 
 /// A consumer of an output that failed, and got nothing more from then on.
+/// @par Thread safety   A value; distinct objects: safe, though copies share the exception. Shared
+///                      objects: unsafe.
 struct sink_failure {
     /// Its place among the sinks of its `run_output`, from 0.
     std::size_t index = 0;
@@ -34,6 +36,7 @@ struct sink_failure {
 };
 
 /// What became of one output of the child.
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct PROCYARD_RUNTIME_EXPORT stream_result {
     /// What was captured; empty without a capture.
     std::string data{};
@@ -60,6 +63,8 @@ struct PROCYARD_RUNTIME_EXPORT stream_result {
 };
 
 /// What became of the input.
+/// @par Thread safety   A value; distinct objects: safe, though copies share the exception. Shared
+///                      objects: unsafe.
 struct input_result {
     /// How much the pipe to the child took. (The last bytes may still have been in it when the
     /// child ended.) 0 for a file, which the child reads itself.
@@ -76,6 +81,7 @@ struct input_result {
 };
 
 /// Where the time went, by the run's clock.
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct run_times {
     /// The call that made the child, by the machine's clock.
     std::chrono::nanoseconds spawn{};
@@ -90,6 +96,7 @@ struct run_times {
 };
 
 /// Everything about a run.
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct PROCYARD_RUNTIME_EXPORT run_result {
     exit_status status{};
     run_reason reason = run_reason::exited;

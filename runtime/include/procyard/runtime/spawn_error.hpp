@@ -100,6 +100,7 @@ struct PROCYARD_RUNTIME_EXPORT spawn_failure {
 PROCYARD_RUNTIME_EXPORT std::ostream& operator<<(std::ostream& out, const spawn_failure& failure);
 
 /// What the throwing functions throw when a child could not be started.
+/// @par Thread safety   Distinct objects: safe. Shared objects: safe to read.
 class PROCYARD_RUNTIME_EXPORT spawn_error : public boost::system::system_error {
 public:
     explicit spawn_error(spawn_failure failure);

@@ -23,6 +23,7 @@ struct stdio_access;
 }
 
 /// The size of a terminal, in characters.
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct window_size {
     unsigned short rows = 24;
     unsigned short columns = 80;

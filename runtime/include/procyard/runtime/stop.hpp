@@ -41,6 +41,7 @@ enum class stop_scope : std::uint8_t {
 };
 
 /// One rung of a ladder, and how long to wait before the next.
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct stop_step {
     stop_action action = stop_action::signal;
     /// Only with `stop_action::signal`.
@@ -97,6 +98,7 @@ struct PROCYARD_RUNTIME_EXPORT stop_ladder {
 };
 
 /// One rung that was taken.
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct stop_record {
     stop_step step{};
     timer_clock::time_point at{};
@@ -106,6 +108,7 @@ struct stop_record {
 };
 
 /// What it took to stop a child.
+/// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct PROCYARD_RUNTIME_EXPORT stop_result {
     exit_status status{};
     /// The rungs taken, in order: none when the tree was empty already.
