@@ -153,8 +153,8 @@ TEST_SUITE("completion tokens")
         auto c = async_spawn(exits(8), ctx.get_executor(), asio::use_future).get();
         CHECK(c.async_wait(asio::use_future).get() == exit_status::exited(8));
         auto failed = async_spawn(command("/nope"), ctx.get_executor(), asio::use_future);
-        // The exception is looked at when the other thread is gone: both let go of it, and the count
-        // that decides who deletes it is kept in libstdc++, where ThreadSanitizer does not see it.
+        // The exception is looked at when the other thread is gone: both let go of it, and the
+        // count that decides who deletes it is in libstdc++, where ThreadSanitizer does not see it.
         work.reset();
         loop.join();
         CHECK_THROWS_AS(failed.get(), boost::system::system_error);
