@@ -50,15 +50,26 @@ test_pty() {
     fi
 }
 
+# is_gone PID: it has ended. A zombie has: whom it belongs to now is not our business.
+is_gone() {
+    local state=
+    read -r _ _ state _ 2>/dev/null <"/proc/$1/stat"
+    [[ $state == "" || $state == Z ]]
+}
+
+# await_death PID: of one that was killed by the test itself. A kill returns before its target has
+# ended, and who is no child of ours cannot be waited for.
+await_death() {
+    local end=$((SECONDS + 30))
+    until is_gone "$1" || ((SECONDS > end)); do :; done
+}
+
 # nobody_left COUNT: the processes that have written their numbers to $directory/pids are gone.
-# A zombie is gone too: whom it belongs to now is not our business.
 nobody_left() {
-    local pid state count=0
+    local pid count=0
     while read -r pid; do
         count=$((count + 1))
-        state=
-        read -r _ _ state _ 2>/dev/null <"/proc/$pid/stat"
-        if [[ $state != "" && $state != Z ]]; then
+        if ! is_gone "$pid"; then
             echo "FAILED: process $pid is left behind"
             failures=$((failures + 1))
         fi
@@ -319,6 +330,7 @@ test_kill() {
     done
     while read -r line; do kill -9 "$line"; done <"$directory/pids"
     kill -9 "$stage"
+    while read -r line; do await_death "$line"; done <"$directory/pids"
     ends_with 1 'stage 3 of 6, "grep": killed by SIGKILL|stage 2 of 6, "xargs"' "$pid"
     nobody_left 2
 }
