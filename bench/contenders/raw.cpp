@@ -14,11 +14,13 @@ bench::raw_mechanism mechanism_of(const bench::round_options& options)
     const auto name = options.text("mechanism", "clone");
     if (name == "shared_table")
         return bench::raw_mechanism::shared_table;
+    if (name == "promises")
+        return bench::raw_mechanism::promises;
     if (name == "fork")
         return bench::raw_mechanism::fork;
     if (name == "posix_spawn")
         return bench::raw_mechanism::posix_spawn;
-    bench::require(name == "clone", "mechanism=clone|shared_table|fork|posix_spawn");
+    bench::require(name == "clone", "mechanism=clone|shared_table|promises|fork|posix_spawn");
     return bench::raw_mechanism::clone;
 }
 

@@ -14,11 +14,11 @@
 namespace bench {
 
 /// How a hand-written spawn makes the child.
-enum class raw_mechanism { clone, shared_table, fork, posix_spawn };
+enum class raw_mechanism { clone, shared_table, promises, fork, posix_spawn };
 
 struct raw_child {
     pid_t pid = -1;
-    int pidfd = -1;  // only of clone and shared_table
+    int pidfd = -1;  // only of the first three
 };
 
 /// Starts `argv[0]` with stdin and stdout taken from the given descriptors, -1 to inherit.

@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <utility>
 
 #include <linux/close_range.h>
@@ -27,7 +28,24 @@ struct child_plan {
     int std_in;
     int std_out;
     bool own_table;
+    bool promises;
 };
+
+// What Procyard's child owes the program: no handler and no ignored signal of the parent, an empty
+// mask, a process group. As cheap as it can be, on system calls; a failure is nobody's to hear.
+void keep_promises()
+{
+    constexpr int last_standard_signal = 31;
+    constexpr std::size_t kernel_sigset_bytes = 8;
+    const std::array<std::uint64_t, 4> default_action{};  // the kernel's struct sigaction
+    for (int number = 1; number <= last_standard_signal; ++number)
+        if (number != SIGKILL && number != SIGSTOP)
+            ::syscall(SYS_rt_sigaction, number, default_action.data(), nullptr,
+                      kernel_sigset_bytes);
+    ::setpgid(0, 0);
+    const std::uint64_t none = 0;
+    ::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, kernel_sigset_bytes);
+}
 
 int run_child(void* argument)
 {
@@ -36,6 +54,8 @@ int run_child(void* argument)
     // why the shared table costs nothing, and why the descriptors to keep must have low numbers.
     if (plan.own_table && ::syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_UNSHARE) == -1)
         ::_exit(126);
+    if (plan.promises)
+        keep_promises();
     if (plan.std_in != -1)
         ::dup2(plan.std_in, STDIN_FILENO);
     if (plan.std_out != -1)
@@ -52,7 +72,15 @@ raw_child clone_child(child_plan& plan)
     const int flags =
         CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD | (plan.own_table ? CLONE_FILES : 0);
     raw_child child;
+    sigset_t all;
+    sigset_t before;
+    ::sigfillset(&all);
+    // The parent's handlers must not run in the child, on the parent's memory.
+    if (plan.promises)
+        ::pthread_sigmask(SIG_SETMASK, &all, &before);
     child.pid = ::clone(run_child, stack + stack_bytes, flags, &plan, &child.pidfd);
+    if (plan.promises)
+        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     return child;
 }
 
@@ -220,10 +248,13 @@ private:
 raw_child raw_spawn(raw_mechanism mechanism, const std::vector<char*>& argv, int std_in,
                     int std_out)
 {
-    child_plan plan{argv.data(), std_in, std_out, mechanism == raw_mechanism::shared_table};
+    const bool promises = mechanism == raw_mechanism::promises;
+    child_plan plan{argv.data(), std_in, std_out,
+                    promises || mechanism == raw_mechanism::shared_table, promises};
     raw_child child;
     switch (mechanism) {
     case raw_mechanism::clone:
+    case raw_mechanism::promises:
     case raw_mechanism::shared_table: child = clone_child(plan); break;
     case raw_mechanism::posix_spawn: child.pid = posix_spawn_child(plan); break;
     case raw_mechanism::fork:

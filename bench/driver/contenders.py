@@ -50,6 +50,7 @@ def raw_contenders(raw):
     return [
         Contender("raw", [raw], ("spawn", "children", "stdout", "copy", "lines")),
         Contender("raw, shared table", [raw], ("spawn",), {"mechanism": "shared_table"}),
+        Contender("raw, same promises", [raw], ("spawn",), {"mechanism": "promises"}),
         Contender("fork+exec", [raw], ("spawn",), {"mechanism": "fork"}, order_matters_not),
         Contender(
             f"posix_spawn ({glibc()})",

@@ -24,6 +24,7 @@ matplotlib.rcParams.update(
 STYLES = {
     "procyard": {"color": "#c0392b", "linewidth": 2.5, "zorder": 5},
     "raw": {"color": "#000000", "linestyle": "--"},
+    "raw, same promises": {"color": "#000000", "linestyle": "-."},
     "raw, shared table": {"color": "#000000", "linestyle": ":"},
 }
 PEER_COLOURS = ("#2980b9", "#27ae60", "#8e44ad", "#e67e22", "#16a085", "#7f8c8d")
