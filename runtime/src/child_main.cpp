@@ -67,8 +67,8 @@ PROCYARD_CHILD_SIDE int set_disposition(int number, void (*handler)(int)) noexce
 // The parent's handlers must not run here: they would run on the parent's memory. Exec keeps what
 // is ignored, so that is reset as well. All signals are still blocked, so the order within the loop
 // does not matter.
-// Not asked for in the parent, so that only what is ignored there costs a call here: that takes half
-// the time, but a signal that another thread begins to ignore in between would stay ignored.
+// Not asked for in the parent, so that only what is ignored there costs a call here: that takes
+// half the time, but a signal that another thread begins to ignore in between would stay ignored.
 PROCYARD_CHILD_SIDE int reset_signals(const signal_plan& plan) noexcept
 {
     for (int number = 1; number <= last_signal; ++number) {
