@@ -122,14 +122,10 @@ pipeline_status pipeline_core::status() const
 
 void pipeline_core::signal_tree(int number, error_code& ec)
 {
-    ec = {};
-    for (const auto& member : members) {
-        error_code one;
+    ec = first_error(members, [&](const auto& member, error_code& one) {
         if (member.process)
             member.process->signal_tree(number, one);
-        if (one && !ec)
-            ec = one;
-    }
+    });
 }
 
 void pipeline_core::cancel_tasks()

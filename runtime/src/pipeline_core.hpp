@@ -24,6 +24,20 @@ class child_core;
 class join;
 class stage_task;
 
+// Does something to each, whatever becomes of one; the first error.
+template <class Range, class Act>
+[[nodiscard]] error_code first_error(const Range& range, Act act)
+{
+    error_code first;
+    for (const auto& each : range) {
+        error_code one;
+        act(each, one);
+        if (!first)
+            first = one;
+    }
+    return first;
+}
+
 // What the handle, the waits and a stop share about one running pipeline. Knows the stages and owns
 // none of the processes: dropping a child is the handle's to do.
 class pipeline_core {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <procyard/runtime/pipeline_result.hpp>
 
-#include <algorithm>
 #include <ostream>
 
 #include "run_text.hpp"
@@ -10,55 +9,38 @@ PROCYARD_NAMESPACE_BEGIN
 
 namespace {
 
-error_code error_of(const stage_result& stage) noexcept
+error_code error_of(const pipeline_status& status) noexcept
 {
+    const auto failing = status.failing();
+    if (!failing)
+        return {};
+    const auto& stage = status.stages[*failing];
     if (stage.kind == stage_kind::process)
         return make_run_error(stage.status);
     return stage.error ? stage.error : make_run_error(run_errc::threw);
 }
 
+constexpr auto each_output = [](const pipeline_result& result, auto visit) {
+    visit(detail::told_output{"stdout", {}, result.std_out});
+    for (const auto& stage : result.status.stages)
+        visit(detail::told_output{"stderr", stage.name, stage.std_err});
+};
+
 }  // namespace
 
 bool pipeline_result::success() const noexcept
 {
-    return !failure && reason == run_reason::exited && status.success() && std_out.complete()
-        && std::all_of(status.stages.begin(), status.stages.end(),
-                       [](const stage_result& stage) { return stage.std_err.complete(); });
+    return detail::is_success(*this, each_output);
 }
 
 error_code pipeline_result::error() const noexcept
 {
-    if (failure)
-        return failure.code;
-    if (const auto ec = detail::error_of(reason))
-        return ec;
-    if (const auto failing = status.failing())
-        return error_of(status.stages[*failing]);
-    if (const auto ec = detail::error_of(std_out))
-        return ec;
-    for (const auto& stage : status.stages) {
-        if (const auto ec = detail::error_of(stage.std_err))
-            return ec;
-    }
-    return {};
+    return detail::error_of_run(*this, error_of(status), each_output);
 }
 
 std::string pipeline_result::to_string() const
 {
-    if (failure)
-        return failure.to_string();
-    std::string text;
-    if (reason != run_reason::exited) {
-        text += procyard::to_string(reason);
-        text += ": ";
-    }
-    text += status.to_string();
-    detail::describe(text, "stdout", std_out);
-    for (const auto& stage : status.stages)
-        detail::describe(text, "stderr of \"" + stage.name + '"', stage.std_err);
-    if (input.error)
-        text += "; stdin: " + input.error.message();
-    return text;
+    return detail::text_of(*this, each_output);
 }
 
 std::ostream& operator<<(std::ostream& out, const pipeline_result& result)

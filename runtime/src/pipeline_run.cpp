@@ -211,11 +211,7 @@ pipeline_status pipeline_run::take_status()
 void pipeline_run::report(error_code ec)
 {
     pipeline_result result;
-    result.reason = reason_;
-    result.input = std::move(input_);
-    result.stop = std::move(stop_);
-    result.times = times_;
-    result.failure = std::move(failure_);
+    take_common(result);
     if (running_) {
         result.status = take_status();
         if (output_)

@@ -38,26 +38,17 @@ void pipeline_stop_target::close_stdin() noexcept
 
 void pipeline_stop_target::signal(int number, stop_scope scope, error_code& ec) noexcept
 {
-    ec = {};
-    for (const auto& process : processes_) {
-        error_code one;
+    ec = first_error(processes_, [&](const auto& process, error_code& one) {
         process->signal(number, scope, one);
-        if (one && !ec)
-            ec = one;
-    }
+    });
     if (number != SIGCONT && number != SIGSTOP)
         core_->cancel_tasks();
 }
 
 void pipeline_stop_target::kill_tree(error_code& ec) noexcept
 {
-    ec = {};
-    for (const auto& process : processes_) {
-        error_code one;
-        process->kill_tree(one);
-        if (one && !ec)
-            ec = one;
-    }
+    ec = first_error(processes_,
+                     [](const auto& process, error_code& one) { process->kill_tree(one); });
     core_->cancel_tasks();
 }
 

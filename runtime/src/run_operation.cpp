@@ -103,12 +103,8 @@ void run_operation::emit(child_event::kind what, std::string_view text,
 void run_operation::report(error_code ec)
 {
     run_result result;
+    take_common(result);
     result.status = status_;
-    result.reason = reason_;
-    result.input = std::move(input_);
-    result.stop = std::move(stop_);
-    result.times = times_;
-    result.failure = std::move(failure_);
     if (child_) {
         if (outputs_[out])
             result.std_out = take_output(*outputs_[out]);

@@ -38,11 +38,14 @@ error_code error_of(const stream_result& stream) noexcept
     return stream.read_error;
 }
 
-void describe(std::string& text, std::string_view name, const stream_result& stream)
+void describe(std::string& text, const told_output& output)
 {
+    const auto& stream = output.stream;
     const auto add = [&](const std::string& what) {
         text += "; ";
-        text += name;
+        text += output.name;
+        if (!output.program.empty())
+            (text += " of \"").append(output.program) += '"';
         text += ' ' + what;
     };
     if (stream.truncated) {
@@ -64,6 +67,15 @@ void describe(std::string& text, std::string_view name, const stream_result& str
 
 }  // namespace detail
 
+namespace {
+
+constexpr auto each_output = [](const run_result& result, auto visit) {
+    visit(detail::told_output{"stdout", {}, result.std_out});
+    visit(detail::told_output{"stderr", {}, result.std_err});
+};
+
+}  // namespace
+
 bool stream_result::complete() const noexcept
 {
     return !truncated && !held_by_descendant && !aborted && long_lines == 0 && !read_error
@@ -72,38 +84,17 @@ bool stream_result::complete() const noexcept
 
 bool run_result::success() const noexcept
 {
-    return !failure && reason == run_reason::exited && status.success() && std_out.complete()
-        && std_err.complete();
+    return detail::is_success(*this, each_output);
 }
 
 error_code run_result::error() const noexcept
 {
-    if (failure)
-        return failure.code;
-    if (const auto ec = detail::error_of(reason))
-        return ec;
-    if (const auto ec = make_run_error(status))
-        return ec;
-    if (const auto ec = detail::error_of(std_out))
-        return ec;
-    return detail::error_of(std_err);
+    return detail::error_of_run(*this, make_run_error(status), each_output);
 }
 
 std::string run_result::to_string() const
 {
-    if (failure)
-        return failure.to_string();
-    std::string text;
-    if (reason != run_reason::exited) {
-        text += procyard::to_string(reason);
-        text += ": ";
-    }
-    text += status.to_string();
-    detail::describe(text, "stdout", std_out);
-    detail::describe(text, "stderr", std_err);
-    if (input.error)
-        text += "; stdin: " + input.error.message();
-    return text;
+    return detail::text_of(*this, each_output);
 }
 
 std::ostream& operator<<(std::ostream& out, const run_result& result)

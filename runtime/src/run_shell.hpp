@@ -95,6 +95,16 @@ protected:
     void ended();
     // In report().
     [[nodiscard]] stream_result take_output(std::size_t index);
+    // In report(): what every result has.
+    template <class Result>
+    void take_common(Result& result)
+    {
+        result.reason = reason_;
+        result.input = std::move(input_);
+        result.stop = std::move(stop_);
+        result.times = times_;
+        result.failure = std::move(failure_);
+    }
 
     std::shared_ptr<void> keep_alive() final { return shared_from_this(); }
 
@@ -103,7 +113,7 @@ protected:
     run_options options_;
     std::shared_ptr<timer_clock> clock_;
 
-    // The result's common part.
+    // For take_common().
     run_reason reason_ = run_reason::exited;
     input_result input_;
     std::optional<stop_result> stop_;
