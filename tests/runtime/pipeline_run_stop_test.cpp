@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <procyard/runtime/pipeline.hpp>
 
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 
 #include <doctest/doctest.h>
@@ -21,13 +20,6 @@ using namespace std::chrono_literals;
 using fixture = procyard_test::pipeline_run_fixture;
 
 namespace {
-
-awaitable<void> pause_for_ever(pipe_reader, pipe_writer)
-{
-    asio::steady_timer timer(co_await asio::this_coro::executor,
-                             asio::steady_timer::time_point::max());
-    co_await timer.async_wait(use_awaitable);
-}
 
 /// A coroutine that refuses to be cancelled, and ends with its input.
 awaitable<void> stubborn(pipe_reader in, pipe_writer out)
@@ -154,8 +146,6 @@ TEST_SUITE("async_run(pipeline): what ends it early")
     {
         for (const auto type : {asio::cancellation_type::terminal, asio::cancellation_type::partial,
                                 asio::cancellation_type::total}) {
-            got = {};
-            seen.clear();
             start(stays(), run_options().std_out(tap()));
             wait_for("ready");
             signal.emit(type);
@@ -228,39 +218,12 @@ TEST_SUITE("async_run(pipeline): what ends it early")
     {
         (*this)(command("true") | stage(copy_all));  // what a context makes once is made
         const auto descriptors = procyard_test::open_descriptor_list();
-        const auto children = procyard_test::children();
         for (const bool off_loop : {false, true}) {
-            bool ended_by_itself = false;
-            int certainly_cancelled = 0;
-            for (int turns = 0; !ended_by_itself; ++turns) {
-                REQUIRE(turns < 400);
-                got = {};
-                seen.clear();
-                // It cannot end before the gate is opened, and that is when it has been heard.
-                error_code ec;
-                auto gate = make_raw_pipe(ec);
-                REQUIRE_FALSE(ec);
-                start(command("cat") | stage(copy_all)
-                          | command::shell("echo here; read x <&5; exec cat")
-                                .descriptor(5, stdio::descriptor(std::move(gate.read_end))),
-                      run_options().std_in("y\n").std_out(tap()).spawn_off_loop(off_loop));
-                ctx.restart();
-                for (int i = 0; i < turns && !got.done(); ++i) {
-                    ctx.run_one_for(procyard_test::deadlock_guard);
-                    if (!seen.empty())
-                        gate.write_end.reset();
-                }
-                const bool could_end = !gate.write_end;
-                ended_by_itself = got.done();
-                signal.emit(asio::cancellation_type::terminal);
-                auto& result = finish();
-                CHECK((got.error() == asio::error::operation_aborted
-                       || (could_end && result.success())));
-                CHECK((got.error() == asio::error::operation_aborted) != result.success());
-                certainly_cancelled += could_end ? 0 : 1;
-                CHECK(procyard_test::children() == children);
-            }
-            CHECK(certainly_cancelled >= 2);  // before the launch and behind it, at least
+            cancel_at_every_turn(off_loop, 400, [](unique_fd gate) {
+                return command("cat") | stage(copy_all)
+                    | command::shell("echo here; read x <&5; exec cat")
+                          .descriptor(5, stdio::descriptor(std::move(gate)));
+            });
         }
         CHECK(procyard_test::open_descriptor_list() == descriptors);
     }

@@ -236,7 +236,6 @@ TEST_SUITE("async_run(pipeline)")
     TEST_CASE_FIXTURE(fixture, "cancelled before the first turn: nothing is started")
     {
         for (const auto type : types) {
-            got = {};
             start(helper({"--mode=pause"}) | helper({"--mode=pause"}));
             signal.emit(type);
             auto& result = finish();

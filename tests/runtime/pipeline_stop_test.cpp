@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <procyard/runtime/pipeline.hpp>
 
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/this_coro.hpp>
-
 #include <doctest/doctest.h>
 
 #include <signal.h>
@@ -18,14 +15,6 @@ using procyard_test::outcome;
 using type = asio::cancellation_type;
 
 namespace {
-
-/// Waits for ever, or for its cancellation.
-awaitable<void> pause_for_ever(pipe_reader, pipe_writer)
-{
-    asio::steady_timer timer(co_await asio::this_coro::executor,
-                             asio::steady_timer::time_point::max());
-    co_await timer.async_wait(use_awaitable);
-}
 
 /// `helper | coroutine | helper`, none of which ends by itself.
 pipeline three_that_stay()
@@ -63,16 +52,6 @@ stop_result stop(asio::io_context& ctx, running_pipeline& running, stop_ladder l
     return got.result();
 }
 
-/// Reads until the line is there that a helper says when it is ready.
-void wait_until_ready(asio::io_context& ctx, pipe_reader& from)
-{
-    std::string line;
-    outcome<error_code, std::size_t> got;
-    asio::async_read_until(from, asio::dynamic_buffer(line), '\n', got.handler());
-    procyard_test::run_until(ctx, [&] { return got.done(); });
-    CHECK(line.starts_with("ready "));
-}
-
 }  // namespace
 
 TEST_SUITE("running_pipeline::async_stop")
@@ -98,7 +77,7 @@ TEST_SUITE("running_pipeline::async_stop")
         auto running = spawn((helper({"--mode=ignore-term"}) | stage(copy_all) | command("cat"))
                                  .std_out(stdio::pipe()),
                              ctx.get_executor());
-        wait_until_ready(ctx, running.std_out());
+        CHECK(read_line(ctx, running.std_out()).starts_with("ready "));
         auto clock = std::make_shared<manual_clock>();
         auto ladder = stop_ladder::terminate(std::chrono::hours(1));
         ladder.clock = clock;

@@ -303,7 +303,6 @@ TEST_SUITE("run_input")
     TEST_CASE_FIXTURE(run_fixture, "on a terminal the end of the input is typed")
     {
         for (const std::string text : {"one\ntwo\n", "one\ntwo", ""}) {
-            got = {};
             auto& result = (*this)(command("wc", {"-c"}).terminal(), run_options().std_in(text));
             CHECK_MESSAGE(result.success(), result.to_string());
             CHECK(result.std_out.data.find(std::to_string(text.size())) != std::string::npos);

@@ -30,7 +30,6 @@ TEST_SUITE("run_output")
     TEST_CASE_FIXTURE(run_fixture, "a capture is cut exactly at its limit (case 36)")
     {
         const auto limited = [&](std::size_t limit, limit_policy policy, const char* bytes) {
-            got = {};
             auto output = run_output().capture({.limit_bytes = limit, .on_limit = policy});
             return (*this)(mode({"flood", bytes, "0"}), run_options().std_out(output));
         };
@@ -164,7 +163,6 @@ TEST_SUITE("run_output")
         CHECK(result.std_out.long_lines == 0);
 
         // Described again, the stream is gone.
-        got = {};
         auto& again = (*this)(mode({"alternate", "1"}), run_options().std_out(output));
         REQUIRE(again.std_out.sink_failures.size() == 1);
         CHECK(again.std_out.sink_failures[0].error == asio::error::bad_descriptor);

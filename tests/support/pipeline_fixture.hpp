@@ -8,14 +8,12 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/read.hpp>
-#include <boost/asio/read_until.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 
-#include <initializer_list>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -23,6 +21,7 @@
 #include <procyard/runtime/pipeline.hpp>
 
 #include "procyard_test.hpp"
+#include "spawning.hpp"
 
 namespace procyard_test {
 
@@ -32,11 +31,9 @@ using namespace procyard;
 using boost::asio::as_tuple;
 using boost::asio::awaitable;
 using boost::asio::use_awaitable;
-
-inline command helper(std::initializer_list<std::string_view> arguments)
-{
-    return command(PROCYARD_TEST_HELPER).args(arguments);
-}
+using procyard_test::helper;
+using procyard_test::read_all;
+using procyard_test::read_line;
 
 /// What `seq 1 COUNT` prints.
 inline std::string numbers(int count)
@@ -66,14 +63,12 @@ inline awaitable<void> copy_all(pipe_reader in, pipe_writer out)
     }
 }
 
-inline std::string read_all(asio::io_context& ctx, pipe_reader& from)
+/// Waits for ever, or for its cancellation.
+inline awaitable<void> pause_for_ever(pipe_reader, pipe_writer)
 {
-    std::string text;
-    outcome<error_code, std::size_t> got;
-    asio::async_read(from, asio::dynamic_buffer(text), got.handler());
-    run_until(ctx, [&] { return got.done(); });
-    CHECK(got.error() == asio::error::eof);
-    return text;
+    asio::steady_timer timer(co_await asio::this_coro::executor,
+                             asio::steady_timer::time_point::max());
+    co_await timer.async_wait(use_awaitable);
 }
 
 inline pipeline_status wait(asio::io_context& ctx, running_pipeline& running)

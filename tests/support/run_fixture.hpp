@@ -7,6 +7,7 @@
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/error.hpp>
 #include <boost/asio/io_context.hpp>
 
 #include <chrono>
@@ -18,6 +19,7 @@
 #include <string_view>
 #include <utility>
 
+#include <procyard/ipc/pipe.hpp>
 #include <procyard/runtime/run.hpp>
 
 #include "procyard_test.hpp"
@@ -53,24 +55,28 @@ inline bool lives(pid_t pid)
     return name_end != std::string::npos && text[name_end + 2] != 'Z' && text[name_end + 2] != 'X';
 }
 
-class run_fixture {
+/// A run of a `Described` (a command or a pipeline) that ends in a `Result`.
+template <class Described, class Result>
+class basic_run_fixture {
 public:
     boost::asio::io_context ctx;
     std::shared_ptr<procyard::manual_clock> clock = std::make_shared<procyard::manual_clock>();
     boost::asio::cancellation_signal signal;
-    outcome<procyard::error_code, procyard::run_result> got;
+    outcome<procyard::error_code, Result> got;
     std::string seen;  // by tap()
 
     /// Starts the run; it can be cancelled through `signal`.
-    void start(procyard::command what, procyard::run_options options = {})
+    void start(Described what, procyard::run_options options = {})
     {
+        got = {};
+        seen.clear();
         procyard::async_run(std::move(what), ctx.get_executor(), options.clock(clock),
                             boost::asio::bind_cancellation_slot(signal.slot(), got.handler()));
         CHECK_MESSAGE(!got.done(), "completed inside the initiating function");
     }
 
     /// Runs until the run has completed. The context has nothing left to do then.
-    procyard::run_result& finish()
+    Result& finish()
     {
         run_until(ctx, [&] { return got.done(); });
         run(ctx);
@@ -78,20 +84,21 @@ public:
         return got.result();
     }
 
-    procyard::run_result& operator()(procyard::command what, procyard::run_options options = {})
+    Result& operator()(Described what, procyard::run_options options = {})
     {
         start(std::move(what), std::move(options));
         return finish();
     }
 
-    /// Captures, and shows in `seen` what has come so far: the rendez-vous with the child.
+    /// Captures, and shows in `seen` what has come so far: the rendez-vous with the child, or with
+    /// the last stage.
     procyard::run_output tap(procyard::capture_options options = {})
     {
         return procyard::run_output().capture(options).to_callback(
             [this](std::string_view bytes) { seen += bytes; });
     }
 
-    /// Runs until the child has said `word`.
+    /// Runs until the child or the last stage has said `word`.
     void wait_for(std::string_view word)
     {
         run_until(ctx, [&] { return seen.find(word) != std::string::npos; });
@@ -103,7 +110,45 @@ public:
         run_until(ctx, [&] { return clock->pending() > 0; });
         clock->advance_to_next();
     }
+
+    /// Cancels the run after no turn, after one, after two, until it ends by itself: each time it
+    /// was either cancelled or a success, and nothing is left. `make(gate)` describes what says
+    /// something (through tap(), it gets a line to read), and does not end while anybody holds the
+    /// other end of `gate`.
+    template <class Make>
+    void cancel_at_every_turn(bool off_loop, int most_turns, Make make)
+    {
+        const auto children_before = children();
+        bool ended_by_itself = false;
+        int certainly_cancelled = 0;
+        for (int turns = 0; !ended_by_itself; ++turns) {
+            REQUIRE(turns < most_turns);
+            procyard::error_code ec;
+            auto gate = procyard::make_raw_pipe(ec);
+            REQUIRE_FALSE(ec);
+            start(make(std::move(gate.read_end)),
+                  procyard::run_options().std_in("y\n").std_out(tap()).spawn_off_loop(off_loop));
+            ctx.restart();
+            for (int i = 0; i < turns && !got.done(); ++i) {
+                ctx.run_one_for(deadlock_guard);
+                if (!seen.empty())
+                    gate.write_end.reset();  // it has been heard, and may end
+            }
+            const bool could_end = !gate.write_end;
+            ended_by_itself = got.done();
+            signal.emit(boost::asio::cancellation_type::terminal);
+            auto& result = finish();
+            CHECK((got.error() == boost::asio::error::operation_aborted
+                   || (could_end && result.success())));
+            CHECK((got.error() == boost::asio::error::operation_aborted) != result.success());
+            certainly_cancelled += could_end ? 0 : 1;
+            CHECK(children() == children_before);
+        }
+        CHECK(certainly_cancelled >= 2);  // before the launch and behind it, at least
+    }
 };
+
+using run_fixture = basic_run_fixture<procyard::command, procyard::run_result>;
 
 }  // namespace procyard_test
 
