@@ -80,6 +80,28 @@ inline pipeline_status wait(asio::io_context& ctx, running_pipeline& running)
     return got.result();
 }
 
+/// Reads and writes nothing.
+inline awaitable<void> nothing(pipe_reader, pipe_writer)
+{
+    co_return;
+}
+
+/// Writes until nobody reads.
+inline awaitable<void> generate_for_ever(pipe_reader, pipe_writer out)
+{
+    const std::string text(4096, 'x');
+    for (;;)
+        co_await asio::async_write(out, asio::buffer(text), use_awaitable);
+}
+
+/// Starts, waits, and returns what became of it.
+inline pipeline_status run_to_end(const pipeline& p)
+{
+    asio::io_context ctx;
+    auto running = spawn(p, ctx.get_executor());
+    return wait(ctx, running);
+}
+
 }  // namespace pipes
 
 }  // namespace procyard_test
