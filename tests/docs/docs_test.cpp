@@ -45,6 +45,7 @@ std::map<std::string, std::set<std::string>> tests_of_the_tree()
         names.merge(docs::test_names(source));
         names.merge(docs::contract_names(source, contract));
     }
+    tests["demo_test"] = docs::shell_test_names(docs::read(root / "examples/demo/demo_test.sh"));
     return tests;
 }
 
@@ -106,6 +107,9 @@ TEST_SUITE("the reader of documents")
                                    "TEST_CASE(#Operation \": one\")\n"
                                    "TEST_CASE(#Operation \": two\")\n")
               == std::set<std::string>{"a: one", "a: two", "b: one", "b: two"});
+
+        CHECK(docs::shell_test_names("test_one() {\n    x\n}\nhelper() {\n}\ntest_two() {\n}\n")
+              == std::set<std::string>{"one", "two"});
 
         const auto references =
             docs::test_references("x\n| `a_test` \"one\", `b_test` \"two\" |\n");

@@ -80,4 +80,16 @@ std::set<std::string> contract_names(std::string_view source, std::string_view c
     return names;
 }
 
+std::set<std::string> shell_test_names(std::string_view script)
+{
+    static const std::regex head(R"(^test_(\w+)\(\))");
+    std::set<std::string> names;
+    for (const auto& line : lines_of(script)) {
+        std::smatch match;
+        if (std::regex_search(line, match, head))
+            names.insert(match[1]);
+    }
+    return names;
+}
+
 }  // namespace docs

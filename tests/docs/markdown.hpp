@@ -29,6 +29,9 @@ std::set<std::string> test_names(std::string_view source);
 /// (`contract`) with PROCYARD_OPERATION_CONTRACT.
 std::set<std::string> contract_names(std::string_view source, std::string_view contract);
 
+/// The cases of a shell script that tests: its functions `test_CASE`.
+std::set<std::string> shell_test_names(std::string_view script);
+
 }  // namespace docs
 
 #endif
