@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <memory>
 
 #include <procyard/ipc/syscall.hpp>
 #include <procyard/ipc/unique_fd.hpp>
@@ -20,6 +19,7 @@
 #include "feature_off.hpp"
 #include "procyard_test.hpp"
 #include "skip.hpp"
+#include "sweep_fixture.hpp"
 #include "test_process.hpp"
 
 using namespace procyard::detail;
@@ -28,33 +28,9 @@ using procyard_test::subreaper_guard;
 using procyard_test::test_process;
 using procyard_test::wait_ready;
 using placement = test_process::placement;
-using kernel_flag = kernel_features::flag kernel_features::*;
+using namespace procyard_test::sweeps;
 
 namespace {
-
-/// Waits as the library's user does: for the member that `empty` names, then asks again.
-void wait_until_empty(tree_sweep& tree)
-{
-    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-    while (!tree.empty()) {
-        REQUIRE(std::chrono::steady_clock::now() < limit);
-        if (const int fd = tree.wait_descriptor(); fd >= 0)
-            wait_ready(fd, POLLIN);
-        else
-            ::sched_yield();
-    }
-}
-
-void attach(tree_sweep& tree, pid_t pid, int pidfd)
-{
-    tree.attach(pid, pidfd, ::getsid(pid) == pid);
-}
-
-bool is_gone(pid_t pid)
-{
-    const auto record = read_stat(pid);
-    return !record || is_dead(*record);
-}
 
 bool is_stopped(pid_t pid)
 {
@@ -75,37 +51,6 @@ void wait_until_stopped(pid_t pid)
 bool contains(const std::vector<pid_t>& pids, pid_t pid)
 {
     return std::find(pids.begin(), pids.end(), pid) != pids.end();
-}
-
-struct kernel_face {
-    std::string name;
-    std::vector<kernel_flag> without;
-};
-
-const kernel_face faces[] = {
-    {"this kernel", {}},
-    {"no group signal by pidfd (before 6.9)", {&kernel_features::pidfd_group_signal}},
-    {"no children file", {&kernel_features::proc_children}},
-    {"no pidfd", {&kernel_features::pidfd, &kernel_features::pidfd_group_signal}},
-    {"none of them",
-     {&kernel_features::pidfd, &kernel_features::pidfd_group_signal,
-      &kernel_features::proc_children}},
-};
-
-/// Runs `body(pidfd_of)` once per face of the kernel.
-template <class Body>
-void on_each_kernel(Body body)
-{
-    for (const auto& face : faces) {
-        INFO("kernel: ", face.name);
-        std::vector<std::unique_ptr<feature_off>> off;
-        bool has_pidfd = true;
-        for (const auto flag : face.without) {
-            off.push_back(std::make_unique<feature_off>(flag));
-            has_pidfd = has_pidfd && flag != &kernel_features::pidfd;
-        }
-        body([has_pidfd](const test_process& p) { return has_pidfd ? p.pidfd() : -1; });
-    }
 }
 
 }  // namespace
@@ -515,141 +460,5 @@ TEST_SUITE("tree_sweep")
             (void)tree.kill();
             one->read_to_end();
         }
-    }
-}
-
-TEST_SUITE("tree_sweep as a subreaper")
-{
-    const std::string marker = "PROCYARD_TREE=outer:this-tree";
-
-    TEST_CASE("a double-forked daemon is found, killed and reaped")
-    {
-        const subreaper_guard subreaper;
-        for (const auto* const mode : {"daemon", "daemon-orphan"}) {
-            on_each_kernel([&](auto pidfd_of) {
-                test_process leader({mode}, {.environment = {marker}});
-                const auto members = leader.expect("member", mode == std::string("daemon") ? 2 : 1);
-                REQUIRE(members.size() == 1);
-                tree_sweep tree({"this-tree", {}});
-                attach(tree, leader.pid(), pidfd_of(leader));
-                if (mode == std::string("daemon-orphan")) {
-                    leader.reap();
-                    tree.leader_reaped();
-                    CHECK_FALSE(tree.empty());
-                }
-                CHECK_FALSE(tree.kill().error);
-                leader.read_to_end();
-                if (mode == std::string("daemon")) {
-                    leader.reap();
-                    tree.leader_reaped();
-                }
-                wait_until_empty(tree);
-                CHECK_FALSE(read_stat(members.front()));  // not even a zombie
-                CHECK(procyard_test::children() == 0);
-            });
-        }
-    }
-
-    TEST_CASE("a daemon that has ended before anybody asked leaves no zombie, if it was seen alive")
-    {
-        const subreaper_guard subreaper;
-        test_process leader({"daemon-orphan"}, {.environment = {marker}});
-        const auto daemon = leader.expect("member", 1).front();
-        tree_sweep tree({"this-tree", {}});
-        attach(tree, leader.pid(), leader.pidfd());
-        leader.reap();
-        tree.leader_reaped();  // here
-        ::kill(daemon, SIGKILL);
-        leader.read_to_end();
-        wait_until_empty(tree);
-        CHECK(procyard_test::children() == 0);
-    }
-
-    TEST_CASE("orphans of the group leave no zombie behind")
-    {
-        const subreaper_guard subreaper;
-        on_each_kernel([&](auto pidfd_of) {
-            test_process leader({"runaway", "200"}, {.environment = {marker}});
-            leader.expect("ready", 2);
-            tree_sweep tree({"this-tree", {}});
-            attach(tree, leader.pid(), pidfd_of(leader));
-            (void)tree.kill();
-            leader.read_to_end();
-            leader.reap();
-            tree.leader_reaped();
-            wait_until_empty(tree);
-            CHECK(procyard_test::children() == 0);
-        });
-    }
-
-    TEST_CASE("orphans of another tree, and children somebody else reaps, are left alone")
-    {
-        const subreaper_guard subreaper;
-        test_process other({"daemon-orphan"}, {.environment = {"PROCYARD_TREE=other-tree"}});
-        const auto daemon = other.expect("member", 1).front();
-        test_process sibling({"pause"}, {.environment = {marker}});
-        sibling.expect("ready", 1);
-
-        test_process leader({"daemon"}, {.environment = {marker}});
-        leader.expect("member", 2);
-        tree_sweep tree({"this-tree", [&](pid_t pid) { return pid == sibling.pid(); }});
-        attach(tree, leader.pid(), leader.pidfd());
-        (void)tree.kill();
-        leader.read_to_end();
-        leader.reap();
-        tree.leader_reaped();
-        wait_until_empty(tree);
-        CHECK_FALSE(is_gone(daemon));
-        CHECK_FALSE(is_gone(sibling.pid()));
-
-        tree_sweep the_other({"other-tree", {}});
-        attach(the_other, other.pid(), other.pidfd());
-        other.reap();
-        the_other.leader_reaped();
-        (void)the_other.kill();
-        other.read_to_end();
-        wait_until_empty(the_other);
-    }
-}
-
-TEST_SUITE("held_process")
-{
-    TEST_CASE("init, ourselves and numbers that are none cannot be held")
-    {
-        for (const pid_t pid : {-1, 0, 1, static_cast<int>(::getpid())})
-            CHECK_FALSE(held_process::hold(pid));
-    }
-
-    TEST_CASE("tells alive, dead and gone apart, with a pidfd and without")
-    {
-        on_each_kernel([](auto) {
-            test_process child({"pause"});
-            child.expect("ready", 1);
-            const auto held = held_process::hold(child.pid());
-            REQUIRE(held);
-            CHECK((held->descriptor() >= 0) == has(kernel().pidfd));
-            CHECK(held->look() == held_process::condition::alive);
-            CHECK_FALSE(held->signal(SIGKILL));
-            wait_ready(child.pidfd(), POLLIN);
-            CHECK(held->look() == held_process::condition::dead);
-            CHECK_FALSE(held->signal(SIGTERM));
-            child.reap();
-            CHECK(held->look() == held_process::condition::gone);
-            CHECK_FALSE(held->signal(SIGTERM));
-            CHECK_FALSE(held_process::hold(child.pid()));
-        });
-    }
-
-    TEST_CASE("a number that has become somebody else's is not signalled")
-    {
-        const feature_off no_pidfd(&kernel_features::pidfd);
-        test_process first({"pause"});
-        first.expect("ready", 1);
-        auto held = held_process::hold(first.pid());
-        REQUIRE(held);
-        held->set_reaped();
-        CHECK_FALSE(held->signal(SIGKILL));
-        CHECK(held->look() == held_process::condition::gone);
-        CHECK_FALSE(is_gone(first.pid()));
     }
 }

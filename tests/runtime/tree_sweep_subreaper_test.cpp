@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "tree_sweep.hpp"
+
+#include <doctest/doctest.h>
+#include <signal.h>
+
+#include <string>
+
+#include "procyard_test.hpp"
+#include "sweep_fixture.hpp"
+#include "test_process.hpp"
+
+using namespace procyard_test::sweeps;
+using procyard_test::subreaper_guard;
+using procyard_test::test_process;
+
+TEST_SUITE("tree_sweep as a subreaper")
+{
+    const std::string marker = "PROCYARD_TREE=outer:this-tree";
+
+    TEST_CASE("a double-forked daemon is found, killed and reaped")
+    {
+        const subreaper_guard subreaper;
+        for (const auto* const mode : {"daemon", "daemon-orphan"}) {
+            on_each_kernel([&](auto pidfd_of) {
+                test_process leader({mode}, {.environment = {marker}});
+                const auto members = leader.expect("member", mode == std::string("daemon") ? 2 : 1);
+                REQUIRE(members.size() == 1);
+                tree_sweep tree({"this-tree", {}});
+                attach(tree, leader.pid(), pidfd_of(leader));
+                if (mode == std::string("daemon-orphan")) {
+                    leader.reap();
+                    tree.leader_reaped();
+                    CHECK_FALSE(tree.empty());
+                }
+                CHECK_FALSE(tree.kill().error);
+                leader.read_to_end();
+                if (mode == std::string("daemon")) {
+                    leader.reap();
+                    tree.leader_reaped();
+                }
+                wait_until_empty(tree);
+                CHECK_FALSE(read_stat(members.front()));  // not even a zombie
+                CHECK(procyard_test::children() == 0);
+            });
+        }
+    }
+
+    TEST_CASE("a daemon that has ended before anybody asked leaves no zombie, if it was seen alive")
+    {
+        const subreaper_guard subreaper;
+        test_process leader({"daemon-orphan"}, {.environment = {marker}});
+        const auto daemon = leader.expect("member", 1).front();
+        tree_sweep tree({"this-tree", {}});
+        attach(tree, leader.pid(), leader.pidfd());
+        leader.reap();
+        tree.leader_reaped();  // here
+        ::kill(daemon, SIGKILL);
+        leader.read_to_end();
+        wait_until_empty(tree);
+        CHECK(procyard_test::children() == 0);
+    }
+
+    TEST_CASE("orphans of the group leave no zombie behind")
+    {
+        const subreaper_guard subreaper;
+        on_each_kernel([&](auto pidfd_of) {
+            test_process leader({"runaway", "200"}, {.environment = {marker}});
+            leader.expect("ready", 2);
+            tree_sweep tree({"this-tree", {}});
+            attach(tree, leader.pid(), pidfd_of(leader));
+            (void)tree.kill();
+            leader.read_to_end();
+            leader.reap();
+            tree.leader_reaped();
+            wait_until_empty(tree);
+            CHECK(procyard_test::children() == 0);
+        });
+    }
+
+    TEST_CASE("orphans of another tree, and children somebody else reaps, are left alone")
+    {
+        const subreaper_guard subreaper;
+        test_process other({"daemon-orphan"}, {.environment = {"PROCYARD_TREE=other-tree"}});
+        const auto daemon = other.expect("member", 1).front();
+        test_process sibling({"pause"}, {.environment = {marker}});
+        sibling.expect("ready", 1);
+
+        test_process leader({"daemon"}, {.environment = {marker}});
+        leader.expect("member", 2);
+        tree_sweep tree({"this-tree", [&](pid_t pid) { return pid == sibling.pid(); }});
+        attach(tree, leader.pid(), leader.pidfd());
+        (void)tree.kill();
+        leader.read_to_end();
+        leader.reap();
+        tree.leader_reaped();
+        wait_until_empty(tree);
+        CHECK_FALSE(is_gone(daemon));
+        CHECK_FALSE(is_gone(sibling.pid()));
+
+        tree_sweep the_other({"other-tree", {}});
+        attach(the_other, other.pid(), other.pidfd());
+        other.reap();
+        the_other.leader_reaped();
+        (void)the_other.kill();
+        other.read_to_end();
+        wait_until_empty(the_other);
+    }
+}
