@@ -33,6 +33,15 @@ PROCYARD_NAMESPACE_BEGIN
 ///                      they complete with operation_aborted.
 /// @par Cost            One allocation per object; the operation that follows another reuses its
 ///                      memory. Enters the reactor when it first has to wait.
+/// @par Example
+/// @code
+/// std::array<char, 4096> buffer;
+/// co_await reader.async_wait_readable();  // costs no buffer while nothing comes
+/// std::size_t n = co_await reader.async_read_some(asio::buffer(buffer));
+///
+/// std::string text;  // all of Asio's own functions work on it
+/// co_await asio::async_read_until(reader, asio::dynamic_buffer(text), '\n', asio::use_awaitable);
+/// @endcode
 class PROCYARD_IPC_EXPORT pipe_reader : public detail::stream_end {
 public:
     using lowest_layer_type = pipe_reader;
@@ -127,6 +136,13 @@ public:
 ///                      they complete with operation_aborted.
 /// @par Cost            One allocation per object; the operation that follows another reuses its
 ///                      memory. Enters the reactor when it first has to wait.
+/// @par Example
+/// @code
+/// const std::string text = "hello\n";
+/// std::size_t n = co_await writer.async_write_some(asio::buffer(text));  // some of it
+/// co_await asio::async_write(writer, asio::buffer(text), asio::use_awaitable);  // all of it
+/// co_await writer.async_wait_closed();  // until nobody reads any more
+/// @endcode
 class PROCYARD_IPC_EXPORT pipe_writer : public detail::stream_end {
 public:
     using lowest_layer_type = pipe_writer;
@@ -251,6 +267,10 @@ struct raw_pipe {
 
 /// Makes a pipe with both ends on `ex`.
 /// @par Errors   EMFILE, ENFILE; EPERM when the capacity is refused. Nothing is left open then.
+/// @par Example
+/// @code
+/// auto [reader, writer] = make_pipe(executor, {.capacity_bytes = 1 << 20});
+/// @endcode
 [[nodiscard]] PROCYARD_IPC_EXPORT pipe_pair make_pipe(const asio::any_io_executor& ex,
                                                       pipe_options options, error_code& ec);
 /// The same; throws boost::system::system_error.
@@ -260,6 +280,7 @@ struct raw_pipe {
 /// Makes a pipe that is in no event loop yet: each end may go to a child, or into a pipe_reader or
 /// pipe_writer.
 /// @par Errors   Those of make_pipe(); the result is empty then.
+/// @par Example  @snippet examples/guide/connecting.cpp numbers
 [[nodiscard]] PROCYARD_IPC_EXPORT raw_pipe make_raw_pipe(error_code& ec, pipe_options options = {});
 
 /// How many bytes the pipe holds.

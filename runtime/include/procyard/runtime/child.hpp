@@ -77,7 +77,7 @@ public:
     [[nodiscard]] executor_type get_executor() const noexcept;
 
     /// The process id. A number that stays this child's until it is reaped; to signal the child,
-    /// use the functions below, which never hit another process that got the number later.
+    /// use the functions below, which know when that is.
     [[nodiscard]] pid_t id() const noexcept;
     /// The pidfd, or -1 where the kernel has none. Still the child's own; for pidfd_getfd(2) and
     /// the like.
@@ -115,6 +115,7 @@ public:
     /// @par Lifetime               The object may be moved or dropped while the wait is pending.
     /// @par Cost                   No thread, no signal handler; one system call per exit beside
     ///                             the loop's own. A few allocations per wait.
+    /// @par Example                @snippet examples/guide/ending.cpp wait
     template <asio::completion_token_for<void(error_code, exit_status)> Token = asio::deferred_t>
     [[nodiscard]] auto async_wait(Token&& token = Token{})
     {
@@ -168,6 +169,12 @@ public:
     /// @par Lifetime               The object may be moved or dropped while the wait is pending.
     /// @par Cost                   Waits for one member after the other by its pidfd, for a cgroup
     ///                             by its events; where there is neither, looks again by a timer.
+    /// @par Example
+    /// @code
+    /// child shell = spawn(command::shell("sleep 10 &"), executor);
+    /// co_await shell.async_wait();       // at once: the shell has ended
+    /// co_await shell.async_wait_tree();  // and what it left in the background, too
+    /// @endcode
     template <asio::completion_token_for<void(error_code)> Token = asio::deferred_t>
     [[nodiscard]] auto async_wait_tree(Token&& token = Token{})
     {
@@ -184,7 +191,8 @@ public:
     // Signals. To a child that has ended they do nothing and succeed.
 
     /// Sends a signal to the child alone, by its pidfd: never to another process that got the
-    /// number later.
+    /// number later. Without a pidfd (see `info()`) by its number, as long as it is not reaped
+    /// here; a host that reaps children of ours may then have given the number away.
     /// @par Errors          e.g. EPERM for a child that changed its user, EINVAL for what is no
     ///                      signal.
     /// @par Thread safety   Any thread may call it at any time.

@@ -66,6 +66,9 @@ struct namespace_options {
 ///                      anything.
 /// @par Thread safety   Distinct objects: safe. Shared objects: unsafe for writing; any number of
 ///                      threads may spawn from one.
+/// @par Lifetime        Everything is copied or moved into it. `spawn` needs it for the time of the
+///                      call alone; the operations take one of their own.
+/// @par Cost            A copy copies all texts. Nothing is looked up or opened before the spawn.
 /// @par Example         @snippet examples/01_hello_child.cpp hello
 class PROCYARD_RUNTIME_EXPORT command {
 public:

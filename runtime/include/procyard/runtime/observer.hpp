@@ -71,6 +71,7 @@ PROCYARD_RUNTIME_EXPORT std::ostream& operator<<(std::ostream& out, const child_
 ///                      with one thread, all events come in the order in which they happened.
 /// @par Lifetime        Shared with the context, until another one is set or the context goes.
 /// @par Cost            On the path of what happened: an observer that blocks holds the loop.
+/// @par Example         @snippet examples/guide/observing.cpp observer
 class PROCYARD_RUNTIME_EXPORT observer {
 public:
     virtual ~observer() = default;
@@ -81,6 +82,7 @@ public:
 /// event costs a load and a compare.
 /// @par Thread safety   Safe at any time; an event that is being handed out may still reach the
 ///                      earlier observer.
+/// @par Example         @snippet examples/guide/observing.cpp observer
 PROCYARD_RUNTIME_EXPORT void set_observer(const asio::any_io_executor& executor,
                                           std::shared_ptr<observer> watcher);
 
@@ -88,6 +90,8 @@ PROCYARD_RUNTIME_EXPORT void set_observer(const asio::any_io_executor& executor,
 /// process, tree, waiters, and whether it stands before a full output pipe or an empty input pipe.
 /// For debugging; reads /proc.
 /// @par Thread safety   Looks at the children's streams: not while another thread uses them.
+/// @par Cost            A file of /proc and a few system calls for each child.
+/// @par Example         @snippet examples/guide/observing.cpp dump
 PROCYARD_RUNTIME_EXPORT void dump(const asio::any_io_executor& executor, std::ostream& out);
 
 PROCYARD_NAMESPACE_END

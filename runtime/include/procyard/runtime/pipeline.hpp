@@ -67,6 +67,7 @@ start_stop(const std::shared_ptr<pipeline_core>& core, stop_ladder ladder,
 ///                      is started, before anything is created.
 /// @par Thread safety   Distinct objects: safe. Shared objects: unsafe for writing; any number of
 ///                      threads may start one.
+/// @par Example         @snippet examples/04_pipeline.cpp pipeline
 class PROCYARD_RUNTIME_EXPORT pipeline {
 public:
     /// Without stages; cannot be started.
@@ -172,6 +173,7 @@ public:
     /// @par Thread safety          Any thread may call it at any time.
     /// @par Lifetime               The object may be moved or dropped while the wait is pending.
     /// @par Cost                   One wait for each stage, with an allocation each.
+    /// @par Example                @snippet examples/guide/pipelines.cpp running
     template <
         asio::completion_token_for<void(error_code, pipeline_status)> Token = asio::deferred_t>
     [[nodiscard]] auto async_wait(Token&& token = Token{})
@@ -198,6 +200,12 @@ public:
     /// @par Lifetime               The object may be moved or dropped while the stop is pending.
     /// @par Cost                   A few allocations; for each rung a signal to each tree. A tree
     ///                             without a cgroup is found by reading /proc when it is killed.
+    /// @par Example
+    /// @code
+    /// running_pipeline running = spawn(command("yes") | command("grep", {"n"}), executor);
+    /// stop_result how = co_await running.async_stop(stop_ladder::terminate(2s));
+    /// pipeline_status status = co_await running.async_wait();  // how each stage ended
+    /// @endcode
     template <asio::completion_token_for<void(error_code, stop_result)> Token = asio::deferred_t>
     [[nodiscard]] auto async_stop(stop_ladder ladder, Token&& token = Token{})
     {
@@ -271,6 +279,11 @@ start_spawn(pipeline what, asio::any_io_executor executor, spawn_failure* failur
 /// @par Lifetime               The arguments are copied or moved; `failure` must outlive the
 ///                             operation.
 /// @par Cost                   That of `spawn`, and two changes of thread.
+/// @par Example
+/// @code
+/// pipeline count = command("ls") | command("wc", {"-l"});
+/// running_pipeline running = co_await async_spawn(count, executor);
+/// @endcode
 template <asio::completion_token_for<void(error_code, running_pipeline)> Token = asio::deferred_t>
 [[nodiscard]] auto async_spawn(pipeline what, asio::any_io_executor executor,
                                Token&& token = Token{})

@@ -98,6 +98,11 @@ struct run_access;
 ///
 /// A copyable value. Copies share the text, and the stream given to `stream`.
 /// @par Thread safety   Distinct objects: safe. Shared objects: unsafe.
+/// @par Lifetime        Kept by the run until it has completed. So long must live what `view`,
+///                      `std::ref` and the captures of a function refer to.
+/// @par Cost            Bytes in memory, and a generator's pieces, are written from where they are;
+///                      a stream goes through a buffer of 64 KiB. A file is read by the child.
+/// @par Example         @snippet examples/guide/feeding.cpp generator
 class run_input {
 public:
     run_input() = default;

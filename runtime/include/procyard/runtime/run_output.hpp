@@ -128,6 +128,12 @@ struct run_access;
 ///
 /// A copyable value. Copies share the stream given to `to_stream`.
 /// @par Thread safety   Distinct objects: safe. Shared objects: unsafe.
+/// @par Lifetime        Kept by the run until it has completed. So long must live what `std::ref`
+///                      and the captures of a function refer to.
+/// @par Cost            One buffer of 64 KiB for all sinks of an output, from its first byte on;
+///                      `capture` and `each_line` copy out of it, the others do not. What is
+///                      discarded does not come through this process.
+/// @par Example         @snippet examples/guide/running.cpp sinks
 class PROCYARD_RUNTIME_EXPORT run_output {
 public:
     run_output() = default;

@@ -70,6 +70,7 @@ start_spawn(command what, asio::any_io_executor executor, spawn_failure* failure
 ///                             operation.
 /// @par Cost                   That of `spawn`, and two changes of thread. The spawner starts one
 ///                             program at a time: one that hangs holds up those behind it.
+/// @par Example                @snippet examples/guide/spawning.cpp async_spawn
 template <asio::completion_token_for<void(error_code, child)> Token = asio::deferred_t>
 [[nodiscard]] auto async_spawn(command what, asio::any_io_executor executor,
                                Token&& token = Token{})

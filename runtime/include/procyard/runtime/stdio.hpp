@@ -36,6 +36,12 @@ struct window_size {
 /// A copyable value. One that owns a descriptor shares it with its copies; the descriptor is closed
 /// with the last of them, and every child spawned from it gets a duplicate.
 /// @par Thread safety   Distinct objects: safe, copies included. Shared objects: unsafe.
+/// @par Lifetime        A borrowed number must be open whenever a child is spawned from it. The
+///                      child has a duplicate of its own, whatever becomes of this object.
+/// @par Cost            Whatever is to be opened is opened by each spawn, and closed again in this
+///                      process before the spawn returns, but for its own end of a pipe, socket or
+///                      terminal.
+/// @par Example         @snippet examples/guide/connecting.cpp merge
 class PROCYARD_RUNTIME_EXPORT stdio {
 public:
     /// The parent's descriptor of the same number (the default for 0, 1 and 2). Closed in the
