@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
@@ -14,11 +15,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "feature_off.hpp"
+#include "private_cgroup.hpp"
+#include "skip.hpp"
 #include "spawning.hpp"
 #include "temporary_directory.hpp"
 
@@ -28,19 +32,61 @@ using procyard::detail::kernel_features;
 
 namespace {
 
+command plain()
+{
+    return command("/bin/true");
+}
+
+/// A terminal of the host's own.
+class host_terminal {
+public:
+    host_terminal() : ours_(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC))
+    {
+        REQUIRE(ours_);
+        REQUIRE(::grantpt(ours_.get()) == 0);
+        REQUIRE(::unlockpt(ours_.get()) == 0);
+        theirs_.reset(::open(::ptsname(ours_.get()), O_RDWR | O_NOCTTY | O_CLOEXEC));
+        REQUIRE(theirs_);
+    }
+
+    [[nodiscard]] int number() const noexcept { return theirs_.get(); }
+
+private:
+    unique_fd ours_;
+    unique_fd theirs_;
+};
+
+// Each namespace on its own, and all together.
+void add_namespaces(std::vector<command>& all)
+{
+    namespace_options together;
+    for (const auto one :
+         {&namespace_options::user, &namespace_options::pid, &namespace_options::mount,
+          &namespace_options::network, &namespace_options::ipc, &namespace_options::uts,
+          &namespace_options::cgroup}) {
+        namespace_options alone;
+        alone.*one = true;
+        together.*one = true;
+        all.push_back(plain().namespaces(alone));
+    }
+    all.push_back(plain().namespaces(together));
+}
+
 // Every option on its own, and all that go together.
-std::vector<command> all_kinds_of_commands()
+std::vector<command> all_kinds_of_commands(const host_terminal& terminal,
+                                           const private_cgroup& cgroup)
 {
     sigset_t mask;
     ::sigemptyset(&mask);
     ::sigaddset(&mask, SIGUSR1);
-    const auto plain = [] { return command("/bin/true"); };
     std::vector<command> all = {
         plain(),
         plain().std_in(stdio::pipe()).std_out(stdio::pipe()).std_err(stdio::pipe()),
         plain().std_in(stdio::socket()).std_out(stdio::null()).std_err(stdio::to_stdout()),
         plain().terminal(),
+        plain().descriptor(5, stdio::borrow(terminal.number())).controlling_terminal(5),
         plain().descriptor(50, stdio::null()).env("A", "1").arg0("x"),
+        plain().env_clear().env_remove("B").text_busy_retries(1),
         plain().working_directory("/").umask(022).nice(1),
         plain().scheduler(SCHED_BATCH).cpu_affinity({0}).limit(RLIMIT_CORE, 0),
         plain().process_group(0).no_new_privileges(),
@@ -48,24 +94,41 @@ std::vector<command> all_kinds_of_commands()
         plain().signal_mask(mask).ignore_signal(SIGHUP),
         plain().inherit_signals(),
         plain().parent_death_signal(SIGTERM),
+        plain().tree(tree_mode::process_group),
+        plain().tree(tree_mode::subreaper),
     };
     if (::geteuid() == 0) {
-        namespace_options space;
-        space.uts = true;
         all.push_back(plain().user(65534).group(65534).supplementary_groups({1}));
         all.push_back(plain().drop_capabilities({CAP_KILL}));
-        all.push_back(plain().namespaces(space));
+        add_namespaces(all);
+    }
+    if (!cgroup.directory().empty()) {
+        all.push_back(plain().cgroup(cgroup.directory()));
+        all.push_back(plain().cgroup_parent(cgroup.directory()).tree(tree_mode::cgroup));
     }
     return all;
 }
 
-// The number of spawns goes out, for the test that looks at the trace.
+// The number of spawns goes out, for the test that looks at the trace. None of the options is
+// optional: a spawn that succeeds has applied what its command asks for.
 void spawn_all_kinds()
 {
+    const private_cgroup cgroup;  // before there is a thread
+    if (cgroup.directory().empty())
+        skip("no cgroup of our own to spawn into: " + cgroup.refusal());
+    const host_terminal terminal;
+    std::set<tree_mechanism> expected = {tree_mechanism::none, tree_mechanism::process_group,
+                                         tree_mechanism::subreaper};
+    if (!cgroup.directory().empty())
+        expected.insert(tree_mechanism::cgroup);
+
     asio::io_context ctx;
     int count = 0;
-    for (const auto& what : all_kinds_of_commands()) {
+    std::set<tree_mechanism> trees;
+    for (const auto& what : all_kinds_of_commands(terminal, cgroup)) {
+        CAPTURE(count);
         auto c = spawn(what, ctx.get_executor());
+        trees.insert(c.info().tree);
         CHECK(wait(ctx, c).success());
         outcome<error_code, child> got;
         async_spawn(what, ctx.get_executor(), got.handler());
@@ -74,6 +137,8 @@ void spawn_all_kinds()
         count += 2;
     }
     (void)failure_of(ctx, command("/nope"));
+    for (const auto tree : expected)
+        CHECK_MESSAGE(trees.count(tree) == 1, to_string(tree));
     MESSAGE("spawned=" << ++count);
 }
 
@@ -151,7 +216,7 @@ TEST_SUITE("spawn mechanism")
     {
         skip_without_strace();
         const auto seen = trace_of("traced: all kinds of commands");
-        CHECK(seen.announced > 20);
+        CHECK(seen.announced > 30);
         CHECK(seen.clone3 == seen.announced);
         CHECK(seen.clone == 0);
         for (const auto& line : seen.others)
@@ -162,7 +227,7 @@ TEST_SUITE("spawn mechanism")
     {
         skip_without_strace();
         const auto seen = trace_of("traced: all kinds of commands without clone3");
-        CHECK(seen.announced > 20);
+        CHECK(seen.announced > 30);
         CHECK(seen.clone == seen.announced);
         CHECK(seen.clone3 == 0);
         for (const auto& line : seen.others)
