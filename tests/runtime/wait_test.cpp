@@ -245,6 +245,37 @@ TEST_SUITE("async_wait")
             CHECK(one.result().success());
         CHECK(children() == before);
     }
+
+    TEST_CASE("of two hundred children none waits for one that ends later (case 49)")
+    {
+        asio::io_context ctx;
+        std::vector<child> all;
+        std::vector<std::size_t> completed;
+        for (std::size_t i = 0; i < 200; ++i) {
+            all.push_back(spawn(command("cat").std_in(stdio::pipe()), ctx.get_executor()));
+            all.back().async_wait([&completed, i](error_code, exit_status status) {
+                CHECK_MESSAGE(status.success(), i, ": ", status.to_string());
+                completed.push_back(i);
+            });
+        }
+        ctx.poll();
+        CHECK(completed.empty());
+        // All of them, in an order that is neither that of the spawns nor its reverse. Each is let
+        // go when the one before has been told, so a wait that stood behind another child's would
+        // never end.
+        for (std::size_t n = 0; n < all.size(); ++n) {
+            const std::size_t next = (n * 77 + 199) % all.size();
+            all[next].std_in().close();
+            CAPTURE(n);
+            CAPTURE(next);
+            run_until(ctx, [&] { return completed.size() > n; });
+            ctx.poll();
+            REQUIRE(completed.size() == n + 1);
+            REQUIRE(completed.back() == next);
+        }
+        run(ctx);
+        CHECK(completed.size() == all.size());
+    }
 }
 
 TEST_SUITE("try_wait")
