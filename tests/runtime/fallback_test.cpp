@@ -8,12 +8,14 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <deque>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -34,7 +36,7 @@ namespace {
 using feature = kernel_features::flag kernel_features::*;
 
 struct fallback_mode {
-    const char* name;
+    std::string name;
     std::vector<feature> off;
 
     [[nodiscard]] bool lacks(feature f) const
@@ -263,6 +265,30 @@ TEST_SUITE("fallbacks")
             CHECK(std::count(text.begin(), text.end(), '\n') == 5);
             CHECK(text.find('\n' + std::to_string(b) + " /dev/null\n") != std::string::npos);
             CHECK(text.find('\n' + std::to_string(a) + " pipe:") != std::string::npos);
+        });
+    }
+
+    TEST_CASE("descriptors above a lowered limit are closed too (cases 20 and 51)")
+    {
+        in_each_mode([](asio::io_context& ctx, const fallback_mode&) {
+            const unique_fd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+            // tidy: allow cloexec: the test wants a descriptor that leaks
+            const unique_fd high(::fcntl(null.get(), F_DUPFD, 500));
+            REQUIRE(high);
+            const lowered_limit limit(RLIMIT_NOFILE, 200);
+            const auto numbers_in = [&](command what) {
+                std::istringstream lines(
+                    output_of(ctx, what.std_in(stdio::null()).std_err(stdio::null())));
+                std::string numbers;
+                for (std::string line; std::getline(lines, line);)
+                    numbers += line.substr(0, line.find(' ') + 1);
+                return numbers;
+            };
+            CHECK(numbers_in(helper({"--mode=descriptors"})) == "0 1 2 ");
+            // Also when it is handed down, to a number that the limit allows.
+            CHECK(
+                numbers_in(helper({"--mode=descriptors"}).descriptor(7, stdio::borrow(high.get())))
+                == "0 1 2 7 ");
         });
     }
 
