@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// `demo run --timeout 5s --grace 1s -- CMD…`: timeout(1), but it stops whatever CMD has started.
+// `demo run --timeout 5s --grace 1s -- CMD…`: timeout(1), but it stops whatever CMD has started,
+// daemons included.
 #include <fmt/core.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -25,6 +26,7 @@
 #include "duration.hpp"
 #include "foreground.hpp"
 #include "say.hpp"
+#include "whole_tree.hpp"
 
 namespace demo {
 
@@ -40,10 +42,10 @@ public:
         : options_(options),
           signals_(ex, SIGINT, SIGTERM, SIGHUP),
           deadline_(ex, asio::steady_timer::time_point::max()),
-          child_(spawn(make_command(options), ex))
+          child_(start(options, ex))
     {
         signals_.add(SIGQUIT);
-        signals_.add(SIGCHLD);  // only to see that the child was suspended
+        signals_.add(SIGCHLD);  // to see that the child was suspended, and orphans
         if (options_.timeout)
             deadline_.expires_after(*options_.timeout);
     }
@@ -59,8 +61,8 @@ public:
         const bool late = first.index() == 2;
         const auto result = co_await stop(late ? SIGTERM : std::get<1>(first));
         if (late) {
-            say("demo: timeout after {}: {}\n", format_duration(*options_.timeout),
-                result.to_string());
+            say("demo: timeout after {}: {} (tree: {})\n", format_duration(*options_.timeout),
+                result.to_string(), to_string(result.tree));
             // As timeout(1) does, and for the whole tree: who had to be killed is told apart.
             co_return result.forced() ? killed : timed_out;
         }
@@ -68,9 +70,19 @@ public:
     }
 
 private:
-    static command make_command(const run_command_options& options)
+    static child start(const run_command_options& options, const asio::any_io_executor& ex)
+    {
+        spawn_failure failure;
+        auto started = spawn(make_command(options, tree_mode::cgroup), ex, failure);
+        if (!means_no_cgroup(failure))
+            return failure ? throw spawn_error(failure) : std::move(started);
+        return spawn(make_command(options, tree_mode::subreaper), ex);
+    }
+
+    static command make_command(const run_command_options& options, tree_mode mode)
     {
         command what(options.words.front(), {options.words.begin() + 1, options.words.end()});
+        what.tree(mode);
         // Not even `kill -9` of the demo shall leave it alone.
         what.parent_death_signal(SIGKILL);
         return what;
@@ -95,6 +107,7 @@ private:
             if (number != SIGCHLD)
                 co_return number;
             follow_suspension();
+            bury_orphans();
         }
     }
 
@@ -110,6 +123,16 @@ private:
         (void)::raise(SIGSTOP);
         // Here `fg` or `bg` has let us go on.
         lend_terminal();
+    }
+
+    /// A subreaper gets the orphans of all it has started, and nobody else reaps those that end
+    /// before the stop. (The children of this process are all of this tree.)
+    void bury_orphans()
+    {
+        siginfo_t info{};
+        while (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0
+               && info.si_pid != child_.id())
+            (void)::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG);
     }
 
     void lend_terminal()

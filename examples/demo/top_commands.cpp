@@ -21,9 +21,10 @@ const std::vector<std::string> headers = {"-type", "f",     "(",     "-name", "*
 constexpr auto identifier = "[A-Za-z_][A-Za-z0-9_]*";
 
 // Bytes are bytes, and they sort by their value.
-command program(std::string name, std::initializer_list<std::string_view> arguments)
+command program(tree_mode mode, std::string name, std::initializer_list<std::string_view> arguments)
 {
     command what(std::move(name));
+    what.tree(mode);
     // Not even `kill -9` of the demo shall leave it alone.
     what.args(arguments).env("LC_ALL", "C").parent_death_signal(SIGKILL);
     return what;
@@ -31,28 +32,28 @@ command program(std::string name, std::initializer_list<std::string_view> argume
 
 }  // namespace
 
-command list_sizes(const std::string& directory)
+command list_sizes(const std::string& directory, tree_mode mode)
 {
-    return program("find", {"-H", directory}).args(headers).args({"-printf", "%s\n"});
+    return program(mode, "find", {"-H", directory}).args(headers).args({"-printf", "%s\n"});
 }
 
-pipeline top_pipeline(const std::string& directory, stage::function count)
+pipeline top_pipeline(const std::string& directory, tree_mode mode, stage::function count)
 {
-    auto find = program("find", {"-H", directory}).args(headers).args({"-print0"});
-    auto cat = program("xargs", {"-0", "-r", "cat", "--"});
-    auto words = program(extractor, {"-a", "-o", "-E", identifier});
-    auto order = program("sort", {"-k1,1nr", "-k2"});
-    auto first = program("head", {"-n", "20"});
+    auto find = program(mode, "find", {"-H", directory}).args(headers).args({"-print0"});
+    auto cat = program(mode, "xargs", {"-0", "-r", "cat", "--"});
+    auto words = program(mode, extractor, {"-a", "-o", "-E", identifier});
+    auto order = program(mode, "sort", {"-k1,1nr", "-k2"});
+    auto first = program(mode, "head", {"-n", "20"});
     return find | cat | words | stage("count", std::move(count)) | order | first;
 }
 
-command top_script(const std::string& directory)
+command top_script(const std::string& directory, tree_mode mode)
 {
     constexpr auto script = R"sh(
         find -H "$1" -type f \( -name '*.h' -o -name '*.hh' -o -name '*.hpp' -o -name '*.hxx' \) \
             -print0 | xargs -0 -r cat -- | grep -a -o -E '[A-Za-z_][A-Za-z0-9_]*' |
             sort | uniq -c | sort -k1,1nr -k2 | head -n 20)sh";
-    return program("sh", {"-c", script, "sh", directory});
+    return program(mode, "sh", {"-c", script, "sh", directory});
 }
 
 }  // namespace demo

@@ -7,21 +7,23 @@
 #include <procyard/runtime/command.hpp>
 #include <procyard/runtime/pipeline.hpp>
 #include <procyard/runtime/stage.hpp>
+#include <procyard/runtime/tree.hpp>
 
 namespace demo {
 
 /// Prints the size of each header below `directory`, in the order in which the pipeline reads them.
-procyard::command list_sizes(const std::string& directory);
+procyard::command list_sizes(const std::string& directory, procyard::tree_mode mode);
 
 /// The program whose input is the text of all headers.
 constexpr auto extractor = "grep";
 
 /// From the directory to the 20 most frequent identifiers. `count` turns lines into those of
 /// `uniq -c`.
-procyard::pipeline top_pipeline(const std::string& directory, procyard::stage::function count);
+procyard::pipeline top_pipeline(const std::string& directory, procyard::tree_mode mode,
+                                procyard::stage::function count);
 
 /// The same as one shell command.
-procyard::command top_script(const std::string& directory);
+procyard::command top_script(const std::string& directory, procyard::tree_mode mode);
 
 }  // namespace demo
 

@@ -26,6 +26,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <tuple>
 #include <utility>
 
 #include <procyard/runtime.hpp>
@@ -38,6 +39,7 @@
 #include "stage_monitor.hpp"
 #include "stage_table.hpp"
 #include "top_commands.hpp"
+#include "whole_tree.hpp"
 
 namespace demo {
 
@@ -87,7 +89,7 @@ private:
         // Also when it was cut short: that is when one wants to know.
         say("\n{}", stage_table(result.status, *monitor_));
         if (result.stop)
-            say("stopped: {}\n", result.stop->to_string());
+            say("stopped: {} (tree: {})\n", result.stop->to_string(), to_string(result.stop->tree));
         const int code = judge(result);
         if (!options_.check || (code != 0 && code != incomplete))
             co_return code;
@@ -114,8 +116,14 @@ private:
                                std::from_chars(line.data(), line.data() + line.size(), bytes);
                                all_.add_file(bytes);
                            }));
-        const auto [ec, result] = co_await async_run(list_sizes(directory_),
-                                                     repaint_.get_executor(), options, stoppable());
+        auto [ec, result] = co_await async_run(list_sizes(directory_, mode_),
+                                               repaint_.get_executor(), options, stoppable());
+        // The first program of all: what holds for it holds for the others.
+        if (ec && means_no_cgroup(result.failure)) {
+            mode_ = tree_mode::subreaper;
+            std::tie(ec, result) = co_await async_run(
+                list_sizes(directory_, mode_), repaint_.get_executor(), options, stoppable());
+        }
         surveyed_ = true;
         repaint_.cancel();
         if (ec && result.failure)
@@ -157,7 +165,7 @@ private:
         auto options = limited().std_err(
             run_output().each_line([this](std::string_view line) { complain(line); }));
         auto [ec, result] = co_await async_run(
-            top_pipeline(directory_, stage_monitor::counted(monitor_, count_lines)),
+            top_pipeline(directory_, mode_, stage_monitor::counted(monitor_, count_lines)),
             repaint_.get_executor(), options, stoppable());
         done_ = true;
         repaint_.cancel();
@@ -223,7 +231,7 @@ private:
     {
         const auto start = clock::now();
         const auto [ec, result] =
-            co_await async_run(top_script(directory_), repaint_.get_executor(),
+            co_await async_run(top_script(directory_, mode_), repaint_.get_executor(),
                                limited().std_err(run_output::discard()), stoppable());
         if (ec && result.failure)
             throw spawn_error(result.failure);
@@ -276,6 +284,7 @@ private:
 
     const top_options& options_;
     std::string directory_;
+    tree_mode mode_ = tree_mode::cgroup;
     asio::signal_set signals_;
     asio::steady_timer repaint_;
     asio::cancellation_signal stop_;
