@@ -194,6 +194,8 @@ test_check() {
 }
 
 test_arguments() {
+    expect 0 'SIGKILL to.the demo itself takes CMD along, but not what CMD has started' \
+        "$demo" run --help
     mkdir "$directory/nothing"
     expect 1 'no C or C\+\+ header under .*/nothing' "$demo" --input "$directory/nothing"
     expect 1 'no C or C\+\+ header' "$demo" --check --input "$directory/nothing"
@@ -343,7 +345,15 @@ test_timeout() {
 
 # Somebody kills a stage, or the demo itself.
 test_kill() {
-    local pid stage
+    local pid stage line
+    mkfifo "$directory/program"
+    "$demo" run -- sh -c 'echo $$ >"$0"; exec sleep 1000' "$directory/program" &
+    pid=$!
+    read -r line <"$directory/program"
+    kill -9 "$pid"
+    { wait "$pid"; } 2>/dev/null
+    await_death "$line"
+    is_gone "$line" || fail 'the program has outlived a demo that was killed'
     fake_slow_cat
     fake grep "echo \$\$ >$directory/ready; exec sleep 1000"
     "$demo" --input "$directory/headers" >"$directory/log" 2>&1 &

@@ -109,7 +109,8 @@ CLI::App* describe_run(CLI::App& app, demo::run_command_options& options)
         "Exit code: 124 when time was over, 137 when SIGKILL was needed then, else that of CMD,\n"
         "128 + N when signal N ended it; 125 when the demo itself failed, 126 when CMD cannot\n"
         "be run, 127 when it is not found. SIGINT, SIGTERM, SIGHUP and SIGQUIT go to all CMD\n"
-        "has started, and SIGKILL after the grace; a second one does not wait for it.");
+        "has started, and SIGKILL after the grace; a second one does not wait for it. SIGKILL to\n"
+        "the demo itself takes CMD along, but not what CMD has started.");
     return run;
 }
 

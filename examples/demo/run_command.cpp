@@ -83,7 +83,9 @@ private:
     {
         command what(options.words.front(), {options.words.begin() + 1, options.words.end()});
         what.tree(mode);
-        // Not even `kill -9` of the demo shall leave it alone.
+        // After `kill -9` of the demo nobody is there to stop the tree. This one dies then; what it
+        // has started lives on, unless it notices the loss by itself. (A pid namespace would take
+        // all along, but CMD would see other numbers, and only root may make one.)
         what.parent_death_signal(SIGKILL);
         return what;
     }

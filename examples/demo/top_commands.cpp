@@ -25,7 +25,8 @@ command program(tree_mode mode, std::string name, std::initializer_list<std::str
 {
     command what(std::move(name));
     what.tree(mode);
-    // Not even `kill -9` of the demo shall leave it alone.
+    // After `kill -9` of the demo nobody is there to stop the trees. Each program of a pipeline
+    // dies then; what it has started in turn (the cat of xargs) ends when it writes next.
     what.args(arguments).env("LC_ALL", "C").parent_death_signal(SIGKILL);
     return what;
 }
