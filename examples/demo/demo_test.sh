@@ -95,6 +95,13 @@ test_run() {
             me="echo \$\$ >>\"\$0\"; exec sleep 1000"
             setsid sh -c "$me" "$1" & sh -c "$me" "$1" & sh -c "$me" "$1"' sh "$directory/pids"
     nobody_left 3
+    # Nor does who has stopped himself, where no shell could let him go on.
+    expect 124 'timeout after 100 ms: SIGTERM to the tree; empty' \
+        "$demo" run --timeout 100ms --grace 1m -- sh -c 'kill -STOP $$; exit 5'
+    # (On a terminal he is let go on once, since he may have tried to read from it too early.)
+    expect 124 'timeout after 1.0 s: SIGTERM to the tree; empty' \
+        "$demo" pty -- "$demo" run --timeout 1s --grace 1m -- \
+        sh -c 'trap "kill -STOP \$\$; exit 5" CONT; sleep 1000 & wait; wait'
     # SIGKILL from somebody else is not the time limit's.
     expect 137 '^$' "$demo" run --timeout 1m -- sh -c 'kill -9 $$'
     expect 125 '"5 minutes" is no duration' "$demo" run --timeout '5 minutes' -- true

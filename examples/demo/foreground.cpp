@@ -13,10 +13,18 @@ foreground::foreground()
     (void)::signal(SIGTTOU, SIG_IGN);
 }
 
-void foreground::lend(pid_t group) noexcept
+bool foreground::lend(pid_t group) noexcept
 {
     if (::tcgetpgrp(STDIN_FILENO) == ::getpgrp())
         lent_ = ::tcsetpgrp(STDIN_FILENO, group) == 0;
+    return lent_;
+}
+
+bool foreground::concerns(int number) const noexcept
+{
+    if (number == SIGTTIN || number == SIGTTOU)
+        return ::tcgetpgrp(STDIN_FILENO) != -1;
+    return lent_;
 }
 
 void foreground::take_back() noexcept

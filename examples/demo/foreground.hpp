@@ -18,9 +18,13 @@ public:
     /// Takes the terminal back.
     ~foreground() { take_back(); }
 
-    /// Does nothing when standard input is no terminal, or not ours at the moment.
-    void lend(pid_t group) noexcept;
+    /// Does nothing when standard input is no terminal, or not ours at the moment. Tells whether
+    /// the group has it.
+    bool lend(pid_t group) noexcept;
     void take_back() noexcept;
+    /// Whether a child that was stopped by the signal `number` was stopped at the terminal: while
+    /// it had it, or because it wanted it.
+    [[nodiscard]] bool concerns(int number) const noexcept;
 
 private:
     bool lent_ = false;

@@ -46,13 +46,15 @@ public:
     {
         signals_.add(SIGQUIT);
         signals_.add(SIGCHLD);  // to see that the child was suspended, and orphans
+        signals_.add(SIGCONT);  // `fg` or `bg` after that
         if (options_.timeout)
             deadline_.expires_after(*options_.timeout);
     }
 
     asio::awaitable<int> run()
     {
-        lend_terminal();
+        if (foreground_.lend(child_.id()))
+            resume();  // it may have tried to read before it was allowed to
         auto first = co_await (child_.async_wait(asio::use_awaitable) || order_to_end()
                                || deadline_.async_wait(asio::use_awaitable));
         if (first.index() == 0)
@@ -93,6 +95,7 @@ private:
     /// A second signal does not wait for the grace.
     asio::awaitable<stop_result> stop(int number)
     {
+        stopping_ = true;
         auto first = co_await (
             child_.async_stop(stop_ladder{}.signal(number, options_.grace), asio::use_awaitable)
             || order_to_end());
@@ -106,25 +109,31 @@ private:
     {
         for (;;) {
             const int number = co_await signals_.async_wait(asio::use_awaitable);
-            if (number != SIGCHLD)
+            if (number == SIGCONT) {
+                (void)foreground_.lend(child_.id());
+                resume();
+            } else if (number == SIGCHLD) {
+                follow_suspension();
+                bury_orphans();
+            } else {
                 co_return number;
-            follow_suspension();
-            bury_orphans();
+            }
         }
     }
 
     /// Whoever suspends the child at the terminal (^Z) means us too: the shell waits for us alone.
+    /// Elsewhere nobody would let us go on, and a suspended process watches no time limit: a child
+    /// that stops itself there is stopped until its time is over.
     void follow_suspension()
     {
         siginfo_t info{};
         const int found =
             ::waitid(P_PID, static_cast<id_t>(child_.id()), &info, WSTOPPED | WNOHANG);
-        if (found == -1 || info.si_pid == 0)
+        if (found == -1 || info.si_pid == 0 || stopping_ || !foreground_.concerns(info.si_status))
             return;
         foreground_.take_back();
-        (void)::raise(SIGSTOP);
-        // Here `fg` or `bg` has let us go on.
-        lend_terminal();
+        // Unlike SIGSTOP it is discarded by the kernel when no shell of our session looks after us.
+        (void)::raise(SIGTSTP);
     }
 
     /// A subreaper gets the orphans of all it has started, and nobody else reaps those that end
@@ -137,10 +146,8 @@ private:
             (void)::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG);
     }
 
-    void lend_terminal()
+    void resume()
     {
-        foreground_.lend(child_.id());
-        // It may have tried to read before it was allowed to.
         error_code ignored;
         child_.signal_tree(SIGCONT, ignored);
     }
@@ -150,6 +157,7 @@ private:
     asio::signal_set signals_;
     asio::steady_timer deadline_;
     child child_;
+    bool stopping_ = false;
 };
 
 }  // namespace
