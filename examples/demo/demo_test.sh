@@ -209,6 +209,12 @@ test_arguments() {
     expect 2 'missing: No such file or directory' "$demo" --input "$directory/missing"
     expect 2 'Not a directory' "$demo" --input "$demo"
     expect 2 '"never" is no duration' "$demo" --timeout never
+    expect 2 '"-5s" is no duration' "$demo" --timeout=-5s
+    expect 2 '"8785h" is more than 366 days' "$demo" --timeout 8785h
+    expect 125 '"8785h" is more than 366 days' "$demo" run --grace 8785h -- true
+    expect 0 '' "$demo" run --timeout 8784h -- true
+    expect 0 'at most 366 days' "$demo" run --help
+    expect 2 '^--input: an empty name' "$demo" --input ''
     expect 2 'not expected: --bogus' "$demo" --bogus
     expect 2 'not expected: bogus' "$demo" bogus
     expect 2 'input' "$demo" --input

@@ -5,12 +5,19 @@
 
 #include <charconv>
 #include <cmath>
+#include <optional>
+#include <stdexcept>
 
 namespace demo {
 
 namespace {
 
 constexpr double longest = 366.0 * 86400;
+
+std::invalid_argument refusal(std::string_view text, std::string_view why)
+{
+    return std::invalid_argument(fmt::format("\"{}\" is {}", text, why));
+}
 
 std::optional<double> seconds_per(std::string_view unit)
 {
@@ -27,16 +34,16 @@ std::optional<double> seconds_per(std::string_view unit)
 
 }  // namespace
 
-std::optional<std::chrono::nanoseconds> parse_duration(std::string_view text)
+std::chrono::nanoseconds parse_duration(std::string_view text)
 {
     double number = 0;
     const auto* end = text.data() + text.size();
     const auto parsed = std::from_chars(text.data(), end, number, std::chars_format::fixed);
-    if (parsed.ec != std::errc{})
-        return std::nullopt;
     const auto unit = seconds_per({parsed.ptr, static_cast<std::size_t>(end - parsed.ptr)});
-    if (!unit || !(number >= 0) || number * *unit > longest)
-        return std::nullopt;
+    if (parsed.ec == std::errc::invalid_argument || !unit || !(number >= 0))
+        throw refusal(text, "no duration");
+    if (parsed.ec == std::errc::result_out_of_range || number * *unit > longest)
+        throw refusal(text, "more than 366 days");
     return std::chrono::duration_cast<std::chrono::nanoseconds>(
         std::chrono::duration<double>(number * *unit));
 }

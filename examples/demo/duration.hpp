@@ -3,15 +3,15 @@
 #define PROCYARD_EXAMPLES_DEMO_DURATION_HPP
 
 #include <chrono>
-#include <optional>
 #include <string>
 #include <string_view>
 
 namespace demo {
 
-/// `5`, `5s`, `1.5s`, `500ms`, `2m`, `1h`; a number alone counts seconds. Empty when it is none of
-/// these, negative, or more than a year.
-std::optional<std::chrono::nanoseconds> parse_duration(std::string_view text);
+/// `5`, `5s`, `1.5s`, `500ms`, `2m`, `1h`; a number alone counts seconds.
+/// @throws std::invalid_argument   when it is none of these, negative, or more than 366 days; says
+///                                 which
+std::chrono::nanoseconds parse_duration(std::string_view text);
 
 /// `820 ms`, `2.5 s`, `3:07`: short enough for a column.
 std::string format_duration(std::chrono::nanoseconds duration);

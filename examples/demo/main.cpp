@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <exception>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -73,10 +74,11 @@ void add_duration(CLI::App& app, const std::string& name, Target& target, const 
     app.add_option_function<std::string>(
            name,
            [&target, name](const std::string& text) {
-               const auto duration = demo::parse_duration(text);
-               if (!duration)
-                   throw CLI::ValidationError(name, '"' + text + "\" is no duration");
-               target = *duration;
+               try {
+                   target = demo::parse_duration(text);
+               } catch (const std::invalid_argument& error) {
+                   throw CLI::ValidationError(name, error.what());
+               }
            },
            help)
         ->type_name("DURATION");
@@ -85,7 +87,8 @@ void add_duration(CLI::App& app, const std::string& name, Target& target, const 
 void describe_main(CLI::App& app, demo::top_options& options)
 {
     app.add_option("--input", options.input, "Where to look; /usr/include unless given")
-        ->type_name("DIR");
+        ->type_name("DIR")
+        ->check([](const std::string& name) { return name.empty() ? "an empty name" : ""; });
     add_duration(app, "--timeout", options.timeout, "Stops everything when it is over");
     app.add_flag("--check", options.check, "Runs the same through sh -c, and compares");
     app.require_subcommand(0, 1);
@@ -102,7 +105,8 @@ CLI::App* describe_run(CLI::App& app, demo::run_command_options& options)
     auto* run =
         app.add_subcommand("run", "Runs CMD and stops all it has started when time is over");
     run->prefix_command();
-    add_duration(*run, "--timeout", options.timeout, "How long CMD may take (5, 5s, 500ms, 2m)");
+    add_duration(*run, "--timeout", options.timeout,
+                 "How long CMD may take (5, 5s, 500ms, 2m, 1h; at most 366 days)");
     add_duration(*run, "--grace", options.grace,
                  "How long after SIGTERM before SIGKILL; 5s unless given");
     run->footer(
