@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // `demo run --timeout 5s --grace 1s -- CMD…`: timeout(1), but it stops whatever CMD has started,
-// daemons included.
+// daemons included. (Without a cgroup, a daemon that ends earlier is a zombie until the stop.)
 #include <fmt/core.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -45,7 +45,7 @@ public:
           child_(start(options, ex))
     {
         signals_.add(SIGQUIT);
-        signals_.add(SIGCHLD);  // to see that the child was suspended, and orphans
+        signals_.add(SIGCHLD);  // only to see that the child was suspended
         signals_.add(SIGCONT);  // `fg` or `bg` after that
         if (options_.timeout)
             deadline_.expires_after(*options_.timeout);
@@ -114,7 +114,6 @@ private:
                 resume();
             } else if (number == SIGCHLD) {
                 follow_suspension();
-                bury_orphans();
             } else {
                 co_return number;
             }
@@ -134,16 +133,6 @@ private:
         foreground_.take_back();
         // Unlike SIGSTOP it is discarded by the kernel when no shell of our session looks after us.
         (void)::raise(SIGTSTP);
-    }
-
-    /// A subreaper gets the orphans of all it has started, and nobody else reaps those that end
-    /// before the stop. (The children of this process are all of this tree.)
-    void bury_orphans()
-    {
-        siginfo_t info{};
-        while (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0
-               && info.si_pid != child_.id())
-            (void)::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG);
     }
 
     void resume()
