@@ -96,6 +96,7 @@ void stream_core::adopt(unique_fd fd, descriptor_kind of_kind) noexcept
     const std::lock_guard lock(mutex_);
     fd_ = std::move(fd);
     kind_ = of_kind;
+    keep_connected_ = false;
 }
 
 int stream_core::native_handle() const noexcept
@@ -112,9 +113,17 @@ void stream_core::close() noexcept
         return;
     // A socket may have another holder, at least the other direction of the same object's owner:
     // without this the peer would wait for the end for ever. Not a socket: ENOTSOCK.
-    if (kind_ == descriptor_kind::unknown || kind_ == descriptor_kind::socket)
+    const bool may_be_socket =
+        kind_ == descriptor_kind::unknown || kind_ == descriptor_kind::socket;
+    if (may_be_socket && !keep_connected_)
         (void)::shutdown(fd_.get(), direction_ == stream_direction::read ? SHUT_RD : SHUT_WR);
     fd_.reset();
+}
+
+void stream_core::keep_connected() noexcept
+{
+    const std::lock_guard lock(mutex_);
+    keep_connected_ = true;
 }
 
 void stream_core::cancel() noexcept

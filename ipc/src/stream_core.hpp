@@ -77,6 +77,7 @@ public:
     void adopt(unique_fd fd, descriptor_kind of_kind) noexcept;
     [[nodiscard]] int native_handle() const noexcept;
     void close() noexcept;
+    void keep_connected() noexcept;
     void cancel() noexcept;
     [[nodiscard]] unique_fd release() noexcept;
 
@@ -133,6 +134,7 @@ private:
     descriptor_kind kind_ = descriptor_kind::unknown;
     mutable std::mutex mutex_;
     unique_fd fd_;
+    bool keep_connected_ = false;  // somebody else's socket: closed here without a shutdown
 
     // Watches fd_ but does not own it. Asio's close() relies on close(2) to leave epoll, which does
     // not happen while a child holds a copy of the descriptor table: so it is always released.

@@ -83,6 +83,12 @@ void stream_end::close() noexcept
         core_->close();
 }
 
+void stream_end::keep_connected() noexcept
+{
+    PROCYARD_ASSERT(core_ && "a moved-from stream has no connection");
+    core_->keep_connected();
+}
+
 void stream_end::cancel() noexcept
 {
     if (core_)

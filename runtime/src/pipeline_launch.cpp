@@ -14,6 +14,7 @@
 #include "child_access.hpp"
 #include "child_core.hpp"
 #include "child_service.hpp"
+#include "command_access.hpp"
 #include "connections.hpp"
 #include "pipeline_access.hpp"
 #include "plan_builder.hpp"
@@ -29,7 +30,8 @@ namespace {
 constexpr std::size_t enlarged_bytes = std::size_t{1} << 20;
 
 // The child's side of connection `number`, as made for a command that is not spawned.
-unique_fd take_connection(const spawn_plan& plan, int number, error_code& ec)
+stage_task::connection take_connection(const command& what, const spawn_plan& plan, int number,
+                                       error_code& ec)
 {
     ec = {};
     int source = -1;
@@ -42,7 +44,8 @@ unique_fd take_connection(const spawn_plan& plan, int number, error_code& ec)
                                  : ::fcntl(source, F_DUPFD_CLOEXEC, 3));
     if (!taken)
         ec = last_error();
-    return taken;
+    const auto& asked = command_access::standard(what)[number];
+    return {std::move(taken), stdio_access::what(asked) == stdio_access::kind::borrowed};
 }
 
 }  // namespace
@@ -154,9 +157,9 @@ spawn_failure pipeline_launch::prepare_coroutine(std::size_t index, unique_fd in
 {
     const auto& what = pipeline_access::stages(what_)[index].what;
     auto& ends = coroutine_ends_[index];
-    ends.in = std::move(in);
-    ends.out = std::move(to_next_);
-    if (ends.in && ends.out)
+    ends.in.fd = std::move(in);
+    ends.out.fd = std::move(to_next_);
+    if (ends.in.fd && ends.out.fd)
         return {};
     // At an end of the pipeline: connected as a child would be.
     connections made;
@@ -164,10 +167,10 @@ spawn_failure pipeline_launch::prepare_coroutine(std::size_t index, unique_fd in
     if (auto failure = made.open(what, false, plan))
         return failure;
     error_code ec;
-    if (!ends.in)
-        ends.in = take_connection(plan, 0, ec);
-    if (!ends.out && !ec)
-        ends.out = take_connection(plan, 1, ec);
+    if (!ends.in.fd)
+        ends.in = take_connection(what, plan, 0, ec);
+    if (!ends.out.fd && !ec)
+        ends.out = take_connection(what, plan, 1, ec);
     if (made.parent_ends[0] && !ec)
         core->std_in.assign(std::move(made.parent_ends[0]), ec);
     if (made.parent_ends[1] && !ec)

@@ -17,6 +17,7 @@
 #include <procyard/runtime/stdio.hpp>
 
 #include "pipeline_core.hpp"
+#include "stage_task.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -68,9 +69,9 @@ public:
 
 private:
     // A coroutine's ends until it begins.
-    struct descriptors {
-        unique_fd in{};
-        unique_fd out{};
+    struct connections_of_coroutine {
+        stage_task::connection in{};
+        stage_task::connection out{};
     };
 
     spawn_failure connect(std::size_t index);
@@ -86,7 +87,7 @@ private:
     unique_fd to_next_;        // the writing end of the pipe to the stage that was started last
     std::vector<stdio> held_;  // the same, of a stage that could not be started
     std::vector<unsigned> enlarged_;  // pipes on each stage's account
-    std::vector<descriptors> coroutine_ends_;
+    std::vector<connections_of_coroutine> coroutine_ends_;
 };
 
 }  // namespace detail

@@ -65,13 +65,17 @@ stage_task::stage_task(const asio::any_io_executor& ex)
 {
 }
 
-void stage_task::start(stage::function body, unique_fd in, unique_fd out, error_code& ec)
+void stage_task::start(stage::function body, connection in, connection out, error_code& ec)
 {
     pipe_reader reader(strand_);
     pipe_writer writer(strand_);
-    reader.assign(std::move(in), ec);
+    reader.assign(std::move(in.fd), ec);
     if (!ec)
-        writer.assign(std::move(out), ec);
+        writer.assign(std::move(out.fd), ec);
+    if (in.borrowed)
+        reader.keep_connected();
+    if (out.borrowed)
+        writer.keep_connected();
     if (ec)
         return;
     reader.count_bytes_into(bytes_in_);

@@ -39,6 +39,11 @@ class stage_task : public std::enable_shared_from_this<stage_task> {
 public:
     using clock = std::chrono::steady_clock;
 
+    // What a coroutine is connected to on one side.
+    struct connection {
+        unique_fd fd;
+        bool borrowed = false;  // a duplicate, of a descriptor that stays somebody else's
+    };
     struct outcome {
         std::exception_ptr exception{};
         error_code error{};
@@ -50,7 +55,7 @@ public:
     stage_task& operator=(const stage_task&) = delete;
 
     // Once. The coroutine begins in a turn of its strand. Takes the descriptors even if it fails.
-    void start(stage::function body, unique_fd in, unique_fd out, error_code& ec);
+    void start(stage::function body, connection in, connection out, error_code& ec);
 
     // Terminal. Takes effect in a turn of the strand; from any thread.
     void cancel();

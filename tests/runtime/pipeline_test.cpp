@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <signal.h>
+#include <sys/socket.h>
 
 #include <filesystem>
 #include <fstream>
@@ -201,6 +202,27 @@ TEST_SUITE("spawn(pipeline)")
             CHECK(wait(ctx, running).success());
             CHECK(directory.read("out") == "b\na\n");
         }
+    }
+
+    TEST_CASE("a borrowed socket stays the caller's when a coroutine has ended")
+    {
+        asio::io_context ctx;
+        int ends[2];
+        REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+        const unique_fd ours(ends[0]);
+        const unique_fd peer(ends[1]);
+        REQUIRE(::send(peer.get(), "in", 2, 0) == 2);
+        REQUIRE(::shutdown(peer.get(), SHUT_WR) == 0);
+        auto started = spawn(pipeline(stage(copy_all))
+                                 .std_in(stdio::borrow(ours.get()))
+                                 .std_out(stdio::borrow(ours.get())),
+                             ctx.get_executor());
+        CHECK(wait(ctx, started).success());
+        CHECK(::send(ours.get(), " ours", 5, MSG_NOSIGNAL) == 5);
+        char block[16];
+        const auto got = ::recv(peer.get(), block, sizeof block, 0);
+        REQUIRE(got > 0);
+        CHECK(std::string(block, static_cast<std::size_t>(got)) == "in ours");
     }
 
     TEST_CASE("standard error goes down the pipe when it is merged (case 40)")

@@ -146,6 +146,11 @@ public:
     /// operation_aborted. Nothing happens when it is closed already.
     void close() noexcept;
 
+    /// Says that somebody else goes on with a duplicate of the descriptor: close() and the
+    /// destructor then close this object's number and leave a socket connected. Holds until the
+    /// next descriptor is assigned; of pipes and files it is true anyway.
+    void keep_connected() noexcept;
+
     /// Completes every pending operation with operation_aborted. None of them has moved a byte.
     void cancel() noexcept;
 
