@@ -2,6 +2,7 @@
 #include "output_sink.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
@@ -9,6 +10,7 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/error.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/system/system_error.hpp>
 
 #include <algorithm>
@@ -16,6 +18,7 @@
 #include <utility>
 
 #include <procyard/ipc/line_buffer.hpp>
+#include <procyard/ipc/pipe.hpp>
 #include <procyard/ipc/syscall.hpp>
 #include <procyard/ipc/unique_fd.hpp>
 
@@ -74,20 +77,33 @@ private:
     bool& limit_hit_;
 };
 
+unique_fd open_file(const file_sink& what, error_code& ec)
+{
+    const int how = what.options.append ? O_APPEND : O_TRUNC;
+    // O_NONBLOCK: a FIFO without a reader must not hold the event loop; regular files do not care.
+    unique_fd fd(retry_eintr([&] {
+        return ::open(what.path.c_str(),
+                      O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | how,
+                      what.options.mode);
+    }));
+    ec = fd ? error_code() : last_error();
+    return fd;
+}
+
+bool is_regular_file(int fd) noexcept
+{
+    struct stat status;
+    return ::fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+}
+
 class file final : public output_sink {
 public:
-    explicit file(const file_sink& what) : name_("file \"" + what.path.string() + '"')
+    file(std::string name, unique_fd fd, const error_code& opened)
+        : name_(std::move(name)),
+          fd_(std::move(fd))
     {
-        const int how = what.options.append ? O_APPEND : O_TRUNC;
-        // O_NONBLOCK: a FIFO without a reader must not hold the event loop; regular files do not
-        // care.
-        fd_.reset(retry_eintr([&] {
-            return ::open(what.path.c_str(),
-                          O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | how,
-                          what.options.mode);
-        }));
-        if (!fd_)
-            fail(name_, last_error());
+        if (opened)
+            fail(name_, opened);
     }
 
     bool write(std::string_view bytes, std::shared_ptr<sink_waiter>) override
@@ -283,6 +299,40 @@ private:
     std::shared_ptr<byte_consumer> stream_;
 };
 
+// What was opened as a file and is none: a FIFO, a terminal, a device. Its other side may be slow, so
+// a write may have to wait; and may go, which must be an error and not a SIGPIPE.
+class special_file final : public waiting_sink {
+public:
+    special_file(std::string name, unique_fd fd, asio::any_io_executor strand)
+        : waiting_sink(std::move(strand)),
+          name_(std::move(name)),
+          writer_(strand_)
+    {
+        error_code ec;
+        writer_.assign(std::move(fd), ec);
+        if (ec)
+            fail(name_, ec);
+    }
+
+    bool write(std::string_view bytes, std::shared_ptr<sink_waiter> waiter) override
+    {
+        asio::async_write(
+            writer_, asio::buffer(bytes),
+            begin([this, waiter = std::move(waiter)](const error_code& ec, std::size_t) {
+                if (ec)
+                    fail(name_, ec);
+                end(*waiter);
+            }));
+        return false;
+    }
+
+    void finish() override { writer_.close(); }
+
+private:
+    std::string name_;
+    pipe_writer writer_;
+};
+
 struct maker {
     const sink_context& context;
 
@@ -292,7 +342,12 @@ struct maker {
     }
     std::unique_ptr<output_sink> operator()(const file_sink& what) const
     {
-        return std::make_unique<file>(what);
+        auto name = "file \"" + what.path.string() + '"';
+        error_code ec;
+        auto fd = open_file(what, ec);
+        if (!ec && !is_regular_file(fd.get()))
+            return std::make_unique<special_file>(std::move(name), std::move(fd), context.strand);
+        return std::make_unique<file>(std::move(name), std::move(fd), ec);
     }
     std::unique_ptr<output_sink> operator()(const callback_sink& what) const
     {

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "run_fixture.hpp"
@@ -295,6 +296,51 @@ TEST_SUITE("run_output")
         auto& result = (*this)(mode({"flood", "100", "0"}), run_options().std_out(output));
         CHECK(result.std_out.data.size() == 100);
         CHECK(result.std_out.sink_failures.size() == 1);
+    }
+
+    TEST_CASE_FIXTURE(run_fixture, "a FIFO's reader that leaves is an error, and no SIGPIPE")
+    {
+        const procyard_test::temporary_directory directory;
+        const auto path = directory.path() / "fifo";
+        REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+        unique_fd reader(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+        REQUIRE(reader);
+        auto output =
+            run_output().to_callback([&](std::string_view) { reader.reset(); }).to_file(path);
+        auto& result = (*this)(mode({"flood", "100000", "0"}), run_options().std_out(output));
+        REQUIRE(result.std_out.sink_failures.size() == 1);
+        CHECK(result.std_out.sink_failures[0].error == boost::system::errc::broken_pipe);
+        CHECK(result.std_out.sink_failures[0].sink.find(path.string()) != std::string::npos);
+        CHECK(result.status == exit_status::exited(0));
+    }
+
+    TEST_CASE_FIXTURE(run_fixture, "a FIFO's slow reader gets all")
+    {
+        const procyard_test::temporary_directory directory;
+        const auto path = directory.path() / "fifo";
+        REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+        unique_fd end(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+        REQUIRE(end);
+        pipe_reader reader(ctx.get_executor(), std::move(end));
+        std::string read;
+        bool begun = false;
+        bool at_end = false;
+        // Before the FIFO has a writer there is nothing but its end to be read.
+        const auto begin = [&](std::string_view) {
+            if (std::exchange(begun, true))
+                return;
+            asio::async_read(
+                reader, asio::dynamic_buffer(read),
+                [&](const error_code& ec, std::size_t) { at_end = ec == asio::error::eof; });
+        };
+        // Many times what the FIFO holds, so that the sink has to wait for the reader.
+        auto& result =
+            (*this)(mode({"flood", "1000000", "0"}),
+                    run_options().std_out(run_output().to_callback(begin).to_file(path)));
+        procyard_test::run_until(ctx, [&] { return at_end; });
+        CHECK(result.status == exit_status::exited(0));
+        CHECK(result.std_out.sink_failures.empty());
+        CHECK(read.size() == 1000000);
     }
 
     TEST_CASE_FIXTURE(run_fixture, "a file sink can append")
