@@ -47,6 +47,22 @@ void clear_nonblocking(int fd) noexcept
         (void)::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
 }
 
+// A FIFO that nobody has open for writing: its reader sees the end of file at once, and not, as after
+// an open that waits, what the first writer writes. Asked by a copy of nothing: a read would take a
+// byte away.
+bool lacks_writer(int fd) noexcept
+{
+    struct stat status;
+    if (::fstat(fd, &status) == -1 || !S_ISFIFO(status.st_mode))
+        return false;
+    int scratch[2];
+    if (::pipe2(scratch, O_CLOEXEC) == -1)
+        return false;  // then the child will want for descriptors as well, and say so
+    const unique_fd read_end(scratch[0]);
+    const unique_fd write_end(scratch[1]);
+    return ::tee(fd, write_end.get(), 1, SPLICE_F_NONBLOCK) == 0;
+}
+
 }  // namespace
 
 std::string capacity_operand(int number, std::size_t capacity_bytes)
@@ -148,6 +164,8 @@ spawn_failure connections::open_path(const command& what, const char* path, int 
         [&] { return ::open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, mode); })));
     if (!fd)
         return make_failure(what, spawn_step::open_file, errno, path);
+    if ((flags & O_ACCMODE) == O_RDONLY && lacks_writer(fd.get()))
+        return make_failure(what, spawn_step::open_file, ENXIO, path);
     clear_nonblocking(fd.get());
     child_end = own(std::move(fd));
     return {};

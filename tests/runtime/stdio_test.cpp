@@ -285,8 +285,11 @@ TEST_SUITE("stdio")
         const auto failure = failure_of(ctx, speak().std_out(stdio::write_file(fifo)));
         CHECK(failure.step == spawn_step::open_file);
         CHECK(failure.code.value() == ENXIO);
-        // Nobody writes: the child reads an end of file.
-        CHECK(output_of(ctx, command("cat").std_in(stdio::read_file(fifo))).empty());
+        // Nobody writes: the child would take that for an end of file.
+        const auto deaf = failure_of(ctx, command("cat").std_in(stdio::read_file(fifo)));
+        CHECK(deaf.step == spawn_step::open_file);
+        CHECK(deaf.code.value() == ENXIO);
+        CHECK(deaf.operand == fifo.string());
         // With another side it is a pipe, and a blocking one for the child. The side held here
         // keeps the reader from an end of file before the writer is there.
         unique_fd held(::open(fifo.c_str(), O_RDWR | O_CLOEXEC));

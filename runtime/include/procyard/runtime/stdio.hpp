@@ -69,7 +69,8 @@ public:
     [[nodiscard]] static stdio socket() noexcept;
 
     /// Reads from a file. The path is opened by the parent, relative to the parent's directory,
-    /// when the child is spawned.
+    /// when the child is spawned. The open never waits, so a FIFO must have its other side open by
+    /// then (ENXIO if not), here and with the two below.
     [[nodiscard]] static stdio read_file(std::filesystem::path path);
     /// Writes to a file, created with `mode` (less the parent's umask) or truncated.
     [[nodiscard]] static stdio write_file(std::filesystem::path path, mode_t mode = 0666);
