@@ -75,7 +75,7 @@ bool pipeline_run::prepare()
         if (!output_)
             return false;
     }
-    return add_stage_errors();
+    return add_stage_errors() && can_hear(last.program());
 }
 
 bool pipeline_run::add_stage_errors()

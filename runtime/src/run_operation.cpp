@@ -47,7 +47,7 @@ bool run_operation::prepare()
         if (!outputs_[which])
             return false;
     }
-    return true;
+    return can_hear(what_.program());
 }
 
 void run_operation::launch()

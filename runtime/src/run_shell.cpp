@@ -8,6 +8,7 @@
 #include <boost/asio/strand.hpp>
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "run_access.hpp"
@@ -86,6 +87,18 @@ std::optional<std::size_t> run_shell::add_output(const char* name, const std::st
     return outputs_.size() - 1;
 }
 
+bool run_shell::can_hear(const std::string& program)
+{
+    if (!access::idle_deadline(options_) || !outputs_.empty())
+        return true;
+    failure_.step = spawn_step::options;
+    failure_.code = make_spawn_error(spawn_step::options, EINVAL);
+    failure_.program = program;
+    failure_.operand = "idle deadline, and no output that comes through this process";
+    fail(failure_.code);
+    return false;
+}
+
 void run_shell::connect_output(std::size_t index, pipe_reader& end) noexcept
 {
     outputs_[index].end = &end;
@@ -144,7 +157,7 @@ void run_shell::launched(std::shared_ptr<stop_target> target)
         feeder_->start(*input_end_, input_is_terminal_);
     wait_end();
     arm_deadline();
-    if (access::idle_deadline(options_))
+    if (access::idle_deadline(options_) && setup.outputs > 0)
         arm_idle();
     if (cancelled_while_launching_)  // too late to prevent it
         feed(run_event::cancelled);

@@ -199,6 +199,19 @@ TEST_SUITE("async_run stops")
         CHECK_FALSE(procyard_test::lives(reported_pid(result.std_out.data, "member")));
     }
 
+    TEST_CASE_FIXTURE(run_fixture, "silence that nobody could hear is refused before the spawn")
+    {
+        auto options = run_options().idle_deadline(10s);
+        options.std_out(run_output::as_command()).std_err(run_output::as_command());
+        auto& result = (*this)(command("true"), options);
+        CHECK(got.error() == boost::system::errc::invalid_argument);
+        CHECK(step_of(got.error()) == spawn_step::options);
+        CHECK(result.pid == 0);
+        CHECK(result.failure.to_string()
+              == "spawn \"true\": options \"idle deadline, and no output that comes through this "
+                 "process\": Invalid argument");
+    }
+
     TEST_CASE_FIXTURE(run_fixture, "after a silence, counted from the last output")
     {
         auto gate = make_pipe(ctx.get_executor());

@@ -58,7 +58,8 @@ public:
     run_options& deadline(std::chrono::nanoseconds limit);
     /// The longest silence on both outputs; then the ladder stops the tree. Counts only outputs
     /// that come through this process, and not the time in which a sink holds one of them up: that
-    /// silence is not the child's. Default: as long as it likes.
+    /// silence is not the child's; where no output comes through, the run is refused (EINVAL of the
+    /// step `options`). Default: as long as it likes.
     run_options& idle_deadline(std::chrono::nanoseconds limit);
     /// How the tree is stopped, for whatever reason. Default: `stop_ladder::polite()`.
     run_options& ladder(stop_ladder rungs);
