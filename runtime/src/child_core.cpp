@@ -97,6 +97,7 @@ void child_core::start_wait(asio::any_completion_handler<void(error_code, exit_s
     // Relaxed: a number that is nobody else's, and nothing more.
     const auto waiter_id = next_waiter_.fetch_add(1, std::memory_order_relaxed);
     std::optional<exit_status> ended;
+    bool foreign = false;
     // Before the waiter is in the list: from then on another thread may complete it, and the slot
     // goes with its handler. By number, because the slot's owner may emit long after the wait is
     // over.
@@ -112,13 +113,15 @@ void child_core::start_wait(asio::any_completion_handler<void(error_code, exit_s
     {
         const std::lock_guard lock(mutex_);
         ended = status_;
-        if (!ended)
+        foreign = foreign_ && !ended;
+        if (!ended && !foreign)
             waiters_.push_back({waiter_id, std::move(waiting)});
     }
-    if (ended) {
+    if (ended || foreign) {
         service_->remove_interest();
         // NOLINTNEXTLINE(bugprone-use-after-move): it was moved only if nothing had ended.
-        waiting.complete(error_code{}, *ended);
+        waiting.complete(foreign ? make_errno(ECHILD) : error_code{},
+                         ended.value_or(exit_status{}));
     }
 }
 
@@ -247,6 +250,8 @@ bool child_core::try_reap()
         const std::lock_guard lock(mutex_);
         if (status_)
             return true;
+        if (foreign_)
+            return false;
         siginfo_t ended{};
         rusage usage{};
         const long result = ask_kernel(0, ended, &usage);
@@ -336,8 +341,25 @@ void child_core::close_streams() noexcept
     terminal.reset();
 }
 
+void child_core::keep_streams_connected() noexcept
+{
+    const auto keep = [](auto& stream) {
+        if (stream)
+            stream->keep_connected();
+    };
+    keep(std_in);
+    keep(std_out);
+    keep(std_err);
+}
+
 void child_core::drop() noexcept
 {
+    // The other process goes on with them.
+    if (is_foreign()) {
+        keep_streams_connected();
+        close_streams();
+        return;
+    }
     // Without a service the context went down before, and killed it. A child that has ended is
     // nobody's to kill, and neither is what it left behind on purpose.
     const bool ours =
@@ -379,7 +401,7 @@ void child_core::shutdown() noexcept
         const std::lock_guard lock(mutex_);
         gone.swap(waiters_);
     }
-    if (!try_reap() && on_drop.what() != drop_policy::kind::detach) {
+    if (!is_foreign() && !try_reap() && on_drop.what() != drop_policy::kind::detach) {
         error_code ignored;
         signal_tree(SIGKILL, ignored);
         // Usually too early, and waiting for it would block: the zombie then stays until this
@@ -387,6 +409,20 @@ void child_core::shutdown() noexcept
         (void)try_reap();
     }
     service_ = nullptr;
+}
+
+void child_core::become_foreign()
+{
+    std::list<waiter> gone;
+    {
+        const std::lock_guard lock(mutex_);
+        foreign_ = true;
+        gone.swap(waiters_);
+    }
+    for (auto& one : gone) {
+        service_->remove_interest();
+        one.handler.complete(make_errno(ECHILD), exit_status{});
+    }
 }
 
 void child_core::emit(child_event::kind what, int number, std::string_view text,

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <boost/asio/any_io_executor.hpp>
 
@@ -40,6 +41,8 @@ class child_service;
 ///          not known.
 /// ended:   the pid belongs to nobody, or to a stranger; only the status may be used. Entered once,
 ///          never left.
+/// foreign: in a forked copy of the process, where the child is the other's. Nothing is done to it
+///          that nobody asked for, and it cannot be waited for.
 ///
 /// `mutex_` guards status and waiters. It is never held while a handler is posted, an observer
 /// called, or the service asked.
@@ -97,6 +100,8 @@ public:
     void drop() noexcept;
     /// The context goes down: nobody will wait any more.
     void shutdown() noexcept;
+    /// This process is a forked copy of the one that spawned it.
+    void become_foreign();
 
     /// Hands an event to the context's observer, if there is one.
     void emit(child_event::kind what, int number = 0, std::string_view text = {},
@@ -111,7 +116,9 @@ private:
     };
 
     void cancel_wait(std::uint64_t waiter_id);
+    [[nodiscard]] bool is_foreign() const noexcept { return ::getpid() != parent_; }
     void close_streams() noexcept;
+    void keep_streams_connected() noexcept;
     void stop_dropped();
     [[nodiscard]] long ask_kernel(int flags, siginfo_t& ended, rusage* usage) const noexcept;
     [[nodiscard]] bool tell_exit();
@@ -123,6 +130,8 @@ private:
     child_service* service_;
     mutable std::mutex mutex_;
     std::optional<exit_status> status_;
+    bool foreign_ = false;  // was told so: waits cannot be served
+    const pid_t parent_ = ::getpid();
     bool exit_told_ = false;
     bool telling_exit_ = false;
     std::chrono::steady_clock::time_point ended_at_{};

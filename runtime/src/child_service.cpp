@@ -10,6 +10,7 @@
 
 #include <signal.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -65,6 +66,7 @@ asio::execution_context::id child_service::id;
 
 child_service::child_service(asio::execution_context& context)
     : service(context),
+      process_(::getpid()),
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       ignored_realtime_(find_ignored_realtime_signals())
 {
@@ -121,6 +123,12 @@ child_service* child_service::find(const asio::any_io_executor& executor)
 
 void child_service::shutdown()
 {
+    // In a forked copy that was never told: the thread stayed behind, and Asio's own epoll set is
+    // shared with the other process, which would miss what is taken out of it here. Both objects are
+    // left where they are; their destructors would do harm.
+    const bool copied = ::getpid() != process_;
+    if (copied)
+        (void)spawner_.release();
     // Joins: a spawn under way there ends first, and finds the service still whole.
     spawner_.reset();
     decltype(children_) last;
@@ -128,7 +136,9 @@ void child_service::shutdown()
         const std::lock_guard lock(mutex_);
         down_ = true;
         last.swap(children_);
-        if (descriptor_)
+        if (copied)
+            (void)descriptor_.release();
+        else if (descriptor_)
             (void)descriptor_->release();  // epoll_ owns the number
         descriptor_.reset();
         poll_timer_.reset();
@@ -136,6 +146,32 @@ void child_service::shutdown()
     for (const auto& [number, core] : last)
         core->shutdown();
     epoll_.reset();
+}
+
+// In a fork's copy of the process. The set of pidfds is one with the other process', down to its
+// edges, so whoever looks first would take them from the other: this one gets a set of its own, and
+// the children, which are not its children, leave.
+void child_service::notify_fork(asio::execution_context::fork_event event)
+{
+    if (event != asio::execution_context::fork_child)
+        return;
+    (void)spawner_.release();  // its thread stayed behind; joining it would never end
+    decltype(children_) others;
+    {
+        const std::lock_guard lock(mutex_);
+        process_ = ::getpid();
+        others.swap(children_);
+        polled_.clear();
+        if (descriptor_)
+            (void)descriptor_->release();
+        // Without one (no descriptors left) children are polled for, as those without a pidfd.
+        epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
+        error_code ignored;
+        if (descriptor_ && epoll_)
+            descriptor_->assign(epoll_.get(), ignored);
+    }
+    for (const auto& [number, core] : others)
+        core->become_foreign();
 }
 
 void child_service::add(const std::shared_ptr<child_core>& core)
@@ -205,7 +241,7 @@ void child_service::remove_interest() noexcept
 // Under the lock.
 void child_service::arm()
 {
-    if (armed_ || interest_ == 0 || down_)
+    if (armed_ || interest_ == 0 || down_ || !descriptor_->is_open())
         return;
     armed_ = true;
     descriptor_->async_wait(asio::posix::descriptor_base::wait_read,

@@ -94,6 +94,7 @@ public:
 
 private:
     void shutdown() override;
+    void notify_fork(asio::execution_context::fork_event event) override;
 
     void arm();
     void on_readable(const error_code& ec);
@@ -104,6 +105,7 @@ private:
     void look_at_polled();
 
     asio::any_io_executor executor_;
+    pid_t process_;  // whose children these are; another one's in a forked copy
     unique_fd epoll_;
     mutable std::mutex mutex_;
     std::unordered_map<std::uint64_t, std::shared_ptr<child_core>> children_;

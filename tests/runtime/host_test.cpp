@@ -297,4 +297,80 @@ TEST_SUITE("a host that reaps")
             CHECK(WEXITSTATUS(status) == i);
         }
     }
+
+    TEST_CASE("forks and the copy drops its children and its context: they live on")
+    {
+        for (const bool told : {true, false}) {
+            CAPTURE(told);
+            auto ctx = std::make_unique<asio::io_context>();
+            warm_up(*ctx);
+            // The spawner thread, which is not copied.
+            outcome<error_code, child> second;
+            async_spawn(helper({"--mode=pause"}), ctx->get_executor(), second.handler());
+            run_until(*ctx, [&] { return second.done(); });
+            auto first = std::make_unique<child>(
+                spawn(helper({"--mode=until-eof"}).std_in(told ? stdio::socket() : stdio::null()),
+                      ctx->get_executor()));
+            const bool has_input = first->std_in().is_open();
+            if (told)
+                ctx->notify_fork(asio::io_context::fork_prepare);
+            const pid_t copy = ::fork();
+            if (copy == 0) {
+                if (told)
+                    ctx->notify_fork(asio::io_context::fork_child);
+                first.reset();
+                (void)std::move(second.result());
+                ctx.reset();
+                ::_exit(0);
+            }
+            if (told)
+                ctx->notify_fork(asio::io_context::fork_parent);
+            int status = -1;
+            REQUIRE(::waitpid(copy, &status, 0) == copy);
+            CHECK(status == 0);
+            if (has_input) {
+                CHECK_FALSE(first->try_wait());
+                first->std_in().close();
+            }
+            CHECK(wait(*ctx, *first) == exit_status::exited(0));
+            second.result().kill();
+            CHECK(wait(*ctx, second.result()).signal() == SIGKILL);
+        }
+    }
+
+    TEST_CASE("forks and both go on: each waits for its own children")
+    {
+        asio::io_context ctx;
+        auto shared = spawn(helper({"--mode=pause"}), ctx.get_executor());
+        outcome<error_code, exit_status> pending_wait;
+        shared.async_wait(pending_wait.handler());
+        ctx.poll();
+        ctx.notify_fork(asio::io_context::fork_prepare);
+        const pid_t copy = ::fork();
+        if (copy == 0) {
+            // No doctest in here: its report is the parent's. Each failure has a code of its own.
+            ctx.notify_fork(asio::io_context::fork_child);
+            run_until(ctx, [&] { return pending_wait.done(); });
+            if (pending_wait.error() != boost::system::errc::no_child_process)
+                ::_exit(1);
+            outcome<error_code, exit_status> later_wait;
+            shared.async_wait(later_wait.handler());
+            run_until(ctx, [&] { return later_wait.done(); });
+            if (later_wait.error() != boost::system::errc::no_child_process)
+                ::_exit(2);
+            auto own = spawn(helper({"--mode=exit", "9"}), ctx.get_executor());
+            outcome<error_code, exit_status> own_wait;
+            own.async_wait(own_wait.handler());
+            run_until(ctx, [&] { return own_wait.done(); });
+            ::_exit(own_wait.result() == exit_status::exited(9) ? 0 : 3);
+        }
+        ctx.notify_fork(asio::io_context::fork_parent);
+        int status = -1;
+        REQUIRE(::waitpid(copy, &status, 0) == copy);
+        CHECK(WEXITSTATUS(status) == 0);
+        CHECK_FALSE(pending_wait.done());
+        shared.kill();
+        run_until(ctx, [&] { return pending_wait.done(); });
+        CHECK(pending_wait.result().signal() == SIGKILL);
+    }
 }
