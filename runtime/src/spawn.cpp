@@ -215,7 +215,7 @@ child spawn(const command& what, asio::any_io_executor executor)
     return result;
 }
 
-const char* to_string(spawn_mechanism mechanism) noexcept
+std::string_view to_string(spawn_mechanism mechanism) noexcept
 {
     switch (mechanism) {
     case spawn_mechanism::clone3: return "clone3";
@@ -224,7 +224,7 @@ const char* to_string(spawn_mechanism mechanism) noexcept
     return "unknown";
 }
 
-const char* to_string(descriptor_table table) noexcept
+std::string_view to_string(descriptor_table table) noexcept
 {
     switch (table) {
     case descriptor_table::trimmed: return "trimmed";

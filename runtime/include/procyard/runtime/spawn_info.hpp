@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <procyard/ipc/config.hpp>
@@ -22,7 +23,8 @@ enum class spawn_mechanism : std::uint8_t {
     /// clone(CLONE_VM | CLONE_VFORK …), where clone3 is missing or a sandbox forbids it.
     clone,
 };
-[[nodiscard]] PROCYARD_RUNTIME_EXPORT const char* to_string(spawn_mechanism mechanism) noexcept;
+[[nodiscard]] PROCYARD_RUNTIME_EXPORT std::string_view
+to_string(spawn_mechanism mechanism) noexcept;
 
 /// How the child came to its descriptor table.
 enum class descriptor_table : std::uint8_t {
@@ -35,7 +37,7 @@ enum class descriptor_table : std::uint8_t {
     /// The kernel copied the parent's table: the cost grows with the parent's open descriptors.
     copied,
 };
-[[nodiscard]] PROCYARD_RUNTIME_EXPORT const char* to_string(descriptor_table table) noexcept;
+[[nodiscard]] PROCYARD_RUNTIME_EXPORT std::string_view to_string(descriptor_table table) noexcept;
 
 /// What actually happened when a child was spawned.
 /// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
