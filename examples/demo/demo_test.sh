@@ -50,6 +50,28 @@ test_pty() {
     fi
 }
 
+# Told twice to end, it ends also who is suspended or does not listen. (Told once, after the grace,
+# which is too long for a test.)
+test_hangup() {
+    local pid program
+    mkfifo "$directory/ready" "$directory/silence"
+    exec 7<>"$directory/silence"
+    for program in 'echo $$ >"$0"; kill -STOP $$; exit 5' \
+        'trap "" HUP; echo $$ >"$0"; exec sleep 1000'; do
+        "$demo" pty -- sh -c "$program" "$directory/ready" <&7 >"$directory/log" 2>&1 &
+        pid=$!
+        read -r program <"$directory/ready"
+        # Pending signals of one number are one; these are two.
+        kill -TERM "$pid" && kill -INT "$pid"
+        await_death "$program"
+        is_gone "$program" || fail "the program has outlived two signals"
+        { kill -0 "$pid" && await_death "$pid"; } 2>/dev/null
+        is_gone "$pid" || fail "the demo has outlived two signals"
+        kill -9 "$program" "$pid" 2>/dev/null
+    done
+    wait "$pid"
+}
+
 # is_gone PID: it has ended. A zombie has: whom it belongs to now is not our business.
 is_gone() {
     local state=

@@ -122,8 +122,11 @@ CLI::App* describe_pty(CLI::App& app)
 {
     auto* pty = app.add_subcommand("pty", "Runs CMD on a terminal of its own, shown in this one");
     pty->prefix_command();
-    pty->footer("Exit code: that of CMD, 128 + N when signal N ended it or us; 125 when the demo\n"
-                "itself failed, 126 when CMD cannot be run, 127 when it is not found.");
+    pty->footer(
+        "Exit code: that of CMD, 128 + N when signal N ended it or us; 125 when the demo\n"
+        "itself failed, 126 when CMD cannot be run, 127 when it is not found. SIGINT, SIGTERM,\n"
+        "SIGHUP and SIGQUIT hang up, and SIGKILL follows after 5 s; a second one does not\n"
+        "wait for it.");
     return pty;
 }
 

@@ -17,6 +17,7 @@
 #include <boost/asio/write.hpp>
 
 #include <array>
+#include <chrono>
 #include <exception>
 #include <optional>
 #include <string>
@@ -37,6 +38,8 @@ namespace asio = boost::asio;
 using namespace asio::experimental::awaitable_operators;
 using namespace procyard;
 
+// From SIGHUP to SIGKILL.
+constexpr auto grace = std::chrono::seconds(5);
 constexpr auto quietly = asio::as_tuple(asio::use_awaitable);
 
 std::optional<window_size> window()
@@ -68,7 +71,7 @@ public:
     /// Until the program has ended; returns the exit code.
     asio::awaitable<int> run()
     {
-        co_await (show() && (wait_for_end() || type() || follow_signals()));
+        co_await (show() && (wait_for_end() || type() || follow_orders()));
         co_return stopped_by_ != 0 ? 128 + stopped_by_ : status_.shell_code();
     }
 
@@ -125,28 +128,42 @@ private:
         }
     }
 
-    asio::awaitable<void> follow_signals()
+    /// Says what a terminal that goes away says, and kills who does not listen; a second order does
+    /// not wait for that. Cancelled when the program has ended: what it has left behind lives on.
+    asio::awaitable<void> follow_orders()
+    {
+        stopped_by_ = co_await order_to_end();
+        const auto second =
+            co_await (child_.async_stop(stop_ladder{}.signal(SIGHUP, grace), asio::use_awaitable)
+                      || order_to_end());
+        if (second.index() == 1) {
+            stopped_by_ = std::get<1>(second);
+            co_await child_.async_stop(stop_ladder::kill(), asio::use_awaitable);
+        }
+        // The end is told by the one who waits for it.
+        for (;;)
+            co_await order_to_end();
+    }
+
+    /// Completes with a signal that means the end.
+    asio::awaitable<int> order_to_end()
     {
         for (;;) {
-            auto [ec, number] = co_await signals_.async_wait(quietly);
-            if (ec)
-                co_return;
+            const int number = co_await signals_.async_wait(asio::use_awaitable);
             if (number == SIGCONT)
                 raw_.apply();  // the shell had the terminal meanwhile
-            if (number == SIGCONT || number == SIGWINCH)
-                resize();
-            else {
-                stopped_by_ = number;
-                hang_up();
-            }
+            if (number != SIGCONT && number != SIGWINCH)
+                co_return number;
+            resize();
         }
     }
 
-    // What a terminal that goes away says.
+    // A suspended program hears it, too.
     void hang_up()
     {
         error_code ignored;
         child_.signal_tree(SIGHUP, ignored);
+        child_.signal_tree(SIGCONT, ignored);
     }
 
     void resize()
