@@ -33,6 +33,11 @@ test_pty() {
     expect 126 'spawn "/": exec: Permission denied' "$demo" pty /
     expect 127 'spawn "no-such-program": lookup in' "$demo" pty -- no-such-program
     expect 125 'CMD is required' "$demo" pty
+    # No keyboard is an empty one; no screen is named.
+    expect 0 '^typed nothing' sh -c 'exec "$@" <&-' sh "$demo" pty -- \
+        sh -c 'read -r line || echo "typed nothing$line"'
+    expect 125 '^demo: standard output: Bad file descriptor' sh -c 'exec "$@" >&-' sh "$demo" pty -- \
+        true
     # Typed at a terminal, hence echoed; the end of the input is ^D.
     expect 0 $'^hello\r?\nhello' sh -c 'echo hello | "$1" pty cat' sh "$demo"
     # What the program left behind holds the terminal, and delays nobody: it ends when the demo has.

@@ -2,6 +2,7 @@
 //
 // `demo pty -- CMD…`: what script(1) and ssh do. The program sits on a terminal of its own; what is
 // typed here goes there as it is, what it shows is shown here, and the window has one size.
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -15,8 +16,10 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
+#include <boost/system/system_error.hpp>
 
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <exception>
 #include <optional>
@@ -48,6 +51,31 @@ std::optional<window_size> window()
     return size ? size : window_size_of(STDOUT_FILENO);
 }
 
+bool allows(int fd, int access)
+{
+    const int flags = ::fcntl(fd, F_GETFL);
+    return flags != -1 && ((flags & O_ACCMODE) == access || (flags & O_ACCMODE) == O_RDWR);
+}
+
+// Nothing can be typed at a closed standard input: the same as at an empty one.
+unique_fd keyboard()
+{
+    if (allows(STDIN_FILENO, O_RDONLY))
+        return open_again(STDIN_FILENO);
+    unique_fd empty(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    if (!empty)
+        throw boost::system::system_error(errno, boost::system::system_category(), "/dev/null");
+    return empty;
+}
+
+unique_fd screen()
+{
+    if (!allows(STDOUT_FILENO, O_WRONLY))
+        throw boost::system::system_error(EBADF, boost::system::system_category(),
+                                          "standard output");
+    return open_again(STDOUT_FILENO);
+}
+
 command on_terminal(const std::vector<std::string>& words)
 {
     command what(words.front(), {words.begin() + 1, words.end()});
@@ -58,8 +86,8 @@ command on_terminal(const std::vector<std::string>& words)
 class pty_session {
 public:
     pty_session(const std::vector<std::string>& words, const asio::any_io_executor& ex)
-        : keyboard_(ex, open_again(STDIN_FILENO)),
-          screen_(ex, open_again(STDOUT_FILENO)),
+        : keyboard_(ex, keyboard()),
+          screen_(ex, screen()),
           signals_(ex, SIGWINCH, SIGCONT),
           raw_(STDIN_FILENO),
           child_(spawn(on_terminal(words), ex))
