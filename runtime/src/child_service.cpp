@@ -124,8 +124,8 @@ child_service* child_service::find(const asio::any_io_executor& executor)
 void child_service::shutdown()
 {
     // In a forked copy that was never told: the thread stayed behind, and Asio's own epoll set is
-    // shared with the other process, which would miss what is taken out of it here. Both objects are
-    // left where they are; their destructors would do harm.
+    // shared with the other process, which would miss what is taken out of it here. Both objects
+    // are left where they are; their destructors would do harm.
     const bool copied = ::getpid() != process_;
     if (copied)
         (void)spawner_.release();

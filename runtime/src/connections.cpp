@@ -47,9 +47,9 @@ void clear_nonblocking(int fd) noexcept
         (void)::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
 }
 
-// A FIFO that nobody has open for writing: its reader sees the end of file at once, and not, as after
-// an open that waits, what the first writer writes. Asked by a copy of nothing: a read would take a
-// byte away.
+// A FIFO that nobody has open for writing: its reader sees the end of file at once, and not, as
+// after an open that waits, what the first writer writes. Asked by a copy of nothing: a read would
+// take a byte away.
 bool lacks_writer(int fd) noexcept
 {
     struct stat status;

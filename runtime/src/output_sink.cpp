@@ -299,8 +299,8 @@ private:
     std::shared_ptr<byte_consumer> stream_;
 };
 
-// What was opened as a file and is none: a FIFO, a terminal, a device. Its other side may be slow, so
-// a write may have to wait; and may go, which must be an error and not a SIGPIPE.
+// What was opened as a file and is none: a FIFO, a terminal, a device. Its other side may be slow,
+// so a write may have to wait; and may go, which must be an error and not a SIGPIPE.
 class special_file final : public waiting_sink {
 public:
     special_file(std::string name, unique_fd fd, asio::any_io_executor strand)

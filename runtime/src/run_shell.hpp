@@ -79,8 +79,8 @@ protected:
 
     // --- The shell. Called by what runs, in the strand.
 
-    // In prepare(), behind the last output. False, after fail(): an idle deadline was asked for, and
-    // there is nothing to hear the child by.
+    // In prepare(), behind the last output. False, after fail(): an idle deadline was asked for,
+    // and there is nothing to hear the child by.
     [[nodiscard]] bool can_hear(const std::string& program);
     // In prepare(): an output with these sinks, to be named by the index that is returned. None: a
     // sink has failed already, which is not to be borne, and fail() was called.
