@@ -89,11 +89,12 @@ public:
         : keyboard_(ex, keyboard()),
           screen_(ex, screen()),
           signals_(ex, SIGWINCH, SIGCONT),
-          raw_(STDIN_FILENO),
-          child_(spawn(on_terminal(words), ex))
+          raw_(STDIN_FILENO)
     {
+        // Before the program runs: who is told by it that it does may send a signal at once.
         for (const int number : {SIGTERM, SIGHUP, SIGINT, SIGQUIT})
             signals_.add(number);
+        child_ = spawn(on_terminal(words), ex);
     }
 
     /// Until the program has ended; returns the exit code.

@@ -41,12 +41,13 @@ public:
     limited_run(const run_command_options& options, const asio::any_io_executor& ex)
         : options_(options),
           signals_(ex, SIGINT, SIGTERM, SIGHUP),
-          deadline_(ex, asio::steady_timer::time_point::max()),
-          child_(start(options, ex))
+          deadline_(ex, asio::steady_timer::time_point::max())
     {
+        // Before the child runs: who is told by it that it does may send a signal at once.
         signals_.add(SIGQUIT);
         signals_.add(SIGCHLD);  // only to see that the child was suspended
         signals_.add(SIGCONT);  // `fg` or `bg` after that
+        child_ = start(options, ex);
         if (options_.timeout)
             deadline_.expires_after(*options_.timeout);
     }
