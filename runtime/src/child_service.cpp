@@ -60,6 +60,13 @@ std::uint64_t find_ignored_realtime_signals() noexcept
     return mask;
 }
 
+// In a forked copy of the process: an object whose destructor must not run there. It is lost, once.
+template <class T>
+void leave_behind(std::unique_ptr<T>& object) noexcept
+{
+    [[maybe_unused]] const auto* const lost = object.release();
+}
+
 }  // namespace
 
 asio::execution_context::id child_service::id;
@@ -128,7 +135,7 @@ void child_service::shutdown()
     // are left where they are; their destructors would do harm.
     const bool copied = ::getpid() != process_;
     if (copied)
-        (void)spawner_.release();
+        leave_behind(spawner_);
     // Joins: a spawn under way there ends first, and finds the service still whole.
     spawner_.reset();
     decltype(children_) last;
@@ -137,7 +144,7 @@ void child_service::shutdown()
         down_ = true;
         last.swap(children_);
         if (copied)
-            (void)descriptor_.release();
+            leave_behind(descriptor_);
         else if (descriptor_)
             (void)descriptor_->release();  // epoll_ owns the number
         descriptor_.reset();
@@ -155,7 +162,7 @@ void child_service::notify_fork(asio::execution_context::fork_event event)
 {
     if (event != asio::execution_context::fork_child)
         return;
-    (void)spawner_.release();  // its thread stayed behind; joining it would never end
+    leave_behind(spawner_);  // its thread stayed behind; joining it would never end
     decltype(children_) others;
     {
         const std::lock_guard lock(mutex_);
