@@ -108,8 +108,9 @@ public:
     /// status, and the child is reaped once. That the child ended does not mean that its output
     /// did: a descendant may hold the pipes (see `async_run`).
     /// @par Completion signature   `void(error_code, exit_status)`
-    /// @par Errors                 `operation_aborted`. A status that somebody else took is no
-    ///                             error but `unknown()`.
+    /// @par Errors                 `operation_aborted`. ECHILD in a forked copy of the process that
+    ///                             spawned it. A status that somebody else took is no error but
+    ///                             `unknown()`.
     /// @par Cancellation           terminal, partial, total: the wait ends, the child goes on.
     /// @par Thread safety          Any thread may call it at any time.
     /// @par Lifetime               The object may be moved or dropped while the wait is pending.
