@@ -324,6 +324,17 @@ void child_core::signal_tree(int number, error_code& ec)
         emit(child_event::kind::signal_sent, number, "tree");
 }
 
+void child_core::ask_tree(int number, error_code& ec)
+{
+    if (tree_empty()) {
+        ec = {};
+        return;
+    }
+    ec = tree.ask(number);
+    if (!ec)
+        emit(child_event::kind::signal_sent, number, "tree");
+}
+
 bool child_core::tree_empty()
 {
     return status() && tree.empty();

@@ -93,6 +93,8 @@ public:
 
     void signal(int number, error_code& ec) noexcept;
     void signal_tree(int number, error_code& ec);
+    /// As process_tree::ask.
+    void ask_tree(int number, error_code& ec);
     /// The child was reaped, and no descendant that is known to be of its tree is left.
     [[nodiscard]] bool tree_empty();
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "child_core.hpp"
+#include "stop_fsm.hpp"
 #include "tree_wait.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
@@ -31,8 +32,15 @@ void child_stop_target::signal(int number, stop_scope scope, error_code& ec) noe
 {
     if (scope == stop_scope::child)
         core_->signal(number, ec);
+    else if (asks_to_end(number))
+        core_->ask_tree(number, ec);
     else
         core_->signal_tree(number, ec);
+}
+
+void child_stop_target::ask_no_more() noexcept
+{
+    core_->tree.ask_no_more();
 }
 
 void child_stop_target::kill_tree(error_code& ec) noexcept

@@ -25,6 +25,7 @@ public:
 
     void close_stdin() noexcept override;
     void signal(int number, stop_scope scope, error_code& ec) noexcept override;
+    void ask_no_more() noexcept override;
     void kill_tree(error_code& ec) noexcept override;
     [[nodiscard]] tree_mechanism mechanism() const noexcept override;
     [[nodiscard]] std::optional<exit_status> status() const override;

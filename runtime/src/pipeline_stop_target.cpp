@@ -45,6 +45,12 @@ void pipeline_stop_target::signal(int number, stop_scope scope, error_code& ec) 
         core_->cancel_tasks();
 }
 
+void pipeline_stop_target::ask_no_more() noexcept
+{
+    for (const auto& process : processes_)
+        process->ask_no_more();
+}
+
 void pipeline_stop_target::kill_tree(error_code& ec) noexcept
 {
     ec = first_error(processes_,

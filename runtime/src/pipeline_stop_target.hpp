@@ -29,6 +29,7 @@ public:
 
     void close_stdin() noexcept override;
     void signal(int number, stop_scope scope, error_code& ec) noexcept override;
+    void ask_no_more() noexcept override;
     void kill_tree(error_code& ec) noexcept override;
     // The weakest of them.
     [[nodiscard]] tree_mechanism mechanism() const noexcept override;

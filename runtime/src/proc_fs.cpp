@@ -21,6 +21,7 @@ namespace {
 
 // Room for the environment of a process; what stands behind it is not looked at.
 constexpr std::size_t environment_limit_bytes = 8 << 20;
+constexpr int most_readings = 8;
 
 std::string process_path(pid_t pid, std::string_view below)
 {
@@ -155,13 +156,30 @@ bool list_processes(std::vector<pid_t>& pids, error_code& ec)
     return true;
 }
 
-bool carries_tree_marker(pid_t pid, std::string_view id)
+tree_marking look_for_marker(pid_t pid, std::string_view id)
 {
-    std::string text;
-    error_code ignored;  // gone, or not ours to look at: not known to be a member
-    return read_file(AT_FDCWD, process_path(pid, "/environ").c_str(), text, ignored,
-                     environment_limit_bytes)
-        && has_tree_marker(text, id);
+    // Read again where the exec came to its end between the two files; but a process that has
+    // unmapped its environment must not be asked for ever.
+    for (int reading = 0; reading < most_readings; ++reading) {
+        std::string text;
+        error_code ec;
+        if (!read_file(AT_FDCWD, process_path(pid, "/environ").c_str(), text, ec,
+                       environment_limit_bytes))
+            return is_shortage(ec) ? tree_marking::unknown : tree_marking::absent;
+        if (!text.empty())
+            return has_tree_marker(text, id) ? tree_marking::present : tree_marking::absent;
+        const auto record = read_stat(pid);
+        if (!record || is_dead(*record))
+            return tree_marking::absent;
+        if (record->code_begin == 0) {
+            // A kernel that tells of nobody does not tell of us either (gVisor's).
+            const auto own = read_stat(::getpid());
+            return own && own->code_begin != 0 ? tree_marking::unknown : tree_marking::absent;
+        }
+        if (record->environment_begin == record->environment_end)
+            return tree_marking::absent;
+    }
+    return tree_marking::absent;
 }
 
 bool genealogy::children_of(pid_t pid, std::vector<pid_t>& children)

@@ -44,8 +44,15 @@ namespace detail {
 /// Appends the pids of all processes that /proc shows. ENOENT when it shows none of ours.
 [[nodiscard]] bool list_processes(std::vector<pid_t>& pids, error_code& ec);
 
-/// Whether the environment the process was started with marks it as a member of the tree `id`.
-[[nodiscard]] bool carries_tree_marker(pid_t pid, std::string_view id);
+/// What the environment that a process was started with says of a tree.
+enum class tree_marking : std::uint8_t {
+    absent,   ///< nothing, or it is not ours to look at
+    present,  ///< that the process is a member
+    /// Nothing as yet: the process is in the middle of an exec, when it has the memory of the new
+    /// program and no environment; or descriptors or memory ran out here. Look again.
+    unknown,
+};
+[[nodiscard]] tree_marking look_for_marker(pid_t pid, std::string_view id);
 
 /// Answers "who are the children of", one pass at a time.
 ///

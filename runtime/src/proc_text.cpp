@@ -95,6 +95,16 @@ std::optional<process_record> parse_stat(std::string_view text) noexcept
         if (!good)
             return std::nullopt;
     }
+    // What only some kernels tell.
+    for (int field = 23; field <= 51; ++field) {
+        const auto token = next_token(rest, white_space);
+        switch (field) {
+        case 26: (void)parse_number(token, record.code_begin); break;
+        case 50: (void)parse_number(token, record.environment_begin); break;
+        case 51: (void)parse_number(token, record.environment_end); break;
+        default: break;
+        }
+    }
     return record;
 }
 

@@ -28,6 +28,12 @@ struct process_record {
     pid_t session = 0;
     int thread_count = 0;
     std::uint64_t start_ticks = 0;  ///< since boot; with the pid it names a process for good
+    /// Where the program's code begins. 0 in the middle of an exec (an exec sets it last of all),
+    /// in a process that has ended, and on kernels that do not tell.
+    std::uint64_t code_begin = 0;
+    /// Where the environment is that the program was started with; equal: it has none.
+    std::uint64_t environment_begin = 0;
+    std::uint64_t environment_end = 0;
 
     friend bool operator==(const process_record&, const process_record&) = default;
 };

@@ -191,6 +191,21 @@ error_code process_tree::signal(int number)
     return {};
 }
 
+error_code process_tree::ask(int number)
+{
+    if (!sweeps())
+        return signal(number);
+    const std::lock_guard lock(mutex_);
+    return over() ? error_code{} : sweep().ask(number);
+}
+
+void process_tree::ask_no_more() noexcept
+{
+    const std::lock_guard lock(mutex_);
+    if (sweep_)
+        (void)sweep_->ask(0);
+}
+
 error_code process_tree::suspend()
 {
     const std::lock_guard lock(mutex_);

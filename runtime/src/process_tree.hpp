@@ -42,7 +42,7 @@ struct tree_event {
     /// Nobody is left; nothing to wait for.
     bool empty = false;
     /// Ready when it is time to ask again; the asker's to close. None: there is nothing that could
-    /// tell (no pidfd, no descriptor left), so ask again after a while.
+    /// tell (no pidfd, no descriptor left, an orphan in the middle of an exec), so ask again soon.
     unique_fd descriptor{};
     /// Ready means EPOLLPRI (cgroup.events) and not EPOLLIN (a pidfd).
     bool priority = false;
@@ -99,6 +99,10 @@ public:
 
     /// Sends a signal to every member.
     [[nodiscard]] error_code signal(int number);
+    /// The same for a signal that asks to end: whoever is found later is asked, too, until
+    /// `ask_no_more`. A cgroup finds all of them now.
+    [[nodiscard]] error_code ask(int number);
+    void ask_no_more() noexcept;
     /// Stops every member, or orders it to; thaws and continues them.
     [[nodiscard]] error_code suspend();
     [[nodiscard]] error_code resume();

@@ -36,6 +36,12 @@ enum class stop_order_kind : std::uint8_t {
     abandon,         // cancelled: report how far it went
 };
 
+/// Whether a process may decide what a signal of a ladder does to it.
+constexpr bool asks_to_end(int number) noexcept
+{
+    return number != SIGKILL && number != SIGSTOP && number != SIGCONT;
+}
+
 struct stop_order {
     stop_order_kind kind = stop_order_kind::wait;
     stop_step step{};
@@ -109,8 +115,7 @@ private:
 
     static constexpr bool asks(const stop_step& step) noexcept
     {
-        return step.action == stop_action::signal && step.signal != SIGKILL
-            && step.signal != SIGSTOP && step.signal != SIGCONT;
+        return step.action == stop_action::signal && asks_to_end(step.signal);
     }
 
     [[nodiscard]] bool for_the_dead(const stop_step& step) const noexcept

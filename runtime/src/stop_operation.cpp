@@ -151,6 +151,7 @@ void stop_operation::finish(error_code ec)
     exit_wait_.emit(asio::cancellation_type::terminal);
     tree_wait_.emit(asio::cancellation_type::terminal);
     result_.finished = clock_->now();
+    target_->ask_no_more();
     // Free before the call: the handler may start the next operation on the same child.
     target_.reset();
     handler_.complete_now(ec, std::move(result_));

@@ -27,7 +27,10 @@ public:
     virtual ~stop_target() = default;
 
     virtual void close_stdin() noexcept = 0;
+    // One that asks to end and goes to the tree also goes to whoever is found later, until the next
+    // one or `ask_no_more`.
     virtual void signal(int number, stop_scope scope, error_code& ec) noexcept = 0;
+    virtual void ask_no_more() noexcept = 0;
     virtual void kill_tree(error_code& ec) noexcept = 0;
 
     [[nodiscard]] virtual tree_mechanism mechanism() const noexcept = 0;

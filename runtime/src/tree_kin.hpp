@@ -24,6 +24,7 @@ enum class kinship : std::uint8_t {
     group,    ///< its group is led by a member, or was
     session,  ///< its session is led by a member, or was
     marked,   ///< an orphan that came to us with the tree's marker in its environment
+    unknown,  ///< an orphan that came to us, and cannot be asked for its environment at the moment
 };
 
 /// The numbers by which the relatives of a tree are known. A decision and nothing else: whether a

@@ -138,12 +138,16 @@ kinship tree_roster::verified_kinship(const held_process& held, bool orphan) con
             record->session = 0;
             break;
         case kinship::none:
-        case kinship::marked: related = false; break;
+        case kinship::marked:
+        case kinship::unknown: related = false; break;
         }
     }
-    const bool marked = orphan && is_ours && carries_tree_marker(held.pid(), options_.marker_id)
-        && held.owns_number();
-    return marked ? kinship::marked : kinship::none;
+    if (!orphan || !is_ours)
+        return kinship::none;
+    const auto marking = look_for_marker(held.pid(), options_.marker_id);
+    if (marking == tree_marking::absent || !held.owns_number())
+        return kinship::none;
+    return marking == tree_marking::present ? kinship::marked : kinship::unknown;
 }
 
 bool tree_roster::adopt(pid_t pid, bool orphan)
@@ -154,7 +158,11 @@ bool tree_roster::adopt(pid_t pid, bool orphan)
         settle(members_[*index]);
     }
     auto held = held_process::hold(pid);
-    if (!held || verified_kinship(*held, orphan) == kinship::none)
+    if (!held)
+        return false;
+    const auto kin = verified_kinship(*held, orphan);
+    unsure_ = unsure_ || kin == kinship::unknown;
+    if (kin == kinship::none || kin == kinship::unknown)
         return false;
     if (!held->alive()) {
         if (find_former(pid) == nullptr) {

@@ -94,6 +94,9 @@ public:
     /// Whether a dead relative was met since this was last asked: one of them may have forked, and
     /// ended, behind the reader's back.
     [[nodiscard]] bool met_the_dead() noexcept { return std::exchange(met_the_dead_, false); }
+    /// Whether an orphan was met since this was last asked of whom it cannot be said yet whose it
+    /// is: look again soon.
+    [[nodiscard]] bool was_unsure() noexcept { return std::exchange(unsure_, false); }
     void clear() noexcept;
 
 private:
@@ -115,6 +118,7 @@ private:
     bool trust_root_ = false;  // the root was reaped just now: its number is still its own
     bool met_the_dead_ = false;
     bool blind_ = false;
+    bool unsure_ = false;
 };
 
 }  // namespace detail

@@ -76,6 +76,7 @@ void tree_sweep::freeze(sweep_result& result)
             (void)one.process.signal_group(SIGSTOP);
     }
     bool new_ones = true;  // the first pass scans
+    unsure_ = false;
     for (std::size_t quiet = 0; result.passes < most_passes && quiet < most_quiet_passes;) {
         ++result.passes;
         auto adopted = roster_.walk(stop);
@@ -83,9 +84,10 @@ void tree_sweep::freeze(sweep_result& result)
             adopted += roster_.scan();
         adopted += roster_.collect_orphans();
         new_ones = adopted > 0;
-        quiet = new_ones ? 0 : quiet + 1;
-        result.settled = !new_ones;
-        result.at_rest = !new_ones && all_at_rest();
+        unsure_ = roster_.was_unsure();
+        quiet = new_ones || unsure_ ? 0 : quiet + 1;
+        result.settled = !new_ones && !unsure_;
+        result.at_rest = result.settled && all_at_rest();
         if (result.at_rest)
             return;
         (void)::sched_yield();  // the stops need a processor to take effect on
@@ -139,14 +141,35 @@ error_code tree_sweep::signal(int number)
         return suspend();
     // Everybody is looked for before anybody is signalled: a member that ends takes the way to its
     // children with it.
-    (void)roster_.walk();
-    const auto& members = roster_.members();
-    const bool alone =
-        members.size() == 1 && roster_.formers().empty() && !members.front().leads_session;
-    if (!alone)
-        (void)roster_.scan();
-    (void)roster_.collect_orphans();
+    look();
+    return send(number);
+}
 
+error_code tree_sweep::ask(int number)
+{
+    asked_ = number;
+    return number == 0 ? error_code{} : signal(number);
+}
+
+void tree_sweep::look()
+{
+    for (std::size_t pass = 0; pass < most_passes; ++pass) {
+        (void)roster_.walk();
+        const auto& members = roster_.members();
+        const bool alone =
+            members.size() == 1 && roster_.formers().empty() && !members.front().leads_session;
+        if (!alone)
+            (void)roster_.scan();
+        (void)roster_.collect_orphans();
+        unsure_ = roster_.was_unsure();
+        if (!unsure_)
+            return;
+        (void)::sched_yield();  // an exec needs a processor to come to its end on
+    }
+}
+
+error_code tree_sweep::send(int number)
+{
     error_code first;
     bool by_group = false;
     if (const auto* const root = roster_.root_process(); root != nullptr && number != 0) {
@@ -154,7 +177,7 @@ error_code tree_sweep::signal(int number)
         by_group = !ec;
         note(first, ec);
     }
-    for (const auto& one : members) {
+    for (const auto& one : roster_.members()) {
         if (!one.settled && !(by_group && ::getpgid(one.process.pid()) == roster_.root()))
             note(first, one.process.signal(number));
     }
@@ -186,6 +209,8 @@ bool tree_sweep::empty()
         return true;
     if (!std::exchange(walked_, true))
         (void)roster_.walk();
+    if (unsure_)
+        find_the_late();
     (void)roster_.was_blind();
     int clean_looks = 0;
     for (int look = 0; look < most_looks; ++look) {
@@ -199,23 +224,42 @@ bool tree_sweep::empty()
             roster_.clear();
             return true;
         }
-        if (roster_.scan() + roster_.collect_orphans() == 0) {
-            if (roster_.was_blind())
+        if (!find_the_late()) {
+            if (roster_.was_blind() || unsure_)
                 return false;
             ++clean_looks;
             continue;
         }
         clean_looks = 0;
-        if (doomed_)
-            (void)kill();
-        else
-            (void)roster_.walk();
     }
     return false;
 }
 
+// Those that no look has found before get what the others got.
+bool tree_sweep::find_the_late()
+{
+    const auto known = roster_.members().size();
+    const auto found = roster_.scan() + roster_.collect_orphans();
+    unsure_ = roster_.was_unsure();
+    if (found == 0)
+        return false;
+    if (doomed_) {
+        (void)kill();
+        return true;
+    }
+    (void)roster_.walk();
+    for (auto i = known; asked_ != 0 && i < roster_.members().size(); ++i) {
+        const auto& one = roster_.members()[i].process;
+        (void)one.signal(asked_);
+        (void)one.signal(SIGCONT);
+    }
+    return true;
+}
+
 int tree_sweep::wait_descriptor() const
 {
+    if (unsure_)
+        return -1;
     const auto& members = roster_.members();
     for (auto one = members.rbegin(); one != members.rend(); ++one) {
         if (!one->settled && one->process.descriptor() >= 0 && one->process.alive())

@@ -24,8 +24,9 @@
 // kernel then wakes with SIGHUP and SIGCONT; by then they must have their SIGKILL. Groups get
 // theirs as groups, because that includes a fork under way.
 //
-// Empty. All members dead, and another look (groups, sessions, orphans) finds nobody. Whoever is
-// found after the kill is killed.
+// Empty. All members dead, and another look (groups, sessions, orphans) finds nobody, and no orphan
+// of whom it cannot be said yet whose it is. Whoever is found after the kill is killed; who is
+// found after a request (`ask`) is asked.
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -56,6 +57,9 @@ public:
 
     /// Sends a signal to every member once. That there is none is no error.
     [[nodiscard]] error_code signal(int number);
+    /// The same, and from now on `empty` sends it, and SIGCONT, to whomever it finds; 0: no more.
+    /// For a signal that asks to end: any other may be the death of one who was born after it.
+    [[nodiscard]] error_code ask(int number);
     /// SIGSTOP to everybody, again for those that were forked meanwhile. They stop when they get a
     /// processor to do it on.
     [[nodiscard]] error_code suspend();
@@ -66,20 +70,26 @@ public:
     /// Whether no member is left; looks again before it says so. No, when a look was not possible
     /// and somebody may be there.
     [[nodiscard]] bool empty();
-    /// The pidfd of a member that was alive when `empty` said no; -1 when none is to be had. When
-    /// it is readable, ask `empty` again.
+    /// The pidfd of a member that was alive when `empty` said no: when it is readable, ask `empty`
+    /// again. -1: ask again after a while, since there is none to be had, or an orphan's exec is to
+    /// be waited for.
     [[nodiscard]] int wait_descriptor() const;
     /// Those found so far and not known to be dead.
     [[nodiscard]] std::vector<pid_t> members() const;
 
 private:
     [[nodiscard]] bool over() const noexcept { return ended_ || roster_.root() == -1; }
+    void look();
+    [[nodiscard]] error_code send(int number);
     void freeze(sweep_result& result);
     void kill_all(sweep_result& result) noexcept;
     [[nodiscard]] bool all_at_rest() const;
+    bool find_the_late();
 
     tree_roster roster_;
-    bool doomed_ = false;
+    int asked_ = 0;        // the signal for whoever is found from now on
+    bool doomed_ = false;  // SIGKILL for whoever is found from now on
+    bool unsure_ = false;  // the last look met an orphan that could not be told from a stranger
     bool walked_ = false;
     bool ended_ = false;
 };

@@ -36,7 +36,7 @@ TEST_SUITE("parse_stat")
     {
         const auto record = parse_stat(stat_line("cat", 'R'));
         REQUIRE(record);
-        CHECK(*record == process_record{42, 'R', 7, 8, 9, 3, 107187});
+        CHECK(*record == process_record{42, 'R', 7, 8, 9, 3, 107187, 1, 6, 7});
     }
 
     TEST_CASE("a name may hold anything")

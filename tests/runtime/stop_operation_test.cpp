@@ -186,6 +186,7 @@ TEST_SUITE("stop_operation")
             CHECK(ec == asio::error::operation_aborted);
             CHECK(result.taken.size() == 1);
             CHECK_FALSE(result.tree_empty);
+            CHECK(target->asked == 0);  // nor asks whom another look would find
             CHECK(clock->pending() == 0);
             CHECK_FALSE(target->waited_for());
         }

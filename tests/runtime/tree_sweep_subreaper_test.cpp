@@ -3,8 +3,10 @@
 
 #include <doctest/doctest.h>
 #include <signal.h>
+#include <sys/wait.h>
 
 #include <string>
+#include <vector>
 
 #include "procyard_test.hpp"
 #include "sweep_fixture.hpp"
@@ -105,5 +107,68 @@ TEST_SUITE("tree_sweep as a subreaper")
         (void)the_other.kill();
         other.read_to_end();
         wait_until_empty(the_other);
+    }
+
+    TEST_CASE("who is found after a request is asked, until it is withdrawn")
+    {
+        const subreaper_guard subreaper;
+        test_process leader({"daemon-orphan"}, {.environment = {marker}});
+        const auto daemon = leader.expect("member", 1).front();
+        bool hidden = true;
+        tree_sweep tree({"this-tree", [&](pid_t) { return hidden; }});
+        attach(tree, leader.pid(), leader.pidfd());
+        leader.reap();
+        tree.leader_reaped();
+        SUBCASE("it stands")
+        {
+            CHECK_FALSE(tree.ask(SIGTERM));
+            hidden = false;
+        }
+        SUBCASE("it was withdrawn")
+        {
+            // Stopped, so that the SIGCONT of a request would be seen at once.
+            CHECK(::kill(daemon, SIGSTOP) == 0);
+            int status = 0;
+            REQUIRE(::waitpid(daemon, &status, WUNTRACED) == daemon);
+            CHECK_FALSE(tree.ask(SIGTERM));
+            CHECK_FALSE(tree.ask(0));
+            hidden = false;
+            CHECK_FALSE(tree.empty());
+            CHECK(tree.members() == std::vector{daemon});
+            CHECK(read_stat(daemon)->state == 'T');
+            CHECK_FALSE(tree.kill().error);
+        }
+        wait_until_empty(tree);
+        CHECK(procyard_test::children() == 0);
+    }
+
+    // In the middle of an exec a process has the new program's memory and no environment yet.
+    TEST_CASE("a daemon that replaces its program again and again is never taken for a stranger")
+    {
+        const subreaper_guard subreaper;
+        test_process leader({"exec-daemon"}, {.environment = {marker}});
+        const auto daemon = leader.expect("member", 1).front();
+        leader.reap();
+        for (int look = 0; look < 1500; ++look) {
+            INFO("look ", look);
+            tree_sweep tree({"this-tree", {}});
+            attach(tree, leader.pid(), -1);
+            tree.leader_reaped(false);
+            REQUIRE_FALSE(tree.empty());
+        }
+        tree_sweep tree({"this-tree", {}});
+        attach(tree, leader.pid(), -1);
+        tree.leader_reaped(false);
+        SUBCASE("SIGTERM reaches it")
+        {
+            CHECK_FALSE(tree.signal(SIGTERM));
+        }
+        SUBCASE("SIGKILL reaches it")
+        {
+            CHECK_FALSE(tree.kill().error);
+        }
+        wait_until_empty(tree);
+        CHECK(is_gone(daemon));
+        CHECK(procyard_test::children() == 0);
     }
 }

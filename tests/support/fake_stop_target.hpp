@@ -12,6 +12,7 @@
 
 #include <procyard/ipc/detail/pending.hpp>
 
+#include "stop_fsm.hpp"
 #include "stop_target.hpp"
 
 // A tree that ends when the test says so, and writes down what it is asked.
@@ -56,8 +57,12 @@ public:
     void signal(int number, procyard::stop_scope scope, procyard::error_code& ec) noexcept override
     {
         ec = signal_error;
+        if (procyard::detail::asks_to_end(number))
+            asked = number;
         log.push_back(procyard::to_string(procyard::stop_step{.signal = number, .scope = scope}));
     }
+
+    void ask_no_more() noexcept override { asked = 0; }
 
     void kill_tree(procyard::error_code&) noexcept override { log.emplace_back("kill"); }
 
@@ -103,6 +108,8 @@ public:
     void note_step(std::size_t, const procyard::stop_step&) noexcept override { ++notes; }
 
     int notes = 0;
+    /// What a member that is found late would be sent.
+    int asked = 0;
 
 private:
     boost::asio::any_io_executor ex_;

@@ -158,6 +158,26 @@ int mode_daemon_orphan(const arguments& args)
     return number(args, 0, 0);
 }
 
+// exec-daemon COUNT: a daemon ("member") that replaces its program COUNT times, as fast as it can,
+// and ends; the leader ends at once.
+int mode_exec_daemon(const arguments& args)
+{
+    const auto count = std::to_string(number(args, 0, 100'000));
+    fork_and_reap([&count] {
+        ::setsid();
+        fork_child([&count] {
+            report("member");
+            std::fflush(stdout);
+            const char* const script = R"([ "$1" -le 0 ] || exec sh -c "$0" "$0" $(($1 - 1)))";
+            ::execl("/bin/sh", "sh", "-c", script, script, count.c_str(),
+                    static_cast<char*>(nullptr));
+            return 94;
+        });
+        return 0;
+    });
+    return 0;
+}
+
 // runaway GENERATIONS: each generation forks the next and exits, so no pid lives long. Says "first"
 // from the first generation and "last" if it was allowed to come to its end. The leader stays.
 int mode_runaway(const arguments& args)
@@ -224,6 +244,7 @@ constexpr helper_mode modes[] = {
     {"setsid", mode_setsid},
     {"daemon", mode_daemon},
     {"daemon-orphan", mode_daemon_orphan},
+    {"exec-daemon", mode_exec_daemon},
     {"runaway", mode_runaway},
     {"runaway-sessions", mode_runaway_sessions},
     {"breeder", mode_breeder},
