@@ -10,13 +10,14 @@ PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
 
-// What the running kernel lets streams use. Each flag starts as "assumed there" and is cleared by
+// What the running kernel lets us use. Each flag starts as "assumed there" and is cleared by
 // the first refusal that means "unknown"; the library never sets it again. A test clears it to
 // force the fallback. All accesses are relaxed: a flag publishes nothing but itself, and a thread
 // that still sees the old value gets the same refusal.
 struct io_features {
     std::atomic<bool> rwf_nosignal{true};  // pwritev2 with RWF_NOSIGNAL: 6.18
     std::atomic<bool> splice{true};        // refused by some sandboxes
+    std::atomic<bool> noexec_seal{true};   // memfd_create with MFD_NOEXEC_SEAL: 6.3
 };
 
 [[nodiscard]] io_features& io() noexcept;

@@ -9,6 +9,8 @@
 #include <procyard/ipc/line_buffer.hpp>
 #include <procyard/ipc/line_reader.hpp>
 #include <procyard/ipc/pipe.hpp>
+#include <procyard/ipc/segment.hpp>
+#include <procyard/ipc/segment_error.hpp>
 #include <procyard/ipc/sigpipe_guard.hpp>
 #include <procyard/ipc/stream_error.hpp>
 #include <procyard/ipc/syscall.hpp>

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_TESTS_SUPPORT_SYSCALL_REFUSAL_HPP
+#define PROCYARD_TESTS_SUPPORT_SYSCALL_REFUSAL_HPP
+
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+
+#include <array>
+#include <cstdint>
+
+namespace procyard_test {
+
+/// Which system calls the kernel refuses, and how: those of this number of which the argument (its
+/// lower half), masked, has this value. Without a mask: all.
+struct syscall_refusal {
+    long number;
+    int error_number;
+    unsigned argument = 0;
+    std::uint32_t mask = 0;
+    std::uint32_t value = 0;
+};
+
+/// From here on, in this thread and what it starts, without a way back. Several add up. False when
+/// the kernel has no filters.
+[[nodiscard]] inline bool refuse(const syscall_refusal& what)
+{
+    const auto argument =
+        static_cast<std::uint32_t>(offsetof(seccomp_data, args) + 8U * what.argument);
+    std::array<sock_filter, 7> program{{
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(what.number), 0, 4),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, argument),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, what.mask),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, what.value, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K,
+                 SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(what.error_number)),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    }};
+    const sock_fprog filter{program.size(), program.data()};
+    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+        && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+}  // namespace procyard_test
+
+#endif
