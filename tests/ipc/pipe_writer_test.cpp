@@ -4,13 +4,8 @@
 #include <boost/asio/io_context.hpp>
 
 #include <fcntl.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -26,6 +21,7 @@
 
 #include "io_features.hpp"
 #include "procyard_test.hpp"
+#include "syscall_refusal.hpp"
 #include "temporary_directory.hpp"
 
 namespace asio = boost::asio;
@@ -172,15 +168,7 @@ std::size_t fill(pipe_writer& writer)
 // From here on this thread's kernel answers pwritev2 with `error_number`.
 void refuse_pwritev2(int error_number)
 {
-    std::array<sock_filter, 4> program{{
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pwritev2, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(error_number)),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    }};
-    const sock_fprog filter{program.size(), program.data()};
-    REQUIRE(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-    REQUIRE(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0);
+    REQUIRE(procyard_test::refuse({.number = SYS_pwritev2, .error_number = error_number}));
 }
 
 }  // namespace

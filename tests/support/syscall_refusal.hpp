@@ -2,7 +2,6 @@
 #ifndef PROCYARD_TESTS_SUPPORT_SYSCALL_REFUSAL_HPP
 #define PROCYARD_TESTS_SUPPORT_SYSCALL_REFUSAL_HPP
 
-#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
@@ -25,7 +24,7 @@ struct syscall_refusal {
 
 /// From here on, in this thread and what it starts, without a way back. Several add up. False when
 /// the kernel has no filters.
-[[nodiscard]] inline bool refuse(const syscall_refusal& what)
+[[nodiscard]] inline bool answer(const syscall_refusal& what, std::uint32_t verdict)
 {
     const auto argument =
         static_cast<std::uint32_t>(offsetof(seccomp_data, args) + 8U * what.argument);
@@ -35,13 +34,24 @@ struct syscall_refusal {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, argument),
         BPF_STMT(BPF_ALU | BPF_AND | BPF_K, what.mask),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, what.value, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K,
-                 SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(what.error_number)),
+        BPF_STMT(BPF_RET | BPF_K, verdict),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     }};
     const sock_fprog filter{program.size(), program.data()};
     return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
         && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+/// These fail.
+[[nodiscard]] inline bool refuse(const syscall_refusal& what)
+{
+    return answer(what, SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(what.error_number));
+}
+
+/// The process is killed as it enters one of these, by SIGSYS, which it cannot handle.
+[[nodiscard]] inline bool die_at(const syscall_refusal& what)
+{
+    return answer(what, SECCOMP_RET_KILL_PROCESS);
 }
 
 }  // namespace procyard_test
