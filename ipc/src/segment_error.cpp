@@ -27,6 +27,10 @@ public:
         case segment_errc::not_shared_memory: return "descriptor of something else than a segment";
         case segment_errc::wrong_size: return "segment of another size than announced";
         case segment_errc::not_allocated: return "segment with holes in its memory";
+        case segment_errc::bad_name: return "not a possible name of a segment";
+        case segment_errc::not_a_segment:
+            return "the name is that of something else than a segment";
+        case segment_errc::foreign_owner: return "the segment belongs to another user";
         }
         return "unknown segment error " + std::to_string(value);
     }
@@ -42,7 +46,10 @@ public:
         case segment_errc::not_sealed:
         case segment_errc::not_shared_memory:
         case segment_errc::wrong_size:
-        case segment_errc::not_allocated: return make_error_condition(errc::bad_message);
+        case segment_errc::not_allocated:
+        case segment_errc::not_a_segment: return make_error_condition(errc::bad_message);
+        case segment_errc::bad_name: return make_error_condition(errc::invalid_argument);
+        case segment_errc::foreign_owner: return make_error_condition(errc::permission_denied);
         }
         return error_category::default_error_condition(value);
     }

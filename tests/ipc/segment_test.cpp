@@ -288,7 +288,7 @@ TEST_SUITE("segment")
     TEST_CASE("every error has a message and a portable meaning")
     {
         CHECK(std::string(procyard::segment_category().name()) == "procyard.segment");
-        for (int value = 1; value <= static_cast<int>(segment_errc::not_allocated); ++value) {
+        for (int value = 1; value <= static_cast<int>(segment_errc::foreign_owner); ++value) {
             const error_code ec(value, procyard::segment_category());
             CAPTURE(ec.message());
             CHECK_FALSE(ec.message().starts_with("unknown"));

@@ -8,6 +8,7 @@
 #include <procyard/ipc/copy_result.hpp>
 #include <procyard/ipc/line_buffer.hpp>
 #include <procyard/ipc/line_reader.hpp>
+#include <procyard/ipc/named_segment.hpp>
 #include <procyard/ipc/pipe.hpp>
 #include <procyard/ipc/segment.hpp>
 #include <procyard/ipc/segment_error.hpp>

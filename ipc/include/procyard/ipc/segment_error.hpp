@@ -31,11 +31,20 @@ enum class segment_errc {
     /// The descriptor is of something else: a file on a disk, a pipe, a socket, a directory. Equal
     /// to `errc::bad_message`.
     not_shared_memory,
-    /// The segment has another size than was announced. Equal to `errc::bad_message`.
+    /// The segment has another size than was announced, or is smaller than was asked for. Equal to
+    /// `errc::bad_message`.
     wrong_size,
     /// The segment has holes: to read it would take memory, and end in SIGBUS where there is none.
     /// Equal to `errc::bad_message`.
-    not_allocated
+    not_allocated,
+    /// No object in shared memory, or no file, can have that name. Equal to
+    /// `errc::invalid_argument`.
+    bad_name,
+    /// The name is that of something else: of a file or directory that is not a named segment, or
+    /// of one that was damaged. Equal to `errc::bad_message`.
+    not_a_segment,
+    /// The named segment belongs to another user. Equal to `errc::permission_denied`.
+    foreign_owner
 };
 
 /// The category "procyard.segment".
