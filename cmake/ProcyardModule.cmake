@@ -36,6 +36,8 @@ function(procyard_add_module name)
     set_target_properties(${target} PROPERTIES
         EXPORT_NAME ${name}
         CXX_EXTENSIONS OFF
+        # Of a parent that sets CMAKE_UNITY_BUILD: names that are a file's own would meet in one file.
+        UNITY_BUILD OFF
         CXX_VISIBILITY_PRESET hidden
         VISIBILITY_INLINES_HIDDEN ON
         VERSION ${procyard_VERSION}

@@ -104,13 +104,14 @@ refused() {
     tr -s '\n ' ' ' <"$build/said" | tee /dev/stderr | grep -qF -e "$sentence"
 }
 
-# embed KIND [SHARED]: as a part of somebody else's build, which says what libraries are.
+# embed KIND [SHARED [OPTION…]]: as a part of somebody else's build, which says what libraries are.
 embed() {
     local kind=$1 shared=${2:-OFF} build=$work/$1
     if [[ $shared == ON ]]; then build+=-shared; fi
+    shift $(($# < 2 ? $# : 2))
     cmake -S "$tree/tests/consumers/$kind" -B "$build" -DPROCYARD_TREE="$tree" \
         -DBUILD_SHARED_LIBS="$shared" -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
-        --install-prefix "$build-prefix" &&
+        --install-prefix "$build-prefix" "$@" &&
         cmake --build "$build" --target consumer && "$build/consumer" || return
     # Not that the option has been ignored.
     [[ $shared == OFF || $(ldd "$build/consumer") == *libprocyard_ipc* ]]
@@ -152,6 +153,8 @@ check "embedded: no test of ours is registered" registers_no_test
 check "embedded: nothing of ours is installed" installs_nothing
 check "embedded: no flag of ours is added" adds_no_flags
 check "fetched: FetchContent with SOURCE_DIR" embed fetch
-# Once: FetchContent is add_subdirectory of what it has fetched.
-check "embedded: add_subdirectory, shared libraries" embed subdir ON
+# Once: FetchContent is add_subdirectory of what it has fetched. One module: all of them are built as
+# shared libraries above.
+check "embedded: add_subdirectory, shared libraries, in a unity build" \
+    embed subdir ON -DMODULE=ipc -DCMAKE_UNITY_BUILD=ON
 finish
