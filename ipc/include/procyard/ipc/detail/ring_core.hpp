@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_IPC_DETAIL_RING_CORE_HPP
+#define PROCYARD_IPC_DETAIL_RING_CORE_HPP
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include <procyard/ipc/config.hpp>
+
+// The ring of a channel, and the announcement of sleep: every atomic operation of the two is in
+// this file. What a cell or a record is, which descriptor is rung, and who has died, is said
+// elsewhere.
+//
+// Two sides, a producer and a consumer, each with a block of words that it alone writes and that
+// the other can only read (split ownership: the blocks lie in two segments, each sealed against
+// writing by the peer). A position counts units (bytes or cells) since the ring was made; it never
+// wraps, and 2^64 would do it no harm, since only differences are looked at.
+//
+// Both sides do the same thing, so there is one class for both. A side may go on until it meets its
+// limit: for the consumer that is the producer's position, for the producer the consumer's position
+// plus the capacity. What is left until then is its room.
+//
+//     ring_side                 producer                       consumer
+//     room                      free units                     units to be read
+//     advance + publish         commit                         release
+//     announce(n)               "I sleep until n are free"     "I sleep until n are there"
+//
+// Sleep without a lost wake-up (the pattern of Dekker's algorithm, as in virtio and io_uring):
+//
+//     the one who sleeps                    the one who publishes
+//       announce: store sleep = odd           publish: store position
+//       full fence                            full fence
+//       refresh: load peer's position         must_ring: load peer's sleep
+//       still no room: sleep                  odd, and not rung for as yet: ring
+//
+// Each stores one word and loads the other's. With a full fence between the two on both sides, at
+// least one of them sees what the other has stored. Neither acquire nor release does that, on x86
+// neither: a store may wait in the processor's buffer while the load is done. The peer's word is
+// only read, so the announcement is a number and not a flag that the ringer would clear: odd means
+// asleep, and each odd number is rung for once.
+//
+// The fence of the publisher costs more than all the rest (it waits until the line of the position
+// has come back from the peer). It can be left out when the sleeper calls membarrier(2) instead of
+// its own fence: that puts a full fence into every thread of the processes that have registered for
+// it. `fence_kind` says which of the two a pair has agreed upon.
+//
+// Rejected: a flag that the ringer clears by an exchange (needs memory that both write, so a
+// hostile peer could write it at any time); one flag per ring that is always rung (0.3 to 0.5 µs
+// per message); cached indices in the shared memory (the line that the owner reads for every
+// message would also be where the peer's loads go).
+//
+// The design of cached positions is that of E. Rigtorp's SPSCQueue; the algorithm is Lamport's
+// (1983).
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+/// The machine's own atomics. A model checker comes with others.
+struct machine_atomics {
+    template <class T>
+    using atomic = std::atomic<T>;
+
+    static void full_fence() noexcept
+    {
+#if defined(__SANITIZE_THREAD__)
+        // ThreadSanitizer knows no fences. Nothing that it looks at hangs on this one: data is
+        // published by release and acquire. A locked operation is a full fence of the machine.
+        std::atomic<int> here{0};
+        here.exchange(1, std::memory_order_seq_cst);
+#else
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+#endif
+    }
+    /// Keeps the compiler's hands off the order; the machine is dealt with by the peer's
+    /// membarrier.
+    static void compiler_fence() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }
+};
+
+/// How a publisher makes sure that it does not overlook one who goes to sleep.
+enum class fence_kind : std::uint8_t {
+    own,   ///< by a full fence of its own, after every publication
+    peer,  ///< not at all: the peer calls membarrier before it sleeps
+};
+
+/// The distance between words of different writers: two lines, since processors fetch in pairs.
+inline constexpr std::size_t ring_line_bytes = 128;
+
+/// What one side lets the other know. Written by its owner alone.
+template <class Policy>
+struct basic_ring_words {
+    template <class T>
+    using atomic = typename Policy::template atomic<T>;
+
+    /// Units committed (producer) or released (consumer), since the ring was made.
+    alignas(ring_line_bytes) atomic<std::uint64_t> position{0};
+    /// Odd: the owner sleeps, or is about to. Goes up by one with each change.
+    alignas(ring_line_bytes) atomic<std::uint64_t> sleep{0};
+    /// From which position of the peer on the sleeper wants to be rung for.
+    atomic<std::uint64_t> wake_at{0};
+    /// Not 0: the owner publishes nothing any more.
+    atomic<std::uint32_t> closed{0};
+};
+
+using ring_words = basic_ring_words<machine_atomics>;
+
+// An ABI: other processes, perhaps of another build, map the same bytes.
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free
+                  && std::atomic<std::uint32_t>::is_always_lock_free,
+              "an atomic that locks cannot be shared between processes");
+static_assert(std::is_standard_layout_v<ring_words> && sizeof(ring_words) == 2 * ring_line_bytes);
+static_assert(offsetof(ring_words, position) == 0 && offsetof(ring_words, sleep) == ring_line_bytes
+              && offsetof(ring_words, wake_at) == ring_line_bytes + 8
+              && offsetof(ring_words, closed) == ring_line_bytes + 16);
+
+enum class ring_role : std::uint8_t { producer, consumer };
+
+/// One side of a ring.
+///
+/// What it reads of the peer's words is checked before it is believed: a position that goes back,
+/// or beyond the capacity, is a violation, and then the ring is not to be used any more.
+/// @par Thread safety   One thread at a time for each side; the two sides in any two threads.
+/// @par Cost            publish: one store, one load of a line that rarely changes, and the fence.
+///                      refresh: one load of the peer's line. No system call.
+template <class Policy>
+class basic_ring_side {
+public:
+    using words = basic_ring_words<Policy>;
+
+    /// Goes on where `own` stands, and withdraws what one who died asleep had announced there. Both
+    /// blocks outlive `*this`. A new peer takes a new object: its announcements begin again.
+    /// @pre capacity > 0
+    basic_ring_side(ring_role role, words& own, const words& peer, std::uint64_t capacity,
+                    fence_kind fences = fence_kind::own) noexcept
+        : own_(&own),
+          peer_(&peer),
+          capacity_(capacity),
+          lead_(role == ring_role::producer ? capacity : 0),
+          fences_(fences),
+          // Relaxed, all three: only this side writes them.
+          position_(own.position.load(std::memory_order_relaxed)),
+          published_(position_),
+          peer_position_(position_ - lead_),
+          sleep_(own.sleep.load(std::memory_order_relaxed))
+    {
+        if (is_announced())
+            withdraw();
+    }
+
+    [[nodiscard]] std::uint64_t capacity() const noexcept { return capacity_; }
+    /// Units written or read so far, published or not.
+    [[nodiscard]] std::uint64_t position() const noexcept { return position_; }
+    /// Units that are known to be ours: to write into, or to read. Looks at no shared memory.
+    [[nodiscard]] std::uint64_t room() const noexcept { return peer_position_ + lead_ - position_; }
+
+    /// Looks at the peer's position. False: it is none that an honest peer could have.
+    [[nodiscard]] bool refresh() noexcept
+    {
+        // Acquire, pairs with the release in the peer's publish. For a consumer: the bytes that
+        // were committed are there. For a producer: the reading of the bytes that were released is
+        // over.
+        const auto seen = peer_->position.load(std::memory_order_acquire);
+        const auto room_seen = seen + lead_ - position_;
+        if (room_seen > capacity_ || room_seen < room())
+            return false;
+        peer_position_ = seen;
+        return true;
+    }
+
+    /// `count` units have been written or read. @pre count <= room()
+    void advance(std::uint64_t count) noexcept { position_ += count; }
+
+    /// Lets the peer see everything up to position().
+    void publish() noexcept
+    {
+        published_ = position_;
+        // Release, pairs with the acquire in the peer's refresh: the bytes that we have written are
+        // there (commit), the ones that we have read may be overwritten (release).
+        own_->position.store(position_, std::memory_order_release);
+    }
+    [[nodiscard]] bool is_published() const noexcept { return published_ == position_; }
+
+    /// After publish: whether the peer sleeps, has not been rung for, and has what it wants now.
+    /// True: ring its doorbell, at once.
+    [[nodiscard]] bool must_ring() noexcept { return must_ring(false); }
+
+    /// Before this side sleeps itself: the same, whatever the peer wants. It may want more than it
+    /// needs (to be woken less often), and while both sleep nothing more comes.
+    [[nodiscard]] bool must_ring_before_sleep() noexcept { return must_ring(true); }
+
+    /// Says that this side is going to sleep, and would like to be woken when there is room for
+    /// `wanted` units. After that, call refresh and look at room() and peer_closed() once more, for
+    /// what is needed and not for what would be liked; sleep only if that was in vain.
+    /// @pre wanted <= capacity(), is_published(), and must_ring_before_sleep() was asked
+    template <class Barrier>
+    void announce(std::uint64_t wanted, Barrier&& barrier) noexcept
+    {
+        // Relaxed: published by the release below.
+        own_->wake_at.store(position_ + wanted - lead_, std::memory_order_relaxed);
+        // Release, pairs with the acquire in must_ring.
+        own_->sleep.store(++sleep_, std::memory_order_release);
+        barrier();  // a full fence here, and in the peer if it has none of its own
+    }
+    void announce(std::uint64_t wanted) noexcept { announce(wanted, &Policy::full_fence); }
+
+    /// This side is awake. Whoever has not rung by now need not.
+    void withdraw() noexcept
+    {
+        // Relaxed: a peer that sees it late rings once too often.
+        own_->sleep.store(++sleep_, std::memory_order_relaxed);
+    }
+    [[nodiscard]] bool is_announced() const noexcept { return sleep_ % 2 == 1; }
+
+    /// This side publishes nothing any more. Ring if must_ring says so.
+    void close() noexcept
+    {
+        closed_ = true;
+        // Release, pairs with the acquire in peer_closed: what was committed before is seen with
+        // it.
+        own_->closed.store(1, std::memory_order_release);
+    }
+    /// Whether the peer publishes nothing any more. Then refresh once more: what it had committed
+    /// before is all there is.
+    [[nodiscard]] bool peer_closed() const noexcept
+    {
+        return peer_->closed.load(std::memory_order_acquire) != 0;
+    }
+
+private:
+    [[nodiscard]] bool must_ring(bool whatever_it_wants) noexcept
+    {
+        if (fences_ == fence_kind::own)
+            Policy::full_fence();  // pairs with the fence in the peer's announce; see above
+        else
+            Policy::compiler_fence();
+        // Acquire, pairs with the release in announce: wake_at is the one that belongs to this
+        // announcement, or a later one (then the later announcement's refresh sees our position).
+        const auto seen = peer_->sleep.load(std::memory_order_acquire);
+        if (seen % 2 == 0 || seen == rung_for_)
+            return false;
+        // Relaxed: ordered by the load above. A lie only lets the peer sleep longer or less.
+        const auto wake_at = peer_->wake_at.load(std::memory_order_relaxed);
+        const bool is_short_of_it = published_ - wake_at > capacity_;  // modulo 2^64
+        if (is_short_of_it && !whatever_it_wants && !closed_)
+            return false;
+        rung_for_ = seen;
+        return true;
+    }
+
+    words* own_;
+    const words* peer_;
+    std::uint64_t capacity_;
+    std::uint64_t lead_;  // how far ahead of the peer this side may be
+    fence_kind fences_;
+    bool closed_ = false;
+    std::uint64_t position_;
+    std::uint64_t published_;
+    std::uint64_t peer_position_;  // as it was at the last refresh
+    std::uint64_t sleep_;
+    std::uint64_t rung_for_ = 0;  // the last announcement of the peer's that we have rung for
+};
+
+using ring_side = basic_ring_side<machine_atomics>;
+
+/// Eight bytes that a hostile peer may be writing, aligned, by one load: so that what is checked is
+/// what is used. (What a plain read or a memcpy loads, a compiler may load twice.)
+inline std::uint64_t load_once(const std::byte* at) noexcept
+{
+    // Relaxed: the acquire of the position came before. The builtin, since an atomic_ref to const
+    // comes with C++26 only.
+    return __atomic_load_n(reinterpret_cast<const std::uint64_t*>(at), __ATOMIC_RELAXED);
+}
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
+
+#endif
