@@ -148,7 +148,7 @@ private:
     {
         const bool wanted = is_code() || path_.ends_with("CMakeLists.txt")
             || path_.ends_with(".cmake") || path_.ends_with(".in") || path_.ends_with(".sh")
-            || path_.ends_with(".py") || text_.starts_with("#!");
+            || path_.ends_with(".py") || path_.ends_with(".pml") || text_.starts_with("#!");
         const std::size_t last = text_.starts_with("#!") ? 2 : 1;
         for (std::size_t n = 0; n < std::min(last, lines_.size()); ++n) {
             if (lines_[n].ends_with("SPDX-License-Identifier: BSL-1.0"))

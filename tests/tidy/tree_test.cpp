@@ -28,8 +28,8 @@ bool is_ours(const fs::path& directory)
 
 bool is_text(const fs::path& path)
 {
-    static const std::vector<std::string> extensions = {".cpp", ".hpp", ".txt", ".cmake", ".in",
-                                                        ".sh",  ".py",  ".md",  ".json",  ""};
+    static const std::vector<std::string> extensions = {
+        ".cpp", ".hpp", ".txt", ".cmake", ".in", ".sh", ".py", ".md", ".json", ".pml", ""};
     const auto extension = path.extension().string();
     return std::find(extensions.begin(), extensions.end(), extension) != extensions.end();
 }

@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// A ring, its two doorbells and the death of either side, under total store order (that of x86: a
+// store waits in the buffer of its processor, and becomes visible later, in order). The functions
+// of ipc/include/procyard/ipc/detail/ring_core.hpp are here under their names; the loop around them
+// is the one that its users must have. Weaker orders are the business of ring_relacy.cpp.
+//
+// The producer commits MESSAGES units, one or more at a time, and closes. The consumer takes what
+// is there, releases one or more at a time, and may close instead of going to sleep. With KILLED
+// one of them (P or C) is killed, at any step. One that sleeps may give up (a cancelled operation)
+// and come back.
+//
+//   - A doorbell is an eventfd, of which only matters whether it is empty. Ringing is modelled as a
+//     store like any other, so nothing hangs on fences that a system call may or may not have.
+//   - A side that is killed stops between any two steps; what it has stored becomes visible; then
+//     its descriptors are closed, and the one that tells the other of its death becomes ready.
+//   - A full fence waits until the side's buffer is empty; membarrier(2) waits for that, and until
+//     the peer's is.
+//   - What an atomic block holds is one step for the others: one load or one store, and what the
+//     side alone makes of it. (A fence may be in it as well: it is passed at any moment at which
+//     the buffer is empty, and stays so while the side does nothing.)
+//
+// Shown, by looking at every state that there is:
+//   (a) nobody sleeps for ever: there is no state without a successor in which a side is not at its
+//       end ("invalid end state"); so a producer that waits for space hears that the consumer has
+//       died or closed;
+//   (b) all that was committed before the producer's death is received before that is reported;
+//   (c) all that was committed before close is received before that is reported;
+//   (d) honest sides never see each other go back or beyond the capacity.
+//
+// FENCES=1 (fence_kind::own): each publisher has a full fence. FENCES=2 (fence_kind::peer): it has
+// none, and the other calls membarrier before it sleeps. Each of the mutants takes one rule away;
+// check.sh sees to it that each of them is found out, which tests the model:
+//
+//   NO_FENCE            the publisher has no fence
+//   NO_MEMBARRIER       it has none, and the sleeper has a fence but does not call membarrier
+//   NO_SLEEPER_FENCE    announce has no barrier
+//   NO_RECHECK          announce, then sleep: no refresh between the two
+//   NO_CLOSED_RECHECK   no look at peer_closed between the two
+//   READ_AFTER_RECHECK  the eventfd is emptied between the two: it eats the announcement's ring
+//   SAME_NUMBER         a flag, not a number: the second announcement is taken for the first
+//   RUNG_FOR_TOO_SOON   an announcement is taken for rung for before its threshold is reached
+//   CLOSE_WITHOUT_RING  close does not ask must_ring
+//   CLOSE_AT_THRESHOLD  close rings only for one whose threshold is reached
+//   CLOSED_AFTER_RING   peer_closed is asked after refresh: what was committed between is lost
+//   DEATH_AFTER_RING    the same with the death
+//   SLEEP_UNPUBLISHED   a side goes to sleep before it has published all that it has done
+//   GREEDY              the units that the two may wait for are more than the capacity plus one
+//   ODD_START           a side goes on from the words of one which has died asleep, and does not
+//                       withdraw first: announce makes the odd number even
+//   OLD_RUNG_FOR        a side goes on with a new peer, whose numbers begin again, and remembers
+//                       for which of the old one's it has rung
+//
+// And these are right as well. They are here to show what the protocol does not hang on:
+//
+//   READ_AFTER_DRAIN    the eventfd is emptied after withdraw and drain, but before the next
+//                       announce. With a flag instead of a number this loses wake-ups.
+//   WAKE_AT_LAST        announce stores wake_at after sleep
+
+#ifndef FENCES
+#define FENCES 1
+#endif
+#ifndef CAPACITY
+#define CAPACITY 2
+#endif
+#ifndef MESSAGES
+#define MESSAGES 3
+#endif
+#ifndef PRODUCER_WANTS  // the most units that it waits for
+#define PRODUCER_WANTS CAPACITY
+#endif
+#ifndef CONSUMER_WANTS
+#ifdef GREEDY
+#define CONSUMER_WANTS (CAPACITY + 2 - PRODUCER_WANTS)
+#else
+#define CONSUMER_WANTS (CAPACITY + 1 - PRODUCER_WANTS)
+#endif
+#endif
+#ifndef CANCELLATIONS  // how often a side gives up a wait
+#define CANCELLATIONS 1
+#endif
+#ifndef BUFFER  // stores that may wait
+#define BUFFER 4
+#endif
+
+#define P 0
+#define C 1
+
+#ifdef ODD_START
+#define NUMBER_AT_START 1
+#else
+#define NUMBER_AT_START 0
+#endif
+#ifdef OLD_RUNG_FOR
+#define RUNG_FOR_AT_START 1
+#else
+#define RUNG_FOR_AT_START 0
+#endif
+
+// The words of both sides, as they are in the memory.
+byte position[2];
+byte sleep[2] = NUMBER_AT_START;
+byte wake_at[2];
+bool closed[2];
+bool bell[2];  // its own eventfd is not empty
+
+bool killed[2];
+bool dead[2];  // the descriptor that tells the other side of it is ready
+
+#define POSITION 0
+#define SLEEP 1
+#define WAKE_AT 2
+#define CLOSED 3
+#define BELL 4  // that of the other side
+
+chan buffer[2] = [BUFFER] of { byte, byte };
+hidden byte word;
+hidden byte value;
+
+inline make_visible(side) {
+    d_step {
+        buffer[side] ? word, value;
+        if
+        :: word == POSITION -> position[side] = value
+        :: word == SLEEP -> sleep[side] = value
+        :: word == WAKE_AT -> wake_at[side] = value
+        :: word == CLOSED -> closed[side] = true
+        :: word == BELL -> bell[1 - side] = true
+        fi
+    }
+}
+
+active proctype memory() {
+end:
+    do
+    :: make_visible(P)
+    :: make_visible(C)
+    od
+}
+
+#ifdef KILLED
+active proctype killer() {
+    killed[KILLED] = true
+}
+#endif
+
+#define is_fenced(side) empty(buffer[side])
+#define may_store nfull(buffer[me])
+#define store(what, that) buffer[me] ! what, that  // in an atomic block, behind may_store
+
+// ---- ring_core.hpp. Its members are locals of the process below.
+
+#define room (peer_position + lead - own)
+
+inline refresh() {
+    assert(position[peer] >= peer_position && position[peer] + lead - own <= CAPACITY);
+    peer_position = position[peer]
+}
+
+inline publish() {
+    atomic { may_store -> published = own; store(POSITION, own) }
+}
+
+#ifdef CLOSE_AT_THRESHOLD
+#define CLOSE_COUNTS false
+#else
+#define CLOSE_COUNTS has_closed
+#endif
+
+// And the ringing that follows from it.
+inline must_ring() {
+    atomic {
+#if FENCES == 1 && !defined(NO_FENCE)
+        is_fenced(me);
+#endif
+        seen = sleep[peer];
+        if
+        :: seen % 2 == 0 || seen == rung_for -> seen = 0
+        :: else -> skip
+        fi;
+#ifdef RUNG_FOR_TOO_SOON
+        rung_for = (seen -> seen : rung_for);
+#endif
+    }
+    if
+    :: seen == 0 -> skip
+    :: else ->
+        atomic {
+            if
+            :: !CLOSE_COUNTS && (published - wake_at[peer] + 256) % 256 > CAPACITY ->
+                seen = 0
+            :: else -> rung_for = seen
+            fi
+        }
+        atomic {
+            if
+            :: seen == 0 -> skip
+            :: seen != 0 && may_store -> seen = 0; store(BELL, 0)
+            fi
+        }
+    fi
+}
+
+inline announce() {
+    atomic {
+        may_store;
+#ifdef SAME_NUMBER
+        number = 1;
+#else
+        number++;
+#endif
+#ifdef WAKE_AT_LAST
+        store(SLEEP, number)
+    }
+    atomic {
+        may_store;
+        store(WAKE_AT, own + wanted - lead)
+    }
+#else
+        store(WAKE_AT, own + wanted - lead)
+    }
+    atomic {
+        may_store;
+        store(SLEEP, number)
+    }
+#endif
+#ifndef NO_SLEEPER_FENCE
+#if FENCES == 2 && !defined(NO_MEMBARRIER)
+    is_fenced(me) && is_fenced(peer)
+#else
+    is_fenced(me)
+#endif
+#endif
+}
+
+inline withdraw() {
+    atomic {
+        may_store;
+#ifdef SAME_NUMBER
+        number = 0;
+#else
+        number++;
+#endif
+        store(SLEEP, number)
+    }
+}
+
+inline close() {
+    atomic { may_store -> has_closed = true; store(CLOSED, 1) }
+}
+
+// ---- The loop around it.
+
+// First how the peer has ended, then what it had published.
+inline look() {
+#if defined(CLOSED_AFTER_RING)
+    peer_dead = dead[peer];
+    d_step { refresh() }
+    peer_closed = closed[peer]
+#elif defined(DEATH_AFTER_RING)
+    peer_closed = closed[peer];
+    d_step { refresh() }
+    peer_dead = dead[peer]
+#else
+    peer_dead = dead[peer];
+    peer_closed = closed[peer];
+    d_step { refresh() }
+#endif
+}
+
+inline sleep_until_rung() {
+    if
+    :: wanted = 1
+    :: wanted = (me == P -> PRODUCER_WANTS : CONSUMER_WANTS)
+    fi;
+#ifdef READ_AFTER_DRAIN
+    bell[me] = false;
+#endif
+    announce();
+#ifndef NO_CLOSED_RECHECK
+    peer_closed = closed[peer];
+#endif
+#ifndef NO_RECHECK
+    d_step { refresh() }
+#endif
+#ifdef READ_AFTER_RECHECK
+    bell[me] = false;
+#endif
+    if
+    :: room < wanted && !peer_closed && cancelled < CANCELLATIONS -> cancelled++
+    :: room < wanted && !peer_closed ->  // decided now: one that may still give up is no end
+        if
+#if defined(READ_AFTER_RECHECK) || defined(READ_AFTER_DRAIN)
+        :: bell[me]
+#else
+        :: atomic { bell[me] -> bell[me] = false }
+#endif
+        :: dead[peer]
+        fi
+    :: else -> skip
+    fi;
+    wanted = 0;
+    peer_closed = false;
+    withdraw()
+}
+
+// A side does its work while it has room, and asks how the peer has ended when it has none.
+proctype side(byte me; byte peer; byte lead) {
+    byte own;
+    byte published;
+    byte peer_position;
+    byte number = NUMBER_AT_START;  // sleep_ there
+    byte rung_for = RUNG_FOR_AT_START;
+    bool has_closed;
+
+    byte seen;
+    byte wanted;
+    byte cancelled;
+    bool peer_dead;
+    bool peer_closed;
+    {
+        do
+        :: atomic { me == P && own == MESSAGES -> break }
+        :: atomic { !(me == P && own == MESSAGES) && room > 0 -> own++ }
+            if
+            :: publish(); must_ring()
+            :: true  // later, with others
+            fi
+        :: atomic { !(me == P && own == MESSAGES) && room == 0 -> skip }
+            look();
+            if
+            :: atomic { room > 0 -> peer_dead = false; peer_closed = false }
+            :: atomic {
+                   room == 0 && (peer_dead || peer_closed) ->
+                   assert(me == P || own == position[P])
+               }
+               break
+            :: room == 0 && !peer_dead && !peer_closed ->
+#ifndef SLEEP_UNPUBLISHED
+                if
+                :: published != own -> publish(); must_ring()
+                :: else -> skip
+                fi;
+#endif
+                if
+                :: me == C -> break
+                :: sleep_until_rung()
+                fi
+            fi
+        od;
+        if
+        :: published != own -> publish()
+        :: else -> skip
+        fi;
+        close();
+#ifndef CLOSE_WITHOUT_RING
+        must_ring()
+#endif
+    } unless {
+        killed[me];
+        atomic { is_fenced(me) -> dead[me] = true }
+    }
+    // Nothing of it matters any more, so states that differ in it only are one.
+    d_step {
+        own = 0;
+        published = 0;
+        peer_position = 0;
+        number = 0;
+        rung_for = 0;
+        has_closed = 0;
+        seen = 0;
+        wanted = 0;
+        cancelled = 0;
+        peer_dead = 0;
+        peer_closed = 0
+    }
+}
+
+init {
+    atomic {
+        run side(P, C, CAPACITY);
+        run side(C, P, 0)
+    }
+}
