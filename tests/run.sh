@@ -6,8 +6,8 @@
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
-# strace: a test counts the system calls of a spawn. spin: the model of the ring.
-"$root/cmake/setup.sh" strace spin
+# strace: a test counts the system calls of a spawn. spin, relacy-dev: the ring's models.
+"$root/cmake/setup.sh" strace spin relacy-dev
 "$root/cmake/build.sh" dev
 cd "$root"
 exec ctest --preset dev --parallel "$(nproc)" "$@"
