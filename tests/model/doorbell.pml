@@ -54,7 +54,7 @@
 // And these are right as well. They are here to show what the protocol does not hang on:
 //
 //   READ_AFTER_DRAIN    the eventfd is emptied after withdraw and drain, but before the next
-//                       announce. With a flag instead of a number this loses wake-ups.
+//                       announce: what a ring that is eaten there told, refresh sees after it
 //   WAKE_AT_LAST        announce stores wake_at after sleep
 
 #ifndef FENCES
