@@ -45,7 +45,10 @@
 //   CLOSED_AFTER_RING   peer_closed is asked after refresh: what was committed between is lost
 //   DEATH_AFTER_RING    the same with the death
 //   SLEEP_UNPUBLISHED   a side goes to sleep before it has published all that it has done
-//   GREEDY              the units that the two may wait for are more than the capacity plus one
+//   NO_LAST_RING        a side goes to sleep without must_ring_before_sleep: both may like more
+//                       than there is, and neither tells the other of the little there is
+//   NEEDS_WHAT_IT_LIKES the consumer sleeps although there is something: it needs as much as it
+//                       likes, and the producer does, too
 //   ODD_START           a side goes on from the words of one which has died asleep, and does not
 //                       withdraw first: announce makes the odd number even
 //   OLD_RUNG_FOR        a side goes on with a new peer, whose numbers begin again, and remembers
@@ -66,15 +69,11 @@
 #ifndef MESSAGES
 #define MESSAGES 3
 #endif
-#ifndef PRODUCER_WANTS  // the most units that it waits for
-#define PRODUCER_WANTS CAPACITY
+#ifndef PRODUCER_LIKES  // the most units that it would like to be woken for
+#define PRODUCER_LIKES CAPACITY
 #endif
-#ifndef CONSUMER_WANTS
-#ifdef GREEDY
-#define CONSUMER_WANTS (CAPACITY + 2 - PRODUCER_WANTS)
-#else
-#define CONSUMER_WANTS (CAPACITY + 1 - PRODUCER_WANTS)
-#endif
+#ifndef CONSUMER_LIKES
+#define CONSUMER_LIKES CAPACITY
 #endif
 #ifndef CANCELLATIONS  // how often a side gives up a wait
 #define CANCELLATIONS 1
@@ -167,8 +166,10 @@ inline publish() {
 #define CLOSE_COUNTS has_closed
 #endif
 
+#define is_short_of_it ((published - wake_at[peer] + 256) % 256 > CAPACITY)
+
 // And the ringing that follows from it.
-inline must_ring() {
+inline must_ring(whatever_it_likes) {
     atomic {
 #if FENCES == 1 && !defined(NO_FENCE)
         is_fenced(me);
@@ -187,8 +188,7 @@ inline must_ring() {
     :: else ->
         atomic {
             if
-            :: !CLOSE_COUNTS && (published - wake_at[peer] + 256) % 256 > CAPACITY ->
-                seen = 0
+            :: !(whatever_it_likes) && !CLOSE_COUNTS && is_short_of_it -> seen = 0
             :: else -> rung_for = seen
             fi
         }
@@ -214,10 +214,10 @@ inline announce() {
     }
     atomic {
         may_store;
-        store(WAKE_AT, own + wanted - lead)
+        store(WAKE_AT, own + liked - lead)
     }
 #else
-        store(WAKE_AT, own + wanted - lead)
+        store(WAKE_AT, own + liked - lead)
     }
     atomic {
         may_store;
@@ -269,10 +269,19 @@ inline look() {
 }
 
 inline sleep_until_rung() {
+    // A consumer needs no more than one unit; a producer of long records may need all that there is.
     if
-    :: wanted = 1
-    :: wanted = (me == P -> PRODUCER_WANTS : CONSUMER_WANTS)
+    :: atomic { true -> needed = 1; liked = 1 }
+    :: atomic { true -> needed = 1; liked = (me == P -> PRODUCER_LIKES : CONSUMER_LIKES) }
+#ifdef NEEDS_WHAT_IT_LIKES
+    :: atomic { true -> liked = CAPACITY; needed = liked }
+#else
+    :: atomic { me == P -> needed = PRODUCER_LIKES; liked = needed }
+#endif
     fi;
+#ifndef NO_LAST_RING
+    must_ring(true);
+#endif
 #ifdef READ_AFTER_DRAIN
     bell[me] = false;
 #endif
@@ -287,8 +296,8 @@ inline sleep_until_rung() {
     bell[me] = false;
 #endif
     if
-    :: room < wanted && !peer_closed && cancelled < CANCELLATIONS -> cancelled++
-    :: room < wanted && !peer_closed ->  // decided now: one that may still give up is no end
+    :: room < needed && !peer_closed && cancelled < CANCELLATIONS -> cancelled++
+    :: room < needed && !peer_closed ->  // decided now: one that may still give up is no end
         if
 #if defined(READ_AFTER_RECHECK) || defined(READ_AFTER_DRAIN)
         :: bell[me]
@@ -299,7 +308,8 @@ inline sleep_until_rung() {
         fi
     :: else -> skip
     fi;
-    wanted = 0;
+    needed = 0;
+    liked = 0;
     peer_closed = false;
     withdraw()
 }
@@ -314,7 +324,8 @@ proctype side(byte me; byte peer; byte lead) {
     bool has_closed;
 
     byte seen;
-    byte wanted;
+    byte needed;
+    byte liked;
     byte cancelled;
     bool peer_dead;
     bool peer_closed;
@@ -323,7 +334,7 @@ proctype side(byte me; byte peer; byte lead) {
         :: atomic { me == P && own == MESSAGES -> break }
         :: atomic { !(me == P && own == MESSAGES) && room > 0 -> own++ }
             if
-            :: publish(); must_ring()
+            :: publish(); must_ring(false)
             :: true  // later, with others
             fi
         :: atomic { !(me == P && own == MESSAGES) && room == 0 -> skip }
@@ -338,7 +349,7 @@ proctype side(byte me; byte peer; byte lead) {
             :: room == 0 && !peer_dead && !peer_closed ->
 #ifndef SLEEP_UNPUBLISHED
                 if
-                :: published != own -> publish(); must_ring()
+                :: published != own -> publish(); must_ring(false)
                 :: else -> skip
                 fi;
 #endif
@@ -354,7 +365,7 @@ proctype side(byte me; byte peer; byte lead) {
         fi;
         close();
 #ifndef CLOSE_WITHOUT_RING
-        must_ring()
+        must_ring(false)
 #endif
     } unless {
         killed[me];
@@ -369,7 +380,8 @@ proctype side(byte me; byte peer; byte lead) {
         rung_for = 0;
         has_closed = 0;
         seen = 0;
-        wanted = 0;
+        needed = 0;
+        liked = 0;
         cancelled = 0;
         peer_dead = 0;
         peer_closed = 0

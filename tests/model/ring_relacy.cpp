@@ -243,6 +243,8 @@ private:
     void wait(ring_side& side, ring_role role)
     {
         const auto wanted = role == ring_role::producer ? 1 + rl::rand(Capacity) : 1;
+        if (side.must_ring_before_sleep())
+            ring_.bell_of(other(role)).set(RL_INFO);
         side.announce(wanted, [] {
             if (weakened.what != weakening::sleeper_fence)
                 ::full_fence();
