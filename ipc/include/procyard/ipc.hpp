@@ -4,6 +4,7 @@
 #define PROCYARD_IPC_HPP
 
 #include <procyard/ipc/async_copy.hpp>
+#include <procyard/ipc/channel_error.hpp>
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/copy_result.hpp>
 #include <procyard/ipc/line_buffer.hpp>

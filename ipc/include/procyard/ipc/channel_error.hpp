@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_IPC_CHANNEL_ERROR_HPP
+#define PROCYARD_IPC_CHANNEL_ERROR_HPP
+
+#include <boost/system/error_category.hpp>
+#include <boost/system/error_code.hpp>
+#include <boost/system/is_error_code_enum.hpp>
+
+#include <type_traits>
+
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/export.hpp>
+
+PROCYARD_NAMESPACE_BEGIN
+
+/// What can be wrong with a channel, beyond what errno and `segment_errc` say.
+enum class channel_errc {
+    /// No ring can have that shape: a capacity that is no power of two, cells without bytes, or
+    /// more than memory can be addressed. Equal to `errc::invalid_argument`.
+    bad_shape = 1,
+    /// The memory is not that of a channel's end, or of the wrong end. Equal to
+    /// `errc::bad_message`.
+    not_a_channel,
+    /// The peer speaks another version of the protocol. Equal to `errc::protocol_not_supported`.
+    other_version,
+    /// The peer's messages are of another type, or its ring is of another capacity. Equal to
+    /// `errc::wrong_protocol_type`.
+    other_type
+};
+
+/// The category "procyard.channel".
+[[nodiscard]] PROCYARD_IPC_EXPORT const boost::system::error_category& channel_category() noexcept;
+
+[[nodiscard]] inline error_code make_error_code(channel_errc e) noexcept
+{
+    return error_code(static_cast<int>(e), channel_category());
+}
+
+PROCYARD_NAMESPACE_END
+
+template <>
+struct boost::system::is_error_code_enum<procyard::channel_errc> : std::true_type { };
+
+#endif

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_IPC_DETAIL_RING_MEMORY_HPP
+#define PROCYARD_IPC_DETAIL_RING_MEMORY_HPP
+
+#include <cstddef>
+#include <cstdint>
+
+#include <procyard/ipc/channel_error.hpp>
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/ring_core.hpp>
+#include <procyard/ipc/export.hpp>
+#include <procyard/ipc/segment.hpp>
+#include <procyard/ipc/unique_fd.hpp>
+
+// Where a ring lies: two segments, one of each side, which it writes and the other reads.
+//
+//     producer's   | ring_header | ring_words | … | units …        |
+//                  0            128          384  4096
+//     consumer's   | ring_header | ring_words | … |
+//
+// The units begin at a page, so that large messages are aligned whatever their type. A channel of
+// 64 KiB takes 64 KiB and two pages.
+//
+// The header does not change, but its owner could: it is copied once, checked, and not looked at
+// again.
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+/// What both sides of a ring must agree upon.
+struct ring_shape {
+    std::uint64_t unit_count;  ///< the capacity; a power of two
+    std::uint64_t unit_bytes;  ///< 1: a ring of bytes, for records; else a cell's, a multiple of 8
+    std::uint64_t type = 0;    ///< the fingerprint of what is sent
+
+    friend bool operator==(const ring_shape&, const ring_shape&) = default;
+};
+
+/// Stands at the beginning of both segments. An ABI, as ring_words.
+struct ring_header {
+    std::uint64_t magic;
+    std::uint32_t version;
+    std::uint32_t role;  ///< ring_role
+    ring_shape shape;
+    std::uint64_t features;  ///< bits of ring_feature
+};
+
+/// What one side lets the other know of itself, before the first message.
+enum ring_feature : std::uint64_t {
+    feature_none = 0,
+    /// It has registered for membarrier: it may publish without a fence if the other calls that.
+    feature_barrier_target = 1,
+    /// It calls membarrier before it sleeps, if the other has registered.
+    feature_barrier_caller = 2,
+};
+
+inline constexpr std::size_t ring_words_offset = 128;
+inline constexpr std::size_t ring_units_offset = 4096;
+static_assert(sizeof(ring_header) == 48 && sizeof(ring_header) <= ring_words_offset);
+static_assert(ring_words_offset % alignof(ring_words) == 0
+              && ring_words_offset + sizeof(ring_words) <= ring_units_offset);
+
+/// One side's segment, of one's own or of the peer.
+/// @par Thread safety   Distinct objects: safe. Shared objects: unsafe. Of the words: ring_side.
+class PROCYARD_IPC_EXPORT ring_memory {
+public:
+    /// None.
+    ring_memory() noexcept = default;
+
+    /// The bytes that a segment of this side needs, before they are rounded up to pages.
+    /// @par Errors   `channel_errc::bad_shape`
+    [[nodiscard]] static std::size_t size_bytes(ring_role role, const ring_shape& shape,
+                                                error_code& ec) noexcept;
+
+    /// Makes one's own, and seals it: its descriptor can be passed on.
+    /// @par Errors   `channel_errc::bad_shape`; those of segment::create and seal_for_peer
+    [[nodiscard]] static ring_memory create(ring_role role, const ring_shape& shape,
+                                            std::uint64_t features, error_code& ec);
+
+    /// Maps the peer's, which is that of `role`, to be read. The peer may be hostile.
+    /// @par Errors   `channel_errc::not_a_channel`, `other_version`, `other_type`; those of
+    ///               segment::attach. The descriptor is closed then.
+    [[nodiscard]] static ring_memory attach(unique_fd fd, std::size_t announced_bytes,
+                                            ring_role role, const ring_shape& shape,
+                                            error_code& ec);
+
+    [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(segment_); }
+    /// What the owner has said of itself.
+    [[nodiscard]] std::uint64_t features() const noexcept { return features_; }
+    [[nodiscard]] const segment& memory() const noexcept { return segment_; }
+
+    /// @pre one's own
+    [[nodiscard]] ring_words& own_words() noexcept;
+    /// @pre there is one
+    [[nodiscard]] const ring_words& words() const noexcept;
+    /// The units. @pre one's own, of a producer
+    [[nodiscard]] std::byte* own_units() noexcept;
+    /// @pre of a producer
+    [[nodiscard]] const std::byte* units() const noexcept;
+
+private:
+    segment segment_;
+    std::uint64_t features_ = feature_none;
+};
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
+
+#endif

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <procyard/ipc/detail/ring_memory.hpp>
+
+#include <array>
+#include <bit>
+#include <cstring>
+#include <limits>
+#include <new>
+#include <utility>
+
+#include <procyard/ipc/detail/record_ring.hpp>
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+namespace {
+
+constexpr std::uint64_t ring_magic = 0x474e495259435250;  // "PRCYRING" in memory
+// Goes up with every change that an older peer would misunderstand.
+constexpr std::uint32_t ring_version = 1;
+
+bool is_possible(const ring_shape& shape) noexcept
+{
+    if (shape.unit_bytes == 1)
+        return is_record_capacity(shape.unit_count);
+    return shape.unit_bytes > 0 && shape.unit_bytes % record_alignment_bytes == 0
+        && std::has_single_bit(shape.unit_count);
+}
+
+ring_header header_of(ring_role role, const ring_shape& shape, std::uint64_t features) noexcept
+{
+    return {ring_magic, ring_version, static_cast<std::uint32_t>(role), shape, features};
+}
+
+ring_header read_header(const std::byte* from) noexcept
+{
+    std::array<std::uint64_t, sizeof(ring_header) / sizeof(std::uint64_t)> copy{};
+    for (std::size_t i = 0; i < copy.size(); ++i)
+        copy[i] = load_once(from + i * sizeof(std::uint64_t));
+    return std::bit_cast<ring_header>(copy);
+}
+
+error_code check(const ring_header& header, ring_role role, const ring_shape& shape) noexcept
+{
+    if (header.magic != ring_magic)
+        return channel_errc::not_a_channel;
+    if (header.version != ring_version)  // what comes after may mean anything
+        return channel_errc::other_version;
+    if (header.role != static_cast<std::uint32_t>(role))
+        return channel_errc::not_a_channel;
+    return header.shape == shape ? error_code{} : channel_errc::other_type;
+}
+
+}  // namespace
+
+std::size_t ring_memory::size_bytes(ring_role role, const ring_shape& shape,
+                                    error_code& ec) noexcept
+{
+    constexpr std::uint64_t most = std::numeric_limits<std::ptrdiff_t>::max() - ring_units_offset;
+    ec.clear();
+    if (!is_possible(shape) || shape.unit_count > most / shape.unit_bytes) {
+        ec = channel_errc::bad_shape;
+        return 0;
+    }
+    return ring_units_offset
+        + (role == ring_role::producer
+               ? static_cast<std::size_t>(shape.unit_count * shape.unit_bytes)
+               : 0);
+}
+
+ring_memory ring_memory::create(ring_role role, const ring_shape& shape, std::uint64_t features,
+                                error_code& ec)
+{
+    ring_memory made;
+    const auto bytes = size_bytes(role, shape, ec);
+    if (ec)
+        return {};
+    made.segment_ = segment::create(bytes, {}, ec);
+    if (ec)
+        return {};
+    const auto header = header_of(role, shape, features);
+    std::memcpy(made.segment_.writable_data(), &header, sizeof header);
+    new (made.segment_.writable_data() + ring_words_offset) ring_words;
+    made.features_ = features;
+    made.segment_.seal_for_peer(ec);
+    return ec ? ring_memory{} : std::move(made);
+}
+
+ring_memory ring_memory::attach(unique_fd fd, std::size_t announced_bytes, ring_role role,
+                                const ring_shape& shape, error_code& ec)
+{
+    ring_memory attached;
+    const auto bytes = size_bytes(role, shape, ec);
+    if (ec)
+        return {};
+    // More than is needed: the peer's pages may be larger.
+    if (announced_bytes < bytes) {
+        ec = segment_errc::wrong_size;
+        return {};
+    }
+    attached.segment_ = segment::attach(std::move(fd), announced_bytes, ec);
+    if (ec)
+        return {};
+    const auto header = read_header(attached.segment_.data());
+    ec = check(header, role, shape);
+    if (ec)
+        return {};
+    attached.features_ = header.features;
+    return attached;
+}
+
+ring_words& ring_memory::own_words() noexcept
+{
+    return *std::launder(
+        reinterpret_cast<ring_words*>(segment_.writable_data() + ring_words_offset));
+}
+
+const ring_words& ring_memory::words() const noexcept
+{
+    // Of the peer's the object was made by another process, of which C++ knows nothing: the layout
+    // is fixed, its members are lock-free, and any bytes are a value of them.
+    return *std::launder(reinterpret_cast<const ring_words*>(segment_.data() + ring_words_offset));
+}
+
+std::byte* ring_memory::own_units() noexcept
+{
+    return segment_.writable_data() + ring_units_offset;
+}
+
+const std::byte* ring_memory::units() const noexcept
+{
+    return segment_.data() + ring_units_offset;
+}
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
