@@ -32,15 +32,19 @@ void child_stop_target::signal(int number, stop_scope scope, error_code& ec) noe
 {
     if (scope == stop_scope::child)
         core_->signal(number, ec);
-    else if (asks_to_end(number))
-        core_->ask_tree(number, ec);
-    else
+    else if (!asks_to_end(number))
         core_->signal_tree(number, ec);
+    else {
+        if (!std::exchange(asks_, true))
+            core_->tree.add_asker();
+        core_->ask_tree(number, ec);
+    }
 }
 
 void child_stop_target::ask_no_more() noexcept
 {
-    core_->tree.ask_no_more();
+    if (std::exchange(asks_, false))
+        core_->tree.remove_asker();
 }
 
 void child_stop_target::kill_tree(error_code& ec) noexcept

@@ -37,6 +37,7 @@ public:
 private:
     std::shared_ptr<child_core> core_;
     asio::any_io_executor strand_;
+    bool asks_ = false;  // the tree was asked to end, and is to be asked no more some day
 };
 
 }  // namespace detail

@@ -156,6 +156,29 @@ bool list_processes(std::vector<pid_t>& pids, error_code& ec)
     return true;
 }
 
+namespace {
+
+// Of a process whose first thread has ended while others run on: the environment is theirs now.
+tree_marking look_at_threads(pid_t pid, std::string_view id)
+{
+    error_code ec;
+    const auto threads = list_threads(pid, ec);
+    if (is_shortage(ec))
+        return tree_marking::unknown;
+    for (const auto thread : threads) {
+        std::string text;
+        const bool was_read = read_file(AT_FDCWD, thread_path(pid, thread, "/environ").c_str(),
+                                        text, ec, environment_limit_bytes);
+        if (was_read && !text.empty())
+            return has_tree_marker(text, id) ? tree_marking::present : tree_marking::absent;
+        if (is_shortage(ec))
+            return tree_marking::unknown;
+    }
+    return tree_marking::absent;
+}
+
+}  // namespace
+
 tree_marking look_for_marker(pid_t pid, std::string_view id)
 {
     // Read again where the exec came to its end between the two files; but a process that has
@@ -163,14 +186,18 @@ tree_marking look_for_marker(pid_t pid, std::string_view id)
     for (int reading = 0; reading < most_readings; ++reading) {
         std::string text;
         error_code ec;
+        // Who has no memory any more is ESRCH since Linux 6.16, and an empty file before.
         if (!read_file(AT_FDCWD, process_path(pid, "/environ").c_str(), text, ec,
-                       environment_limit_bytes))
+                       environment_limit_bytes)
+            && ec != make_errno(ESRCH))
             return is_shortage(ec) ? tree_marking::unknown : tree_marking::absent;
         if (!text.empty())
             return has_tree_marker(text, id) ? tree_marking::present : tree_marking::absent;
         const auto record = read_stat(pid);
         if (!record || is_dead(*record))
             return tree_marking::absent;
+        if (record->state == 'Z')
+            return look_at_threads(pid, id);
         if (record->code_begin == 0) {
             // A kernel that tells of nobody does not tell of us either (gVisor's).
             const auto own = read_stat(::getpid());

@@ -199,10 +199,16 @@ error_code process_tree::ask(int number)
     return over() ? error_code{} : sweep().ask(number);
 }
 
-void process_tree::ask_no_more() noexcept
+void process_tree::add_asker() noexcept
 {
     const std::lock_guard lock(mutex_);
-    if (sweep_)
+    ++askers_;
+}
+
+void process_tree::remove_asker() noexcept
+{
+    const std::lock_guard lock(mutex_);
+    if (--askers_ == 0 && sweep_)
         (void)sweep_->ask(0);
 }
 

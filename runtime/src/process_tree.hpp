@@ -99,10 +99,13 @@ public:
 
     /// Sends a signal to every member.
     [[nodiscard]] error_code signal(int number);
-    /// The same for a signal that asks to end: whoever is found later is asked, too, until
-    /// `ask_no_more`. A cgroup finds all of them now.
+    /// The same for a signal that asks to end: whoever is found later is asked, too, as long as
+    /// there is one who asks. A cgroup finds all of them now.
+    /// @pre add_asker() was called
     [[nodiscard]] error_code ask(int number);
-    void ask_no_more() noexcept;
+    /// Several may ask at once (two ladders); the request stands until the last has gone.
+    void add_asker() noexcept;
+    void remove_asker() noexcept;
     /// Stops every member, or orders it to; thaws and continues them.
     [[nodiscard]] error_code suspend();
     [[nodiscard]] error_code resume();
@@ -133,6 +136,7 @@ private:
     bool leads_session_ = false;
     bool leader_reaped_ = false;
     bool ended_ = false;
+    unsigned askers_ = 0;
     error_code why_no_cgroup_;
     held_process leader_ = held_process::borrow(-1, -1);
     cgroup_leaf leaf_;

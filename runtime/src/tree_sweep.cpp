@@ -153,32 +153,33 @@ error_code tree_sweep::ask(int number)
 
 void tree_sweep::look()
 {
-    for (std::size_t pass = 0; pass < most_passes; ++pass) {
-        (void)roster_.walk();
-        const auto& members = roster_.members();
-        const bool alone =
-            members.size() == 1 && roster_.formers().empty() && !members.front().leads_session;
-        if (!alone)
-            (void)roster_.scan();
-        (void)roster_.collect_orphans();
-        unsure_ = roster_.was_unsure();
-        if (!unsure_)
-            return;
+    (void)roster_.walk();
+    const auto& members = roster_.members();
+    const bool alone =
+        members.size() == 1 && roster_.formers().empty() && !members.front().leads_session;
+    if (!alone)
+        (void)roster_.scan();
+    (void)roster_.collect_orphans();
+    unsure_ = roster_.was_unsure();
+    for (std::size_t pass = 1; unsure_ && pass < most_passes; ++pass) {
         (void)::sched_yield();  // an exec needs a processor to come to its end on
+        if (roster_.collect_orphans() > 0)
+            (void)roster_.walk();
+        unsure_ = roster_.was_unsure();
     }
 }
 
 error_code tree_sweep::send(int number)
 {
     error_code first;
-    bool by_group = false;
+    group_was_sent_ = false;
     if (const auto* const root = roster_.root_process(); root != nullptr && number != 0) {
         const auto ec = root->signal_group(number);
-        by_group = !ec;
+        group_was_sent_ = !ec;
         note(first, ec);
     }
     for (const auto& one : roster_.members()) {
-        if (!one.settled && !(by_group && ::getpgid(one.process.pid()) == roster_.root()))
+        if (!one.settled && !was_sent_by_group(one))
             note(first, one.process.signal(number));
     }
     return first;
@@ -207,8 +208,11 @@ bool tree_sweep::empty()
 {
     if (over())
         return true;
-    if (!std::exchange(walked_, true))
+    if (!std::exchange(walked_, true)) {
+        const auto known = roster_.members().size();
         (void)roster_.walk();
+        ask_the_late(known);
+    }
     if (unsure_)
         find_the_late();
     (void)roster_.was_blind();
@@ -248,12 +252,26 @@ bool tree_sweep::find_the_late()
         return true;
     }
     (void)roster_.walk();
-    for (auto i = known; asked_ != 0 && i < roster_.members().size(); ++i) {
-        const auto& one = roster_.members()[i].process;
-        (void)one.signal(asked_);
-        (void)one.signal(SIGCONT);
-    }
+    ask_the_late(known);
     return true;
+}
+
+// Whoever is in the root's group was sent the signal with the group, found or not: a second one is
+// more than a repetition to a program that takes it for impatience.
+void tree_sweep::ask_the_late(std::size_t known) const
+{
+    const auto& members = roster_.members();
+    for (auto i = known; asked_ != 0 && i < members.size(); ++i) {
+        if (was_sent_by_group(members[i]))
+            continue;
+        (void)members[i].process.signal(asked_);
+        (void)members[i].process.signal(SIGCONT);
+    }
+}
+
+bool tree_sweep::was_sent_by_group(const tree_roster::member& one) const
+{
+    return group_was_sent_ && ::getpgid(one.process.pid()) == roster_.root();
 }
 
 int tree_sweep::wait_descriptor() const

@@ -85,10 +85,13 @@ private:
     void kill_all(sweep_result& result) noexcept;
     [[nodiscard]] bool all_at_rest() const;
     bool find_the_late();
+    void ask_the_late(std::size_t known) const;
+    [[nodiscard]] bool was_sent_by_group(const tree_roster::member& one) const;
 
     tree_roster roster_;
-    int asked_ = 0;        // the signal for whoever is found from now on
-    bool doomed_ = false;  // SIGKILL for whoever is found from now on
+    int asked_ = 0;                // the signal for whoever is found from now on
+    bool doomed_ = false;          // SIGKILL for whoever is found from now on
+    bool group_was_sent_ = false;  // the last signal went to the root's group as a whole
     bool unsure_ = false;  // the last look met an orphan that could not be told from a stranger
     bool walked_ = false;
     bool ended_ = false;

@@ -10,6 +10,7 @@
 
 #include <doctest/doctest.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@
 #include <procyard/ipc/syscall.hpp>
 
 #include "feature_off.hpp"
+#include "proc_fs.hpp"
 #include "procyard_test.hpp"
 #include "test_process.hpp"
 #include "tree_wait.hpp"
@@ -179,6 +181,34 @@ TEST_SUITE("process_tree")
         run(ctx);
         CHECK_FALSE(done.error());
         CHECK(procyard_test::children() == 0);
+    }
+}
+
+TEST_SUITE("a request to a process_tree")
+{
+    TEST_CASE("stands until the last that has asked has gone")
+    {
+        const subreaper_guard restore;
+        bool hidden = true;
+        process_tree tree;
+        REQUIRE_FALSE(tree.prepare(
+            {.mode = tree_mode::subreaper, .spoken_for = [&hidden](pid_t) { return hidden; }}));
+        test_process leader({"daemon-orphan"},
+                            {.environment = {"PROCYARD_TREE=" + tree.marker("")}});
+        tree.attach(leader.pid(), leader.pidfd());
+        const auto daemon = leader.expect("member", 1).front();
+        reap(leader, tree);
+        tree.add_asker();
+        CHECK_FALSE(tree.ask(SIGTERM));
+        tree.add_asker();
+        tree.remove_asker();
+        hidden = false;
+        CHECK_FALSE(tree.empty());
+        leader.read_to_end();  // it was asked, and had no other reason to end
+        while (!tree.empty())
+            ::sched_yield();
+        tree.remove_asker();
+        CHECK_FALSE(procyard::detail::read_stat(daemon));
     }
 }
 

@@ -142,6 +142,25 @@ TEST_SUITE("tree_sweep as a subreaper")
         CHECK(procyard_test::children() == 0);
     }
 
+    TEST_CASE("a daemon whose first thread has ended is known by its other threads")
+    {
+        const subreaper_guard subreaper;
+        test_process leader({"daemon-thread"}, {.environment = {marker}});
+        const auto daemon = leader.expect("member", 1).front();
+        // The other thread may have been quicker than the end of the first.
+        while (read_stat(daemon)->state != 'Z')
+            ::sched_yield();
+        leader.reap();
+        tree_sweep tree({"this-tree", {}});
+        attach(tree, leader.pid(), leader.pidfd());
+        tree.leader_reaped();
+        CHECK_FALSE(tree.empty());
+        CHECK(tree.members() == std::vector{daemon});
+        CHECK_FALSE(tree.kill().error);
+        wait_until_empty(tree);
+        CHECK(procyard_test::children() == 0);
+    }
+
     // In the middle of an exec a process has the new program's memory and no environment yet.
     TEST_CASE("a daemon that replaces its program again and again is never taken for a stranger")
     {

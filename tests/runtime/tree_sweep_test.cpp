@@ -269,6 +269,25 @@ TEST_SUITE("tree_sweep")
         });
     }
 
+    TEST_CASE("a request reaches an orphan in the group once, whenever it is found")
+    {
+        const descriptor_check descriptors;
+        on_each_kernel([](auto pidfd_of) {
+            test_process leader({"orphan-listener"});
+            const auto orphan = leader.expect("member", 2).front();
+            tree_sweep tree;
+            attach(tree, leader.pid(), pidfd_of(leader));
+            CHECK_FALSE(tree.ask(SIGTERM));
+            CHECK(leader.reap() == SIGTERM);
+            tree.leader_reaped();
+            CHECK_FALSE(tree.empty());
+            ::kill(orphan, SIGWINCH);
+            CHECK(leader.expect("term", 2).size() == 1);  // the other one is "end"
+            leader.read_to_end();
+            wait_until_empty(tree);
+        });
+    }
+
     TEST_CASE("suspend stops everybody and resume wakes them")
     {
         const descriptor_check descriptors;

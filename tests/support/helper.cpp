@@ -8,6 +8,7 @@
 // so a test that reads to the end of the pipe has seen the end of every one of them.
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -158,6 +159,50 @@ int mode_daemon_orphan(const arguments& args)
     return number(args, 0, 0);
 }
 
+// orphan-listener: leaves an orphan in its group ("member") that says "term" for each SIGTERM, and
+// "end" for SIGWINCH, which ends it. The leader stays.
+int mode_orphan_listener(const arguments&)
+{
+    fork_and_reap([] {
+        fork_child([] {
+            sigset_t set;
+            ::sigemptyset(&set);
+            ::sigaddset(&set, SIGTERM);
+            ::sigaddset(&set, SIGWINCH);
+            ::sigprocmask(SIG_BLOCK, &set, nullptr);
+            report("member");
+            for (int number = SIGTERM; number == SIGTERM;) {
+                ::sigwait(&set, &number);
+                report(number == SIGTERM ? "term" : "end");
+            }
+            return 0;
+        });
+        return 0;
+    });
+    return report_and_pause("ready");
+}
+
+// daemon-thread: as daemon-orphan, but the daemon's first thread ends; another says "member".
+int mode_daemon_thread(const arguments&)
+{
+    fork_and_reap([] {
+        ::setsid();
+        fork_child([] {
+            pthread_t thread{};
+            const auto body = [](void*) -> void* {
+                report_and_pause("member");
+                return nullptr;
+            };
+            if (::pthread_create(&thread, nullptr, body, nullptr) != 0)
+                return 98;
+            ::pthread_exit(nullptr);
+            return 0;
+        });
+        return 0;
+    });
+    return 0;
+}
+
 // exec-daemon COUNT: a daemon ("member") that replaces its program COUNT times, as fast as it can,
 // and ends; the leader ends at once.
 int mode_exec_daemon(const arguments& args)
@@ -244,6 +289,8 @@ constexpr helper_mode modes[] = {
     {"setsid", mode_setsid},
     {"daemon", mode_daemon},
     {"daemon-orphan", mode_daemon_orphan},
+    {"orphan-listener", mode_orphan_listener},
+    {"daemon-thread", mode_daemon_thread},
     {"exec-daemon", mode_exec_daemon},
     {"runaway", mode_runaway},
     {"runaway-sessions", mode_runaway_sessions},
