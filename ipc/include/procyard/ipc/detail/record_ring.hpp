@@ -84,7 +84,7 @@ constexpr std::uint64_t ring_offset(std::uint64_t position, std::uint64_t capaci
 struct record_place {
     enum class answer : std::uint8_t {
         ready,    ///< at `offset`, after a padding of `padding` bytes if that is not 0
-        pad,      ///< publish a padding of `padding` bytes, then ask again
+        pad,      ///< a padding of `padding` bytes first, published; then ask again
         wait,     ///< when there is room for `wanted` bytes, ask again
         too_long  ///< never, in this ring
     };
@@ -159,8 +159,9 @@ public:
     }
 
     /// Where a payload of `length` bytes can be written, with what is known of the peer; looks at
-    /// its position when that is not enough. `ready`: write to payload(), then commit(). `pad`
-    /// never comes out: the padding is published here. A violation of the peer is told by `good`.
+    /// its position when that is not enough. `ready`: write to payload(), then commit(). `pad`:
+    /// a padding has been written; call side().publish(), ring if must_ring() says so, and ask
+    /// again. A violation of the peer is told by `good`.
     [[nodiscard]] record_place place(std::uint64_t length, bool& good) noexcept
     {
         good = true;
@@ -170,10 +171,7 @@ public:
             switch (found.what) {
             case record_place::answer::ready:
             case record_place::answer::too_long: return found;
-            case record_place::answer::pad:
-                pad(found.padding);
-                side_.publish();
-                break;
+            case record_place::answer::pad: pad(found.padding); return found;
             case record_place::answer::wait:
                 if (fresh)
                     return found;

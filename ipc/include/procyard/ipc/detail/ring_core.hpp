@@ -203,6 +203,8 @@ public:
         own_->sleep.store(++sleep_, std::memory_order_release);
         barrier();  // a full fence here, and in the peer if it has none of its own
     }
+    /// With this side's own fence alone.
+    /// @pre the peer has one too, fence_kind::own
     void announce(std::uint64_t wanted) noexcept { announce(wanted, &Policy::full_fence); }
 
     /// This side is awake. Whoever has not rung by now need not.
