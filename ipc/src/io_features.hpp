@@ -15,9 +15,10 @@ namespace detail {
 // force the fallback. All accesses are relaxed: a flag publishes nothing but itself, and a thread
 // that still sees the old value gets the same refusal.
 struct io_features {
-    std::atomic<bool> rwf_nosignal{true};  // pwritev2 with RWF_NOSIGNAL: 6.18
-    std::atomic<bool> splice{true};        // refused by some sandboxes
-    std::atomic<bool> noexec_seal{true};   // memfd_create with MFD_NOEXEC_SEAL: 6.3
+    std::atomic<bool> rwf_nosignal{true};   // pwritev2 with RWF_NOSIGNAL: 6.18
+    std::atomic<bool> splice{true};         // refused by some sandboxes
+    std::atomic<bool> noexec_seal{true};    // memfd_create with MFD_NOEXEC_SEAL: 6.3
+    std::atomic<bool> populate_read{true};  // madvise with MADV_POPULATE_READ: 5.14
 };
 
 [[nodiscard]] io_features& io() noexcept;

@@ -23,6 +23,18 @@ namespace detail {
 [[nodiscard]] error_code allocate_pages(int fd, std::size_t size_bytes,
                                         std::size_t page_bytes) noexcept;
 
+// Whether the object mapped at `base`, whose size is sealed, has all of its memory: reads a byte of
+// every page, in a way that tells of a page that cannot be had instead of raising SIGBUS. Errors:
+// not_allocated; ENOMEM.
+//
+// What the file system says of it does not do. st_blocks counts pages beyond the end of the file as
+// well, where a sender can hide as many as are missing before it; SEEK_HOLE takes pages for a hole
+// that are allocated and were never written. To let go of what is beyond the end (ftruncate to the
+// same size), or to allocate what is missing (fallocate), takes the lock of the inode. A sender
+// that writes from memory which is not there (userfaultfd, FUSE) can hold that for ever.
+[[nodiscard]] error_code verify_pages(int fd, const std::byte* base, std::size_t size_bytes,
+                                      std::size_t page_bytes) noexcept;
+
 }  // namespace detail
 
 PROCYARD_NAMESPACE_END

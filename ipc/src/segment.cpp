@@ -116,9 +116,12 @@ allocated_memory allocate(std::size_t size_bytes, segment_options options, error
     return allocate(size_bytes, 0U, ec);
 }
 
-// Returns the size of the pages. The order matters twice. To ask for the seals is answered by the
-// kernel alone, while fstat is answered by the file system, and that may be one of the sender's own
-// (FUSE) which never answers. And a size is a fact only once it is known to be sealed.
+// Returns the size of the pages. That there are as many as there should be is a first look; that
+// they are the right ones shows when they are mapped (verify_pages()).
+//
+// The order matters twice. To ask for the seals is answered by the kernel alone, while fstat is
+// answered by the file system, and that may be one of the sender's own (FUSE) which never answers.
+// And a size is a fact only once it is known to be sealed.
 std::size_t verify(int fd, std::size_t expected_bytes, error_code& ec) noexcept
 {
     const int seals = ::fcntl(fd, F_GET_SEALS);
@@ -227,6 +230,8 @@ segment segment::attach(unique_fd fd, std::size_t expected_bytes, error_code& ec
         return {};
     auto mapping =
         detail::map_memory(fd.get(), expected_bytes, detail::mapping_access::read_only, ec);
+    if (!ec)
+        ec = detail::verify_pages(fd.get(), mapping->base(), expected_bytes, page_bytes);
     if (ec)
         return {};
     segment attached(std::move(fd), std::move(mapping), expected_bytes, page_bytes);

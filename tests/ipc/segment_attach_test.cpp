@@ -27,6 +27,7 @@
 #include <doctest/doctest.h>
 
 #include "forked.hpp"
+#include "io_feature_off.hpp"
 #include "passed_descriptor.hpp"
 #include "procyard_test.hpp"
 #include "temporary_directory.hpp"
@@ -38,6 +39,7 @@ using procyard::segment_errc;
 using procyard::unique_fd;
 using procyard_test::descriptor_check;
 using procyard_test::forked;
+using procyard_test::io_feature_off;
 
 namespace {
 
@@ -68,6 +70,17 @@ unique_fd raw_memory(std::size_t size, std::size_t allocated, int seals)
     if (allocated > 0)
         REQUIRE(::posix_fallocate(fd.get(), 0, static_cast<off_t>(allocated)) == 0);
     REQUIRE(::fcntl(fd.get(), F_ADD_SEALS, seals) == 0);
+    return fd;
+}
+
+// Another, of which `inside` bytes have memory, and as much as `beyond` after its end.
+unique_fd with_pages_beyond_the_end(std::size_t size, std::size_t inside, std::size_t beyond)
+{
+    auto fd = raw_memory(size, inside, 0);
+    REQUIRE(::fallocate(fd.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(size),
+                        static_cast<off_t>(beyond))
+            == 0);
+    REQUIRE(::fcntl(fd.get(), F_ADD_SEALS, all_seals) == 0);
     return fd;
 }
 
@@ -205,6 +218,44 @@ TEST_SUITE("segment")
         CHECK(refusal(raw_memory(terabyte, page, all_seals), terabyte)
               == segment_errc::not_allocated);
         CHECK(segment::attach(raw_memory(8 * page, 8 * page, all_seals), 8 * page));
+    }
+
+    TEST_CASE("holes are found behind as many pages beyond the end, whatever the kernel knows")
+    {
+        const descriptor_check no_leak;
+        constexpr std::size_t mebibyte = std::size_t{1} << 20U;
+        const auto look_for_holes = [&] {
+            for (const std::size_t size : {page, 8 * page, 4 * mebibyte}) {
+                CAPTURE(size);
+                CHECK(refusal(with_pages_beyond_the_end(size, 0, size), size)
+                      == segment_errc::not_allocated);
+                // One is missing, the last that is looked at.
+                CHECK(refusal(with_pages_beyond_the_end(size, size - page, page), size)
+                      == segment_errc::not_allocated);
+                // More than enough, and no hole.
+                CHECK(segment::attach(with_pages_beyond_the_end(size, size, page), size));
+            }
+            // Neither written nor read by anybody before, which to SEEK_DATA is a hole.
+            CHECK(segment::attach(raw_memory(8 * page, 8 * page, all_seals), 8 * page));
+        };
+        look_for_holes();
+        const io_feature_off old_kernel(&procyard::detail::io_features::populate_read);
+        look_for_holes();
+    }
+
+    TEST_CASE("what a refused segment costs is bounded, whatever its size")
+    {
+        constexpr std::size_t size = std::size_t{16} << 20U;
+        const auto raw = with_pages_beyond_the_end(size, 0, size);
+        error_code ec;
+        const auto allocated = [&] {
+            struct stat status{};
+            REQUIRE(::fstat(raw.get(), &status) == 0);
+            return static_cast<std::size_t>(status.st_blocks) * 512;
+        };
+        REQUIRE(allocated() == size);
+        CHECK(refusal(raw.duplicate(ec), size) == segment_errc::not_allocated);
+        CHECK(allocated() == size + (std::size_t{1} << 20U));
     }
 
     TEST_CASE("what is no segment at all is refused")

@@ -10,10 +10,14 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 
 #include <doctest/doctest.h>
 
+#include <procyard/ipc/syscall.hpp>
+
 #include "forked.hpp"
+#include "io_feature_off.hpp"
 #include "io_features.hpp"
 #include "procyard_test.hpp"
 #include "syscall_refusal.hpp"
@@ -21,26 +25,20 @@
 namespace errc = boost::system::errc;
 using procyard::error_code;
 using procyard::huge_page_policy;
+using procyard::make_errno;
 using procyard::segment;
 using procyard::segment_errc;
+using procyard::detail::io_features;
 using procyard_test::descriptor_check;
 using procyard_test::in_fork;
+using procyard_test::io_feature_off;
 using procyard_test::refuse;
 
 namespace {
 
 const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
 
-class feature_off {
-public:
-    feature_off() : before_(procyard::detail::io().noexec_seal.exchange(false)) { }
-    feature_off(const feature_off&) = delete;
-    feature_off& operator=(const feature_off&) = delete;
-    ~feature_off() { procyard::detail::io().noexec_seal = before_; }
-
-private:
-    bool before_;
-};
+constexpr std::uint32_t populate_read = 22;  // MADV_POPULATE_READ
 
 }  // namespace
 
@@ -73,7 +71,7 @@ TEST_SUITE("segment")
         });
         CHECK(result == 0);
         {
-            const feature_off old_kernel;
+            const io_feature_off old_kernel(&io_features::noexec_seal);
             auto s = segment::create(page);
             s.seal_for_peer();
             error_code ec;
@@ -112,6 +110,71 @@ TEST_SUITE("segment")
             return s.duplicate(ec) ? 3 : 0;
         });
         CHECK(result == 0);
+    }
+
+    TEST_CASE(
+        "a kernel without MADV_POPULATE_READ is asked once, and pages are looked at otherwise")
+    {
+        const int result = in_fork([] {
+            auto s = segment::create(100 * page);
+            s.seal_for_peer();
+            if (!refuse({.number = SYS_madvise,
+                         .error_number = EINVAL,
+                         .argument = 2,
+                         .mask = 0xFFFFFFFFU,
+                         .value = populate_read}))
+                return 1;
+            error_code ec;
+            if (!segment::attach(s.duplicate(ec), s.size(), ec)
+                || procyard::detail::io().populate_read)
+                return 2;
+            // A second question would now be answered otherwise.
+            if (!refuse({.number = SYS_madvise, .error_number = EPERM}))
+                return 1;
+            return segment::attach(s.duplicate(ec), s.size(), ec) ? 0 : 3;
+        });
+        CHECK(result == 0);
+    }
+
+    TEST_CASE("a page that cannot be had is an error of attach, and not SIGBUS")
+    {
+        struct answer {
+            int said;
+            error_code expected;
+        };
+        for (const auto& [said, expected] :
+             {answer{EFAULT, segment_errc::not_allocated}, answer{ENOMEM, make_errno(ENOMEM)}}) {
+            CAPTURE(said);
+            const int result = in_fork([&] {
+                auto s = segment::create(100 * page);
+                s.seal_for_peer();
+                if (!refuse({.number = SYS_madvise,
+                             .error_number = said,
+                             .argument = 2,
+                             .mask = 0xFFFFFFFFU,
+                             .value = populate_read}))
+                    return 1;
+                error_code ec;
+                const auto peer = segment::attach(s.duplicate(ec), s.size(), ec);
+                return !peer && ec == expected ? 0 : 2;
+            });
+            CHECK(result == 0);
+        }
+        const int without_it = in_fork([] {
+            const io_feature_off old_kernel(&io_features::populate_read);
+            auto s = segment::create(100 * page);
+            s.seal_for_peer();
+            if (!refuse({.number = SYS_rt_sigprocmask,
+                         .error_number = EFAULT,
+                         .argument = 0,
+                         .mask = 0xFFFFFFFFU,
+                         .value = 0xFFFFFFFFU}))
+                return 1;
+            error_code ec;
+            const auto peer = segment::attach(s.duplicate(ec), s.size(), ec);
+            return !peer && ec == segment_errc::not_allocated ? 0 : 2;
+        });
+        CHECK(without_it == 0);
     }
 
     TEST_CASE("where there are no huge pages at all, they are refused or replaced")

@@ -90,14 +90,18 @@ public:
     [[nodiscard]] static segment create(std::size_t size_bytes, segment_options options = {});
 
     /// Maps a segment that somebody else has created and sealed, to read it. `fd` may come from
-    /// anybody: whether it is what it should be is verified before it is mapped, and by facts that
-    /// the sender cannot change any more.
+    /// anybody: whether it is what it should be is verified before any of it is used, and by facts
+    /// that the sender cannot change any more.
     /// @par Errors   `segment_errc::not_shared_memory`, `not_sealed`, `wrong_size` and
     ///               `not_allocated`, all equal to `errc::bad_message`; `zero_size`; EBADF also for
     ///               a descriptor opened with O_PATH; EACCES for one that cannot be read; ENOMEM.
     ///               The descriptor is closed then.
-    /// @par Cost     Four system calls, whatever the size. A page that is read first takes a minor
-    ///               fault.
+    /// @par Limits   A page that is missing is allocated when it is looked for. What was refused as
+    ///               `not_allocated` may have cost this process's memory cgroup a mebibyte (or one
+    ///               huge page) until the sender closes it.
+    /// @par Cost     Proportional to the size: every page is looked at, and is mapped then; those
+    ///               that nobody has used yet are cleared, those swapped out are read. Two system
+    ///               calls per mebibyte and five more; before Linux 5.14 one more per page.
     [[nodiscard]] static segment attach(unique_fd fd, std::size_t expected_bytes, error_code& ec);
     /// The same; throws boost::system::system_error.
     [[nodiscard]] static segment attach(unique_fd fd, std::size_t expected_bytes);

@@ -34,8 +34,8 @@ enum class segment_errc {
     /// The segment has another size than was announced, or is smaller than was asked for. Equal to
     /// `errc::bad_message`.
     wrong_size,
-    /// The segment has holes: to read it would take memory, and end in SIGBUS where there is none.
-    /// Equal to `errc::bad_message`.
+    /// The segment has holes, whatever it has beyond its end: to read it would take memory, and end
+    /// in SIGBUS where there is none. Equal to `errc::bad_message`.
     not_allocated,
     /// No object in shared memory, or no file, can have that name. Equal to
     /// `errc::invalid_argument`.
