@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <utility>
@@ -116,6 +117,11 @@ allocated_memory allocate(std::size_t size_bytes, segment_options options, error
     return allocate(size_bytes, 0U, ec);
 }
 
+bool is_huge(std::size_t page_bytes) noexcept
+{
+    return page_bytes > static_cast<std::size_t>(::getpagesize());
+}
+
 // Returns the size of the pages. That there are as many as there should be is a first look; that
 // they are the right ones shows when they are mapped (verify_pages()).
 //
@@ -144,7 +150,9 @@ std::size_t verify(int fd, std::size_t expected_bytes, error_code& ec) noexcept
         return 0;
     if (!S_ISREG(status.st_mode) || page_bytes == 0)
         ec = segment_errc::not_shared_memory;
-    else if (static_cast<std::uintmax_t>(status.st_size) != expected_bytes)
+    // Huge pages are mapped and unmapped as a whole: for a part of one munmap fails.
+    else if (static_cast<std::uintmax_t>(status.st_size) != expected_bytes
+             || (is_huge(page_bytes) && expected_bytes % page_bytes != 0))
         ec = segment_errc::wrong_size;
     else if (static_cast<std::uintmax_t>(status.st_blocks) * 512U < expected_bytes)
         ec = segment_errc::not_allocated;

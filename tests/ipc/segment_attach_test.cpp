@@ -30,6 +30,7 @@
 #include "io_feature_off.hpp"
 #include "passed_descriptor.hpp"
 #include "procyard_test.hpp"
+#include "skip.hpp"
 #include "temporary_directory.hpp"
 
 namespace errc = boost::system::errc;
@@ -206,6 +207,17 @@ TEST_SUITE("segment")
         }
         CHECK(refusal(copy_of(owner), 0) == segment_errc::zero_size);
         CHECK(refusal(raw_memory(0, 0, all_seals), page) == segment_errc::wrong_size);
+    }
+
+    TEST_CASE("of huge pages a size that is not whole pages is refused: it could not be unmapped")
+    {
+        const descriptor_check no_leak;
+        unique_fd fd(::memfd_create("raw", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB));
+        // Unlike ftruncate this takes any size.
+        if (!fd || ::posix_fallocate(fd.get(), 0, static_cast<off_t>(page)) != 0)
+            return procyard_test::skip("no huge page is free");
+        REQUIRE(::fcntl(fd.get(), F_ADD_SEALS, all_seals) == 0);
+        CHECK(refusal(std::move(fd), page) == segment_errc::wrong_size);
     }
 
     TEST_CASE("a segment with holes is refused: to read it would take memory, or raise SIGBUS")
