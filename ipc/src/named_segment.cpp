@@ -61,10 +61,11 @@ struct named_segment::state {
     state& operator=(const state&) = delete;
     ~state()
     {
-        if (has_name && ::getpid() == creator)
+        if (has_name && made_here())
             (void)detail::remove_name(fd.get(), path);  // gone already, or not ours any more
     }
 
+    [[nodiscard]] bool made_here() const noexcept { return creator == ::getpid(); }
     [[nodiscard]] error_code plan(const segment_name& name, std::size_t wanted_bytes);
     [[nodiscard]] error_code make(mode_t permissions);
     [[nodiscard]] detail::named_header& header() const noexcept
@@ -73,7 +74,7 @@ struct named_segment::state {
     }
 
     std::string path{};
-    pid_t creator = 0;  // 0: it was opened. Else who removes the name: not a copy of fork
+    pid_t creator = 0;  // 0: it was opened. Else who owns the name: not a copy that fork made
     bool has_name = false;
     bool writable = false;
     std::size_t offset = 0;
@@ -232,14 +233,19 @@ named_segment named_segment::open_or_create(const segment_name& name, std::size_
 
 void named_segment::publish() noexcept
 {
-    PROCYARD_ASSERT(is_creator() && "only the creator knows when its segment is complete");
+    PROCYARD_ASSERT(state_ && state_->creator != 0
+                    && "only the creator knows when its segment is complete");
     // Release, pairs with the acquire in open(): publishes what the creator has written.
     state_->header().ready.store(1, std::memory_order_release);
 }
 
 void named_segment::remove_name(error_code& ec) noexcept
 {
-    PROCYARD_ASSERT(is_creator() && "the name belongs to the creator");
+    PROCYARD_ASSERT(state_ && state_->creator != 0 && "the name belongs to the creator");
+    if (!state_->made_here()) {
+        ec = make_errno(EPERM);
+        return;
+    }
     ec =
         state_->has_name ? detail::remove_name(state_->fd.get(), state_->path) : make_errno(ENOENT);
     state_->has_name = false;
@@ -248,7 +254,8 @@ void named_segment::remove_name(error_code& ec) noexcept
 bool named_segment::creator_alive(error_code& ec) const noexcept
 {
     ec.clear();
-    return state_ && (is_creator() || detail::object_is_alive(state_->fd.get(), ec));
+    // A lock does not keep out those that have it, a copy that fork made among them.
+    return state_ && (state_->creator != 0 || detail::object_is_alive(state_->fd.get(), ec));
 }
 
 const std::byte* named_segment::data() const noexcept
@@ -274,7 +281,7 @@ bool named_segment::is_writable() const noexcept
 
 bool named_segment::is_creator() const noexcept
 {
-    return state_ && state_->creator != 0;
+    return state_ && state_->made_here();
 }
 
 PROCYARD_NAMESPACE_END

@@ -156,6 +156,29 @@ TEST_SUITE("named_segment")
         });
     }
 
+    TEST_CASE("a copy of the creator that fork made is not the creator, and has no name to remove")
+    {
+        each_place([](const segment_name& name) {
+            auto creator = named_segment::create(name, page);
+            CHECK(procyard_test::in_fork([&] {
+                      error_code ec;
+                      if (creator.is_creator() || !creator.is_writable())
+                          return 1;
+                      creator.remove_name(ec);
+                      if (ec != errc::operation_not_permitted)
+                          return 2;
+                      // Until the copy has ended, somebody has the lock.
+                      return creator.creator_alive(ec) && !ec ? 0 : 3;
+                  })
+                  == 0);
+            CHECK(fs::exists(name.path()));
+            CHECK(creator.is_creator());
+            error_code ec;
+            creator.remove_name(ec);
+            CHECK_FALSE(ec);
+        });
+    }
+
     TEST_CASE("the permissions are those that were asked for, whatever the umask")
     {
         each_place([](const segment_name& name) {

@@ -85,7 +85,7 @@ struct named_open_options {
 ///                      them.
 /// @par Fork            A child of fork() shares the memory, and the lock as well: until it has
 ///                      ended or executed another program, the creator counts as alive. The name is
-///                      removed by the process that has created it only.
+///                      removed by the process that has created it only, which alone is_creator().
 /// @par Cost            One descriptor, one mapping, a page in addition to the size.
 /// @par Example
 /// @code
@@ -150,10 +150,11 @@ public:
     void publish() noexcept;
 
     /// Removes the name now; who has the segment open keeps it. Only the creator can.
-    /// @par Errors   ENOENT when somebody else has removed it.
+    /// @par Errors   ENOENT when somebody else has removed it; EPERM in a child of fork().
     void remove_name(error_code& ec) noexcept;
 
-    /// Whether the creator is alive; for who has opened it. True for the creator itself.
+    /// Whether the creator is alive; for who has opened it. True for the creator itself, and in a
+    /// child of fork(), which counts as the creator's life.
     /// @par Cost   One system call.
     [[nodiscard]] bool creator_alive(error_code& ec) const noexcept;
 
@@ -167,7 +168,7 @@ public:
     [[nodiscard]] std::size_t size() const noexcept;
     /// False when it was opened with `segment_access::read_only`.
     [[nodiscard]] bool is_writable() const noexcept;
-    /// Whether this object has created it.
+    /// Whether this object has created it, in this process: false in a child of fork().
     [[nodiscard]] bool is_creator() const noexcept;
 
 private:
