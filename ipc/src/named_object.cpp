@@ -5,7 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <cstdio>
 
 #include <procyard/ipc/segment_error.hpp>
 #include <procyard/ipc/syscall.hpp>
@@ -100,8 +102,9 @@ unique_fd make_object(const std::string& path, std::size_t size_bytes, mode_t pe
 
 error_code name_object(int fd, const std::string& path) noexcept
 {
-    const auto number = "/proc/self/fd/" + std::to_string(fd);
-    if (::linkat(AT_FDCWD, number.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0)
+    std::array<char, 32> number;  // 14 characters, at most 11 of a number, the end
+    std::snprintf(number.data(), number.size(), "/proc/self/fd/%d", fd);
+    if (::linkat(AT_FDCWD, number.data(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0)
         return {};
     const auto first = last_error();
     // Without /proc: by the descriptor, which before 6.10 takes CAP_DAC_READ_SEARCH.
