@@ -175,8 +175,10 @@ TEST_SUITE("named_object")
                     return 1;
                 error_code ec;
                 const auto made = named_segment::create(name, page, {}, ec);
+                // Before 6.10 it takes a capability (CAP_DAC_READ_SEARCH), which even root may
+                // lack: in a container, for one.
                 if (ec)
-                    return ec == errc::no_such_file_or_directory && ::geteuid() != 0 ? 0 : 2;
+                    return ec == errc::no_such_file_or_directory ? 0 : 2;
                 return fs::exists(name.path()) ? 0 : 3;
             });
             CHECK(result == 0);
