@@ -163,8 +163,9 @@ error_code clear_name(const std::string& path) noexcept
     ec = take_lock(fd.get(), remover_byte);
     if (!ec)
         ec = remove_name(fd.get(), path);
-    // Another has removed it meanwhile, and perhaps given the name to a new one.
-    return ec == make_errno(ENOENT) ? make_errno(EAGAIN) : ec;
+    // Another has removed it meanwhile, and perhaps given the name to a new one. Who wants the name
+    // learns that from the naming.
+    return ec == make_errno(ENOENT) ? error_code{} : ec;
 }
 
 error_code remove_name(int fd, const std::string& path) noexcept

@@ -64,8 +64,9 @@ inline constexpr std::uint32_t named_version = 1;
 // Whether somebody has lock 0.
 [[nodiscard]] bool object_is_alive(int fd, error_code& ec) noexcept;
 
-// Sees to it that nothing has the name, if that is ours to do. Errors: file_exists when its creator
-// lives; EAGAIN when somebody else is doing the same; those of open_object().
+// Sees to it that no dead creator has the name, if that is ours to do. Errors: file_exists when
+// its creator lives; EAGAIN when somebody else is doing the same at this moment; those of
+// open_object().
 [[nodiscard]] error_code clear_name(const std::string& path) noexcept;
 
 // Removes the name if it (still) is that of `fd`. ENOENT when it is not.

@@ -4,6 +4,8 @@
 #include <boost/system/system_error.hpp>
 
 #include <limits.h>
+#include <sched.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -22,8 +24,35 @@ PROCYARD_NAMESPACE_BEGIN
 
 namespace {
 
-// How often a name is tried for that others take and leave. Each time somebody else has succeeded.
+// How often a name is tried for that others take and leave. Each time another has got it.
 constexpr int most_tries = 100;
+
+// Waits for another process that is removing a dead creator's name. That takes it three system
+// calls, unless it loses the processor in between. Not by waiting for its lock (F_OFD_SETLKW): it
+// may be stopped, and that is no reason for us to stop as well.
+class patience {
+public:
+    // False when it has lasted too long: after about 100 ms in all.
+    [[nodiscard]] bool wait() noexcept
+    {
+        if (waits_ == most_waits)
+            return false;
+        if (++waits_ <= yields) {
+            (void)::sched_yield();
+        } else {
+            // tidy: allow sleep: the kernel tells of no free lock but to who blocks for it
+            (void)::nanosleep(&pause, nullptr);
+        }
+        return true;
+    }
+
+private:
+    static constexpr int yields = 10;
+    static constexpr int most_waits = yields + 100;
+    static constexpr timespec pause{.tv_sec = 0, .tv_nsec = 1'000'000};
+
+    int waits_ = 0;
+};
 
 bool can_be_name(std::string_view last_component) noexcept
 {
@@ -66,6 +95,10 @@ struct named_segment::state {
     }
 
     [[nodiscard]] bool made_here() const noexcept { return creator == ::getpid(); }
+    // Waits for others no longer than `others` lets it, and then fails with EBUSY.
+    [[nodiscard]] static std::unique_ptr<state> create(const segment_name& name,
+                                                       std::size_t wanted_bytes, mode_t permissions,
+                                                       patience& others, error_code& ec);
     [[nodiscard]] error_code plan(const segment_name& name, std::size_t wanted_bytes);
     [[nodiscard]] error_code make(mode_t permissions);
     [[nodiscard]] detail::named_header& header() const noexcept
@@ -128,31 +161,43 @@ error_code named_segment::state::make(mode_t permissions)
     return {};
 }
 
-named_segment named_segment::create(const segment_name& name, std::size_t size_bytes,
-                                    named_segment_options options, error_code& ec)
+std::unique_ptr<named_segment::state> named_segment::state::create(const segment_name& name,
+                                                                   std::size_t wanted_bytes,
+                                                                   mode_t permissions,
+                                                                   patience& others, error_code& ec)
 {
     auto made = std::make_unique<state>();
-    ec = made->plan(name, size_bytes);
-    for (int tries = 0; tries < most_tries && !ec; ++tries) {
+    ec = made->plan(name, wanted_bytes);
+    if (ec)
+        return nullptr;
+    for (int tries = 0; tries < most_tries;) {
         ec = detail::clear_name(made->path);
-        if (ec == make_errno(EAGAIN)) {
-            ec.clear();
+        if (ec == make_errno(EAGAIN) && others.wait())
             continue;
-        }
+        if (ec == make_errno(EAGAIN))
+            break;
         if (!ec && !made->memory)
-            ec = made->make(options.permissions);
+            ec = made->make(permissions);
         if (ec)
-            return {};
+            return nullptr;
         ec = detail::name_object(made->fd.get(), made->path);
         made->has_name = !ec;
         if (made->has_name)
-            return named_segment(std::move(made));
-        if (ec == make_errno(EEXIST))
-            ec.clear();  // somebody was quicker; look at it again
+            return made;
+        if (ec != make_errno(EEXIST))
+            return nullptr;
+        ++tries;  // somebody was quicker; look at it again
     }
-    if (!ec)
-        ec = make_errno(EAGAIN);
-    return {};
+    ec = make_errno(EBUSY);
+    return nullptr;
+}
+
+named_segment named_segment::create(const segment_name& name, std::size_t size_bytes,
+                                    named_segment_options options, error_code& ec)
+{
+    patience others;
+    auto made = state::create(name, size_bytes, options.permissions, others, ec);
+    return made ? named_segment(std::move(made)) : named_segment();
 }
 
 named_segment named_segment::create(const segment_name& name, std::size_t size_bytes,
@@ -206,6 +251,7 @@ named_segment named_segment::open_or_create(const segment_name& name, std::size_
     (void)detail::whole_pages(size_bytes, 1, ec);
     if (ec)
         return {};
+    patience others;  // one for all tries, or the bound would be many times as long
     for (int tries = 0; tries < most_tries; ++tries) {
         auto opened = named_segment::open(name, {}, ec);
         if (!ec && opened.size() < size_bytes) {
@@ -214,11 +260,11 @@ named_segment named_segment::open_or_create(const segment_name& name, std::size_
         }
         if (ec != make_errno(ENOENT) && ec != make_errno(EOWNERDEAD))
             return opened;
-        auto made = create(name, size_bytes, options, ec);
+        auto made = state::create(name, size_bytes, options.permissions, others, ec);
         if (ec != make_errno(EEXIST))
-            return made;
+            return made ? named_segment(std::move(made)) : named_segment();
     }
-    ec = make_errno(EAGAIN);
+    ec = make_errno(EBUSY);
     return {};
 }
 

@@ -5,8 +5,10 @@
 #include <boost/system/errc.hpp>
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -207,12 +209,36 @@ TEST_SUITE("named_object")
             CHECK(detail::clear_name(name.path()) == make_errno(EAGAIN));
             error_code ec;
             CHECK_FALSE(named_segment::create(name, page, {}, ec));  // and does not try for ever
-            CHECK(ec == errc::resource_unavailable_try_again);
+            CHECK(ec == errc::device_or_resource_busy);
+            CHECK_FALSE(named_segment::open_or_create(name, page, {}, ec));
+            CHECK(ec == errc::device_or_resource_busy);
             CHECK_FALSE(named_segment::open(name, {}, ec));
             CHECK(ec == errc::owner_dead);
             CHECK(fs::exists(name.path()));
             remover.reset();  // as when it is killed
             CHECK(named_segment::create(name, page, {}, ec));
+        });
+    }
+
+    TEST_CASE("who removes a dead creator's name slowly is waited for")
+    {
+        each_place([](const segment_name& name) {
+            leave_behind(name, page);
+            CHECK(procyard_test::in_fork([&] {
+                      // Comes to its end in the middle of our making: the signal takes its lock.
+                      static int slow_remover = -1;
+                      slow_remover = open_file(name.path()).release();
+                      lock_for_removal(slow_remover);
+                      struct sigaction ends{};
+                      ends.sa_handler = [](int) { ::close(slow_remover); };
+                      const itimerval soon{{0, 0}, {0, 20'000}};
+                      if (::sigaction(SIGALRM, &ends, nullptr) == -1
+                          || ::setitimer(ITIMER_REAL, &soon, nullptr) == -1)
+                          return 1;
+                      error_code ec;
+                      return named_segment::create(name, page, {}, ec) ? 0 : 2;
+                  })
+                  == 0);
         });
     }
 

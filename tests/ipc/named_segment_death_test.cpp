@@ -113,7 +113,7 @@ int contender(const segment_name& name, int start, int report, int leave)
         got = named_segment::open_or_create(name, page, {}, ec);
         if (ec)
             ::sched_yield();
-    } while (ec == errc::resource_unavailable_try_again);  // bounded by the alarm of the copy
+    } while (ec == errc::resource_unavailable_try_again);  // not published; the alarm is the bound
     if (ec)
         return ::write(report, "x", 1) == 1 ? 1 : 2;
     if (got.is_creator()) {

@@ -111,8 +111,12 @@ public:
     ///               `segment_errc::bad_name`, `zero_size`, `too_large`; `not_a_segment` or
     ///               `foreign_owner` when the name is taken by something that is not ours to
     ///               replace; ENOSPC, EDQUOT, EFBIG (no SIGXFSZ reaches the host), ENOMEM, EMFILE,
-    ///               EACCES; EOPNOTSUPP on a file system without O_TMPFILE; EAGAIN when others take
-    ///               and leave the name all the time. Nothing is left then.
+    ///               EACCES; EOPNOTSUPP on a file system without O_TMPFILE; EBUSY when others take
+    ///               and leave the name all the time, or one does not come to the end of removing a
+    ///               dead creator's. Nothing is left then.
+    /// @par Limits   Blocks while another process removes a dead creator's name, for about 100 ms
+    ///               at the most. That takes microseconds, unless the other is preempted or stopped
+    ///               in the middle.
     /// @par Process-wide effects   SIGXFSZ is blocked in the calling thread meanwhile.
     /// @par Cost     Proportional to the size: all pages are allocated.
     [[nodiscard]] static named_segment create(const segment_name& name, std::size_t size_bytes,
@@ -136,6 +140,7 @@ public:
     /// @par Errors   Those of create() and open(), but never ENOENT, `file_exists` or `owner_dead`;
     ///               `segment_errc::wrong_size` when there is one and it is smaller than
     ///               `size_bytes`.
+    /// @par Limits   Blocks as create() does, for no longer.
     [[nodiscard]] static named_segment open_or_create(const segment_name& name,
                                                       std::size_t size_bytes,
                                                       named_segment_options options,
