@@ -6,6 +6,7 @@
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include <array>
 #include <cstdint>
@@ -48,9 +49,13 @@ struct syscall_refusal {
     return answer(what, SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(what.error_number));
 }
 
-/// The process is killed as it enters one of these, by SIGSYS, which it cannot handle.
+/// The process is killed as it enters one of these, by SIGSYS, which it cannot handle. It leaves no
+/// core dump: a limit of one byte also keeps the kernel from starting a program that takes it,
+/// which a limit of none does not.
 [[nodiscard]] inline bool die_at(const syscall_refusal& what)
 {
+    const rlimit no_core{1, 1};
+    (void)::setrlimit(RLIMIT_CORE, &no_core);  // refused where the hard limit is 0 already
     return answer(what, SECCOMP_RET_KILL_PROCESS);
 }
 
