@@ -186,7 +186,7 @@ tree_marking look_for_marker(pid_t pid, std::string_view id)
     for (int reading = 0; reading < most_readings; ++reading) {
         std::string text;
         error_code ec;
-        // Who has no memory any more is ESRCH since Linux 6.16, and an empty file before.
+        // Who has no memory any more is ESRCH on newer kernels (on 6.18), and an empty file before.
         if (!read_file(AT_FDCWD, process_path(pid, "/environ").c_str(), text, ec,
                        environment_limit_bytes)
             && ec != make_errno(ESRCH))

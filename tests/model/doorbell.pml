@@ -10,8 +10,8 @@
 // one of them (P or C) is killed, at any step. One that sleeps may give up (a cancelled operation)
 // and come back.
 //
-//   - A doorbell is an eventfd, of which only matters whether it is empty. Ringing is modelled as a
-//     store like any other, so nothing hangs on fences that a system call may or may not have.
+//   - A doorbell is a descriptor of which only matters whether it is empty. Ringing is modelled as
+//     a store like any other, so nothing hangs on fences that a system call may or may not have.
 //   - A side that is killed stops between any two steps; what it has stored becomes visible; then
 //     its descriptors are closed, and the one that tells the other of its death becomes ready.
 //   - A full fence waits until the side's buffer is empty; membarrier(2) waits for that, and until
@@ -37,7 +37,7 @@
 //   NO_SLEEPER_FENCE    announce has no barrier
 //   NO_RECHECK          announce, then sleep: no refresh between the two
 //   NO_CLOSED_RECHECK   no look at peer_closed between the two
-//   READ_AFTER_RECHECK  the eventfd is emptied between the two: it eats the announcement's ring
+//   READ_AFTER_RECHECK  the doorbell is emptied between the two: it eats the announcement's ring
 //   SAME_NUMBER         a flag, not a number: the second announcement is taken for the first
 //   RUNG_FOR_TOO_SOON   an announcement is taken for rung for before its threshold is reached
 //   CLOSE_WITHOUT_RING  close does not ask must_ring
@@ -56,7 +56,7 @@
 //
 // And these are right as well. They are here to show what the protocol does not hang on:
 //
-//   READ_AFTER_DRAIN    the eventfd is emptied after withdraw and drain, but before the next
+//   READ_AFTER_DRAIN    the doorbell is emptied after withdraw and drain, but before the next
 //                       announce: what a ring that is eaten there told, refresh sees after it
 //   WAKE_AT_LAST        announce stores wake_at after sleep
 
@@ -101,7 +101,7 @@ byte position[2];
 byte sleep[2] = NUMBER_AT_START;
 byte wake_at[2];
 bool closed[2];
-bool bell[2];  // its own eventfd is not empty
+bool bell[2];  // its own doorbell is not empty
 
 bool killed[2];
 bool dead[2];  // the descriptor that tells the other side of it is ready
@@ -269,7 +269,7 @@ inline look() {
 }
 
 inline sleep_until_rung() {
-    // A consumer needs no more than one unit; a producer of long records may need all that there is.
+    // A consumer needs no more than one unit; a producer of long records may need all of them.
     if
     :: atomic { true -> needed = 1; liked = 1 }
     :: atomic { true -> needed = 1; liked = (me == P -> PRODUCER_LIKES : CONSUMER_LIKES) }

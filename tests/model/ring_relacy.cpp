@@ -163,7 +163,7 @@ public:
         return {role, *words_[first ? 0 : 1], *words_[first ? 1 : 0], Capacity, fences};
     }
     rl::var<unsigned>& cell(const ring_side& side) { return cells_[side.position() % Capacity]; }
-    /// An eventfd: waiting for it empties it.
+    /// A doorbell: waiting for it empties it.
     rl::generic_event& bell_of(ring_role role)
     {
         return bells_[role == ring_role::producer ? 0 : 1];
