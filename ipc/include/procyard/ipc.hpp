@@ -5,17 +5,20 @@
 
 #include <procyard/ipc/async_copy.hpp>
 #include <procyard/ipc/channel_error.hpp>
+#include <procyard/ipc/codec.hpp>
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/copy_result.hpp>
 #include <procyard/ipc/line_buffer.hpp>
 #include <procyard/ipc/line_reader.hpp>
 #include <procyard/ipc/named_segment.hpp>
 #include <procyard/ipc/pipe.hpp>
+#include <procyard/ipc/plain_message.hpp>
 #include <procyard/ipc/segment.hpp>
 #include <procyard/ipc/segment_error.hpp>
 #include <procyard/ipc/sigpipe_guard.hpp>
 #include <procyard/ipc/stream_error.hpp>
 #include <procyard/ipc/syscall.hpp>
+#include <procyard/ipc/type_description.hpp>
 #include <procyard/ipc/unique_fd.hpp>
 
 #endif
