@@ -67,28 +67,28 @@ Number take_little(std::string_view& in)
     return n;
 }
 
-// The fields of `{u64@0 {i32@0 i32@4}@8 char[8]@16}`, not of what lies in them.
+// The fields of `{u64@0 {i32@0 i32@4}@8 char[8]@16}/24`, not of what lies in them.
 std::vector<std::string_view> split_fields(std::string_view layout)
 {
     std::vector<std::string_view> fields;
-    if (layout.size() < 2 || layout.front() != '{')
+    if (!layout.starts_with('{'))
         return fields;
-    layout.remove_prefix(1);
-    if (layout.ends_with('}'))
-        layout.remove_suffix(1);
     int depth = 0;
-    std::size_t begin = 0;
-    for (std::size_t i = 0; i <= layout.size(); ++i) {
-        const char c = i == layout.size() ? ' ' : layout[i];
-        if (c == '{' || c == '(' || c == '[')
-            ++depth;
-        else if (c == '}' || c == ')' || c == ']')
-            --depth;
-        else if (c == ' ' && (depth == 0 || i == layout.size())) {
+    std::size_t begin = 1;
+    for (std::size_t i = 1; i <= layout.size(); ++i) {
+        const char c = i == layout.size() ? '}' : layout[i];
+        const bool last = i == layout.size() || (c == '}' && depth == 0);
+        if (last || (c == ' ' && depth == 0)) {
             if (i != begin)
                 fields.push_back(layout.substr(begin, i - begin));
             begin = i + 1;
         }
+        if (last)
+            break;
+        if (c == '{' || c == '(' || c == '[')
+            ++depth;
+        else if (c == '}' || c == ')' || c == ']')
+            --depth;
     }
     return fields;
 }
@@ -98,6 +98,7 @@ std::string quoted(std::string_view field)
     return field.empty() ? std::string("missing") : std::string(field);
 }
 
+// Empty when no field does.
 std::string differing_field(const type_description& ours, const type_description& theirs)
 {
     const auto here = split_fields(ours.layout);
@@ -109,7 +110,7 @@ std::string differing_field(const type_description& ours, const type_description
             return "field " + std::to_string(i + 1) + " is " + quoted(a) + " here and " + quoted(b)
                 + " there";
     }
-    return "the layout differs";
+    return {};
 }
 
 std::string two_numbers(std::string_view what, std::uint64_t here, std::uint64_t there)
@@ -126,13 +127,13 @@ std::string first_difference(const type_description& ours, const type_descriptio
         return "the names differ";
     if (ours.version != theirs.version)
         return two_numbers("the schema version", ours.version, theirs.version);
-    if (ours.layout != theirs.layout)
-        return differing_field(ours, theirs);
+    if (auto field = differing_field(ours, theirs); !field.empty())
+        return field;
     if (ours.size_bytes != theirs.size_bytes)
         return two_numbers("the size", ours.size_bytes, theirs.size_bytes);
     if (ours.alignment != theirs.alignment)
         return two_numbers("the alignment", ours.alignment, theirs.alignment);
-    return "the fingerprints differ";
+    return ours.layout != theirs.layout ? "the layouts differ" : "the fingerprints differ";
 }
 
 }  // namespace

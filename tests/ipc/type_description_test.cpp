@@ -192,6 +192,7 @@ TEST_SUITE("type_description")
         says([](auto& t) { t.size_bytes = 25; }, "the size is 24 here and 25 there");
         says([](auto& t) { t.alignment = 16; }, "the alignment is 8 here and 16 there");
         says([](auto& t) { t.layout = "str"; }, "field 1 is u64@0 here and missing there");
+        says([](auto& t) { t.layout += "/32"; }, "the layouts differ");
         says([](auto&) { }, "the fingerprints differ");
     }
 

@@ -277,6 +277,7 @@ template <decodable_message T>
 PROCYARD_NAMESPACE_END
 
 // IWYU pragma: begin_exports
+#include <procyard/ipc/detail/message_flaw.hpp>
 #include <procyard/ipc/detail/standard_codecs.hpp>
 // IWYU pragma: end_exports
 
