@@ -8,6 +8,9 @@
 #include <procyard/ipc/codec.hpp>
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/copy_result.hpp>
+#include <procyard/ipc/framed.hpp>
+#include <procyard/ipc/framed_error.hpp>
+#include <procyard/ipc/framed_options.hpp>
 #include <procyard/ipc/line_buffer.hpp>
 #include <procyard/ipc/line_reader.hpp>
 #include <procyard/ipc/named_segment.hpp>
