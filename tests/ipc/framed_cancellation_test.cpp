@@ -2,10 +2,15 @@
 // What a cancellation leaves behind, byte by byte.
 #include <procyard/ipc/framed.hpp>
 
+#include <boost/asio/awaitable.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/socket_base.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
+#include <exception>
 #include <string>
 #include <vector>
 
@@ -184,6 +189,54 @@ TEST_SUITE("framed")
         const auto last = frame_of(std::string("next"));
         expected.insert(expected.end(), last.begin(), last.end());
         CHECK(got == expected);
+    }
+
+    TEST_CASE("whatever is cancelled, the peer gets what was not taken back, whole and in order")
+    {
+        asio::io_context ctx;
+        sockets pair(ctx);
+        pair.here.set_option(asio::socket_base::send_buffer_size(4096));
+        link_type sender(pair.here);
+        link_type receiver(pair.there, {.read_bytes = 512});
+        procyard_test::fixed_random random(11);
+        constexpr std::size_t count = 400;
+        std::vector<asio::cancellation_signal> signals(count);
+        std::vector<outcome<error_code>> sent(count);
+        std::vector<std::string> texts(count);
+        std::vector<std::string> received;
+        asio::co_spawn(
+            ctx,
+            [&]() -> asio::awaitable<void> {
+                while (received.empty() || received.back() != "last")
+                    received.push_back(co_await receiver.async_receive(asio::use_awaitable));
+            },
+            [](std::exception_ptr failure) { CHECK_FALSE(failure); });
+        for (std::size_t i = 0; i < count; ++i) {
+            texts[i] = std::to_string(i) + std::string(random.below(20'000), 'x');
+            sender.async_send(texts[i],
+                              asio::bind_cancellation_slot(signals[i].slot(), sent[i].handler()));
+            if (random.below(2) == 0)
+                signals[random.below(i + 1)].emit(static_cast<cancellation>(1U << random.below(3)));
+            ctx.restart();
+            ctx.poll_one();
+        }
+        // The last one pushes out what may be left of one before it.
+        outcome<error_code> last;
+        sender.async_send("last", last.handler());
+        run(ctx);
+        std::vector<std::string> expected;
+        int taken_back = 0;
+        for (std::size_t i = 0; i < count; ++i) {
+            CHECK(sent[i].count == 1);
+            if (sent[i].error() == asio::error::operation_aborted)
+                ++taken_back;
+            else
+                expected.push_back(texts[i]);
+        }
+        expected.emplace_back("last");
+        CHECK((received == expected));
+        CHECK(taken_back > 0);
+        CHECK_FALSE(last.error());
     }
 
     TEST_CASE("a value that cannot be encoded is an error, and nothing is sent")
