@@ -3,7 +3,6 @@
 #include <procyard/ipc/codec.hpp>
 
 #include <cstring>
-#include <memory>
 #include <span>
 
 #include <doctest/doctest.h>
@@ -24,11 +23,9 @@ namespace {
 template <class T>
 bool accepts(std::span<const std::byte> bytes)
 {
-    const auto copy = std::make_unique<std::byte[]>(bytes.size());
-    if (!bytes.empty())
-        std::memcpy(copy.get(), bytes.data(), bytes.size());
+    const std::vector<std::byte> copy(bytes.begin(), bytes.end());
     T value{};
-    return procyard::decode_message(std::span<const std::byte>(copy.get(), bytes.size()), value);
+    return procyard::decode_message(std::span<const std::byte>(copy), value);
 }
 
 std::vector<std::byte> lengths(std::initializer_list<std::uint32_t> words)

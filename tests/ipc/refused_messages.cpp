@@ -27,6 +27,14 @@ struct has_virtual {
     int n;
     virtual int f() { return n; }
 };
+class needs_argument {
+public:
+    explicit needs_argument(int n) : n_(n) { }
+    int n() const { return n_; }
+
+private:
+    int n_;
+};
 class has_private {
 public:
     explicit has_private(int n) : n_(n) { }
@@ -53,6 +61,13 @@ struct holds_const {
     const int n;
 };
 
+}  // namespace
+
+template <>
+inline constexpr bool procyard::is_plain_message<needs_argument> = true;
+
+namespace {
+
 template <class T>
 struct as_message {
     static consteval bool ask() { return procyard::detail::require_message<T>(); }
@@ -74,6 +89,7 @@ using base = as_message<has_base>;
 using loose_enum = as_message<holds_loose>;
 using union_member = as_message<holds_union>;
 using const_field = as_message<holds_const>;
+using no_default = as_message<needs_argument>;
 using mutable_span = as_message<std::span<std::byte>>;
 
 }  // namespace

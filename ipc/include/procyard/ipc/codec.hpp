@@ -73,10 +73,11 @@ concept has_decoder = requires(decoder& in, T& value) {
 /// What can be sent.
 template <class T>
 concept encodable_message = std::is_object_v<T> && detail::has_encoder<T>;
-/// What can be received. Of those that are supplied, only a std::span of mutable bytes cannot: it
-/// arrives as one of const bytes, as a std::string, or as a std::vector.
+/// What can be received, into a value that was made without arguments. Of those that are supplied,
+/// only a std::span of mutable bytes cannot: it arrives as one of const bytes, or as a std::vector.
 template <class T>
-concept decodable_message = std::is_object_v<T> && detail::has_decoder<T>;
+concept decodable_message =
+    std::is_object_v<T> && std::default_initializable<T> && detail::has_decoder<T>;
 /// What can be sent and received.
 template <class T>
 concept message = encodable_message<T> && decodable_message<T>;

@@ -2,6 +2,7 @@
 #ifndef PROCYARD_IPC_DETAIL_MESSAGE_FLAW_HPP
 #define PROCYARD_IPC_DETAIL_MESSAGE_FLAW_HPP
 
+#include <concepts>
 #include <optional>
 #include <tuple>
 #include <type_traits>
@@ -87,6 +88,10 @@ template <class T>
 consteval bool require_message()
 {
     if constexpr (encodable_message<T>)
+        static_assert(std::default_initializable<T>,
+                      "this type can be sent and not be received: it has no constructor without "
+                      "arguments");
+    if constexpr (encodable_message<T> && std::default_initializable<T>)
         static_assert(decodable_message<T>,
                       "this type can be sent and not be received: a span of mutable bytes arrives "
                       "as std::span<const std::byte>, or as a std::vector");
