@@ -4,8 +4,6 @@
 #include <boost/system/system_error.hpp>
 
 #include <limits.h>
-#include <sched.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -19,40 +17,16 @@
 #include "mapping.hpp"
 #include "memory_pages.hpp"
 #include "named_object.hpp"
+#include "patience.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
 namespace {
 
+using detail::patience;
+
 // How often a name is tried for that others take and leave. Each time another has got it.
 constexpr int most_tries = 100;
-
-// Waits for another process that is removing a dead creator's name. That takes it three system
-// calls, unless it loses the processor in between. Not by waiting for its lock (F_OFD_SETLKW): it
-// may be stopped, and that is no reason for us to stop as well.
-class patience {
-public:
-    // False when it has lasted too long: after about 100 ms in all.
-    [[nodiscard]] bool wait() noexcept
-    {
-        if (waits_ == most_waits)
-            return false;
-        if (++waits_ <= yields) {
-            (void)::sched_yield();
-        } else {
-            // tidy: allow sleep: the kernel tells of no free lock but to who blocks for it
-            (void)::nanosleep(&pause, nullptr);
-        }
-        return true;
-    }
-
-private:
-    static constexpr int yields = 10;
-    static constexpr int most_waits = yields + 100;
-    static constexpr timespec pause{.tv_sec = 0, .tv_nsec = 1'000'000};
-
-    int waits_ = 0;
-};
 
 bool can_be_name(std::string_view last_component) noexcept
 {
