@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <procyard/ipc/pipe.hpp>
+#include <procyard/ipc/unix_socket.hpp>
 
 #include "spawning.hpp"
 #include "temporary_directory.hpp"
@@ -188,6 +189,29 @@ TEST_SUITE("stdio")
         c.std_in().close();
         CHECK(read_all(ctx, c.std_out()) == "hello");
         CHECK(read_all(ctx, c.std_err()).empty());
+        CHECK(wait(ctx, c).success());
+    }
+
+    TEST_CASE("descriptor: one end of a pair of sockets, for both directions")
+    {
+        const descriptor_check no_leak;
+        asio::io_context ctx;
+        error_code ec;
+        auto [ours, theirs] = make_socket_pair<unix_stream>(ctx.get_executor());
+        unique_fd out(theirs.release(ec));
+        auto in = out.duplicate(ec);
+        REQUIRE_FALSE(ec);
+        auto c = spawn(command("cat")
+                           .std_in(stdio::descriptor(std::move(in)))
+                           .std_out(stdio::descriptor(std::move(out))),
+                       ctx.get_executor());
+        asio::write(ours, asio::buffer("hello", 5));
+        ours.shutdown(unix_stream::socket::shutdown_send);
+        std::string received;
+        outcome<error_code, std::size_t> read;
+        asio::async_read(ours, asio::dynamic_buffer(received), read.handler());
+        run_until(ctx, [&] { return read.done(); });
+        CHECK(received == "hello");
         CHECK(wait(ctx, c).success());
     }
 

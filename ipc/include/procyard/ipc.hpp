@@ -19,9 +19,12 @@
 #include <procyard/ipc/segment.hpp>
 #include <procyard/ipc/segment_error.hpp>
 #include <procyard/ipc/sigpipe_guard.hpp>
+#include <procyard/ipc/socket_error.hpp>
 #include <procyard/ipc/stream_error.hpp>
 #include <procyard/ipc/syscall.hpp>
 #include <procyard/ipc/type_description.hpp>
 #include <procyard/ipc/unique_fd.hpp>
+#include <procyard/ipc/unix_peer.hpp>
+#include <procyard/ipc/unix_socket.hpp>
 
 #endif
