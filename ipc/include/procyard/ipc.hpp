@@ -14,6 +14,7 @@
 #include <procyard/ipc/line_buffer.hpp>
 #include <procyard/ipc/line_reader.hpp>
 #include <procyard/ipc/named_segment.hpp>
+#include <procyard/ipc/owned_name.hpp>
 #include <procyard/ipc/pipe.hpp>
 #include <procyard/ipc/plain_message.hpp>
 #include <procyard/ipc/segment.hpp>
@@ -24,6 +25,7 @@
 #include <procyard/ipc/syscall.hpp>
 #include <procyard/ipc/type_description.hpp>
 #include <procyard/ipc/unique_fd.hpp>
+#include <procyard/ipc/unix_listener.hpp>
 #include <procyard/ipc/unix_peer.hpp>
 #include <procyard/ipc/unix_socket.hpp>
 
