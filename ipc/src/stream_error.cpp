@@ -18,6 +18,7 @@ public:
     {
         switch (static_cast<stream_errc>(value)) {
         case stream_errc::line_too_long: return "line too long";
+        case stream_errc::not_a_fifo: return "the path is that of something else than a FIFO";
         }
         return "unknown stream error " + std::to_string(value);
     }
@@ -27,6 +28,8 @@ public:
         switch (static_cast<stream_errc>(value)) {
         case stream_errc::line_too_long:
             return make_error_condition(boost::system::errc::message_size);
+        case stream_errc::not_a_fifo:
+            return make_error_condition(boost::system::errc::invalid_argument);
         }
         return error_category::default_error_condition(value);
     }

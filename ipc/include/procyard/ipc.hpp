@@ -12,6 +12,7 @@
 #include <procyard/ipc/framed_error.hpp>
 #include <procyard/ipc/framed_options.hpp>
 #include <procyard/ipc/descriptor_passing.hpp>
+#include <procyard/ipc/fifo.hpp>
 #include <procyard/ipc/line_buffer.hpp>
 #include <procyard/ipc/line_reader.hpp>
 #include <procyard/ipc/named_segment.hpp>

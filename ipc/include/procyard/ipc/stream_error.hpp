@@ -13,11 +13,13 @@
 
 PROCYARD_NAMESPACE_BEGIN
 
-/// What can be wrong with the content of a byte stream. What can be wrong with its descriptor are
-/// errno values and `asio::error`.
+/// What can be wrong with a byte stream, beyond what errno and `asio::error` say.
 enum class stream_errc {
     /// A line has more bytes than the reader's limit. Equal to `errc::message_size`.
-    line_too_long = 1
+    line_too_long = 1,
+    /// The path to be opened as a FIFO is that of something else, which was left alone. Equal to
+    /// `errc::invalid_argument`.
+    not_a_fifo
 };
 
 /// The category "procyard.stream".
