@@ -28,7 +28,10 @@ bench::raw_wait wait_of(const bench::round_options& options)
 {
     if (options.command() == "children")
         return bench::raw_wait::in_order;
-    return options.number("in_flight", 1) == 1 ? bench::raw_wait::single : bench::raw_wait::set;
+    const bool any_number = options.text("wait", "fewest_calls") == "epoll";
+    if (any_number || options.number("in_flight", 1) != 1)
+        return bench::raw_wait::set;
+    return bench::raw_wait::single;
 }
 
 }  // namespace

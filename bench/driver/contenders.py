@@ -51,6 +51,14 @@ def raw_contenders(raw):
         Contender("raw", [raw], ("spawn", "children", "stdout", "copy", "lines")),
         Contender("raw, shared table", [raw], ("spawn",), {"mechanism": "shared_table"}),
         Contender("raw, same promises", [raw], ("spawn",), {"mechanism": "promises"}),
+        # Of many in flight the one above waits by epoll, too.
+        Contender(
+            "raw, same promises, epoll",
+            [raw],
+            ("spawn",),
+            {"mechanism": "promises", "wait": "epoll"},
+            lambda row: row.arguments["in_flight"] == 1,
+        ),
         Contender("fork+exec", [raw], ("spawn",), {"mechanism": "fork"}, order_matters_not),
         Contender(
             f"posix_spawn ({glibc()})",
