@@ -3,6 +3,7 @@
 // many_runs DEMO: 1,000 runs of `demo run -- true`, first inside this process and then as processes
 // of their own, leave nothing behind: no descriptor, thread, memory, child, zombie or cgroup.
 #include <fmt/core.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -71,16 +72,25 @@ std::size_t children()
     return count;
 }
 
-// The cgroups that Procyard has made are named after their makers: procyard-PID-NUMBER.
-std::size_t cgroups(const std::set<pid_t>& makers)
+// The cgroups that Procyard has made are named after their makers: procyard-PID-NUMBER. Ours have
+// been reaped: one that lives is somebody else with a number that was given out again.
+bool is_left_behind(const std::string& name, const std::set<pid_t>& makers)
 {
     constexpr std::string_view prefix = "procyard-";
+    if (!name.starts_with(prefix))
+        return false;
+    const auto maker = std::atoi(name.c_str() + prefix.size());
+    const bool is_ours = maker == ::getpid() || ::kill(maker, 0) == -1;
+    return is_ours && makers.contains(maker);
+}
+
+std::size_t cgroups(const std::set<pid_t>& makers)
+{
     std::size_t count = 0;
     std::error_code ec;  // another program's may vanish while we look
     for (auto at = fs::recursive_directory_iterator("/sys/fs/cgroup", ec); !ec && at != fs::end(at);
          at.increment(ec)) {
-        const auto name = at->path().filename().string();
-        if (name.starts_with(prefix) && makers.contains(std::atoi(name.c_str() + prefix.size())))
+        if (is_left_behind(at->path().filename().string(), makers))
             ++count;
     }
     return count;

@@ -60,8 +60,8 @@ TEST_SUITE("spawn")
         asio::io_context ctx;
         {
             auto first = spawn(command("true"), ctx.get_executor());
-            procyard_test::run(ctx);
         }
+        procyard_test::run(ctx);  // until it is reaped
         const auto before = procyard_test::open_descriptor_list();
         spawn_failure failure;
         const auto what = command("true").working_directory("/nope").std_out(stdio::pipe());
