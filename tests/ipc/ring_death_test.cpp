@@ -124,7 +124,7 @@ private:
         other.peer = ring_memory::attach(std::move(fd), one.own.memory().size(), role, shape, ec);
         REQUIRE_FALSE(ec);
         unique_fd button;
-        one.bell = doorbell::create(button, ec);
+        one.bell = doorbell::create(doorbell_kind::pipe, button, ec);
         REQUIRE_FALSE(ec);
         other.button = doorbell_button::attach(std::move(button), ec);
         REQUIRE_FALSE(ec);
