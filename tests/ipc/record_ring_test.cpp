@@ -29,10 +29,8 @@ struct record_pair {
     {
         producer_words.position = start;
         consumer_words.position = start;
-        producer = record_producer(
-            ring_side(ring_role::producer, producer_words, consumer_words, size), data());
-        consumer = record_consumer(
-            ring_side(ring_role::consumer, consumer_words, producer_words, size), data());
+        producing = ring_side(ring_role::producer, producer_words, consumer_words, size);
+        consuming = ring_side(ring_role::consumer, consumer_words, producer_words, size);
     }
 
     [[nodiscard]] std::byte* data() const { return reinterpret_cast<std::byte*>(bytes.get()); }
@@ -43,7 +41,7 @@ struct record_pair {
         auto at = producer.place(text.size(), good);
         REQUIRE(good);
         if (at.what == place_answer::pad) {
-            producer.side().publish();
+            producing.publish();
             at = producer.place(text.size(), good);
             REQUIRE(good);
         }
@@ -51,7 +49,7 @@ struct record_pair {
             return at.what;
         std::memcpy(producer.payload(at), text.data(), text.size());
         producer.commit(at, static_cast<std::uint32_t>(text.size()));
-        producer.side().publish();
+        producing.publish();
         return at.what;
     }
 
@@ -61,7 +59,7 @@ struct record_pair {
         const auto answer = consumer.next(payload);
         if (answer == next_answer::record)
             text.assign(reinterpret_cast<const char*>(payload.data()), payload.size());
-        consumer.side().publish();
+        consuming.publish();
         return answer;
     }
 
@@ -69,10 +67,10 @@ struct record_pair {
     std::uint64_t size;
     ring_words producer_words;
     ring_words consumer_words;
-    record_producer producer{ring_side(ring_role::producer, producer_words, consumer_words, size),
-                             data()};
-    record_consumer consumer{ring_side(ring_role::consumer, consumer_words, producer_words, size),
-                             data()};
+    ring_side producing{ring_role::producer, producer_words, consumer_words, size};
+    ring_side consuming{ring_role::consumer, consumer_words, producer_words, size};
+    record_producer producer{producing, data()};
+    record_consumer consumer{consuming, data()};
 };
 
 std::string text_of(std::size_t length, std::uint64_t number)
@@ -240,14 +238,14 @@ TEST_SUITE("a ring of records")
         std::string text;
         REQUIRE(ring.send(text_of(8, 1)) == place_answer::ready);
         REQUIRE(ring.receive(text) == next_answer::record);
-        ring.consumer.side().announce(1);
+        ring.consuming.announce(1);
         bool good = false;
         REQUIRE(ring.producer.place(56, good).what == place_answer::pad);
-        CHECK_FALSE(ring.producer.side().is_published());
-        ring.producer.side().publish();
-        CHECK(ring.producer.side().must_ring());
+        CHECK_FALSE(ring.producing.is_published());
+        ring.producing.publish();
+        CHECK(ring.producing.must_ring());
         CHECK(ring.producer.place(56, good).what == place_answer::wait);
-        ring.consumer.side().withdraw();
+        ring.consuming.withdraw();
         CHECK(ring.receive(text) == next_answer::nothing);
         CHECK(ring.producer.place(56, good).what == place_answer::ready);
     }
@@ -269,11 +267,11 @@ TEST_SUITE("a ring of records")
         REQUIRE(at.what == place_answer::ready);
         std::memcpy(ring.producer.payload(at), "ab", 2);
         ring.producer.commit(at, 2);
-        ring.producer.side().publish();
+        ring.producing.publish();
         std::string text;
         REQUIRE(ring.receive(text) == next_answer::record);
         CHECK(text == "ab");
-        CHECK(ring.producer.side().position() == 16);
+        CHECK(ring.producing.position() == 16);
     }
 }
 

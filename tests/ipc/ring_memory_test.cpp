@@ -116,12 +116,12 @@ TEST_SUITE("ring_memory")
         CHECK(of_consumer.features() == feature_barrier_caller);
         CHECK_FALSE(of_producer.memory().is_writable());
 
-        record_producer sender(ring_side(ring_role::producer, producer.own_words(),
-                                         of_consumer.words(), bytes_64k.unit_count),
-                               producer.own_units());
-        record_consumer receiver(ring_side(ring_role::consumer, consumer.own_words(),
-                                           of_producer.words(), bytes_64k.unit_count),
-                                 of_producer.units());
+        ring_side sending(ring_role::producer, producer.own_words(), of_consumer.words(),
+                          bytes_64k.unit_count);
+        ring_side receiving(ring_role::consumer, consumer.own_words(), of_producer.words(),
+                            bytes_64k.unit_count);
+        record_producer sender(sending, producer.own_units());
+        record_consumer receiver(receiving, of_producer.units());
         for (int i = 0; i < 5000; ++i) {
             const std::string text(static_cast<std::size_t>(i) % 300,
                                    static_cast<char>('a' + i % 26));
@@ -131,12 +131,12 @@ TEST_SUITE("ring_memory")
             REQUIRE(at.what == record_place::answer::ready);
             std::memcpy(sender.payload(at), text.data(), text.size());
             sender.commit(at, static_cast<std::uint32_t>(text.size()));
-            sender.side().publish();
+            sending.publish();
             std::span<const std::byte> payload;
             REQUIRE(receiver.next(payload) == record_consumer::answer::record);
             REQUIRE(std::string(reinterpret_cast<const char*>(payload.data()), payload.size())
                     == text);
-            receiver.side().publish();
+            receiving.publish();
         }
     }
 

@@ -142,25 +142,21 @@ constexpr record_check check_record(const record_header& header, std::uint64_t o
     return record_check::violation;
 }
 
-/// The producer's side of a ring of records.
+/// The producer's side of a ring of records: what it has to say to a ring_side. Has no state of its
+/// own, and can be made for each call.
 /// @par Thread safety   One thread at a time.
 class record_producer {
 public:
-    /// @pre is_record_capacity(side.capacity()); `bytes` are that many, aligned to 8.
-    record_producer(ring_side side, std::byte* bytes) noexcept : side_(side), bytes_(bytes)
+    /// @pre is_record_capacity(side.capacity()); `bytes` are that many, aligned to 8. Both outlive
+    ///      `*this`.
+    record_producer(ring_side& side, std::byte* bytes) noexcept : side_(side), bytes_(bytes)
     {
         BOOST_ASSERT(is_record_capacity(side_.capacity()));
     }
 
-    [[nodiscard]] ring_side& side() noexcept { return side_; }
-    [[nodiscard]] std::uint64_t longest() const noexcept
-    {
-        return longest_record(side_.capacity());
-    }
-
     /// Where a payload of `length` bytes can be written, with what is known of the peer; looks at
     /// its position when that is not enough. `ready`: write to payload(), then commit(). `pad`:
-    /// a padding has been written; call side().publish(), ring if must_ring() says so, and ask
+    /// a padding has been written; publish the side, ring if must_ring() says so, and ask
     /// again. A violation of the peer is told by `good`.
     [[nodiscard]] record_place place(std::uint64_t length, bool& good) noexcept
     {
@@ -189,7 +185,7 @@ public:
         return bytes_ + at.offset + sizeof(record_header);
     }
 
-    /// The record at `at` is complete: not visible before side().publish().
+    /// The record at `at` is complete: not visible before the side is published.
     /// @pre length is at most the one that `at` was found for, and nothing was committed since
     void commit(const record_place& at, std::uint32_t length) noexcept
     {
@@ -216,7 +212,7 @@ private:
         side_.advance(padding);
     }
 
-    ring_side side_;
+    ring_side& side_;
     std::byte* bytes_;
 };
 
@@ -225,42 +221,53 @@ private:
 class record_consumer {
 public:
     enum class answer : std::uint8_t {
-        record,     ///< `payload` is one; it stays ours until side().publish()
+        record,     ///< `payload` is one; it stays ours until the side is published
         nothing,    ///< nothing is there
         violation,  ///< the peer is not to be believed any more
     };
 
-    record_consumer(ring_side side, const std::byte* bytes) noexcept : side_(side), bytes_(bytes)
+    /// @pre As record_producer's.
+    record_consumer(ring_side& side, const std::byte* bytes) noexcept : side_(side), bytes_(bytes)
     {
         BOOST_ASSERT(is_record_capacity(side_.capacity()));
     }
 
-    [[nodiscard]] ring_side& side() noexcept { return side_; }
-
-    /// The next record, which is passed then: release by side().publish(). Do that before a sleep,
+    /// The next record, which is passed then: release it by publishing the side. Do that before a sleep,
     /// too, when `nothing` was the answer: the producer may wait for the room of a padding.
     /// @warning A hostile producer can change the bytes while they are looked at. Whoever does not
     ///          trust it copies them first.
     [[nodiscard]] answer next(std::span<const std::byte>& payload) noexcept
     {
         for (;;) {
-            if (side_.room() == 0) {
-                if (!side_.refresh())
-                    return answer::violation;
-                if (side_.room() == 0)
-                    return answer::nothing;
-            }
+            const auto found = next_of(side_.room(), payload);
+            if (found != answer::nothing)
+                return found;
+            if (!side_.refresh())
+                return answer::violation;
+            if (side_.room() == 0)
+                return answer::nothing;
+        }
+    }
+
+    /// The same, but only of the next `room` bytes.
+    /// @pre room <= the side's, and ends where a record does
+    [[nodiscard]] answer next_of(std::uint64_t room, std::span<const std::byte>& payload) noexcept
+    {
+        while (room > 0) {
             const auto offset = ring_offset(side_.position(), side_.capacity());
             const auto header = read_header(offset);
-            const auto check = check_record(header, offset, side_.room(), side_.capacity());
+            const auto check = check_record(header, offset, room, side_.capacity());
             if (check == record_check::violation)
                 return answer::violation;
-            side_.advance(record_bytes(header.length));
+            const auto taken = record_bytes(header.length);
+            side_.advance(taken);
+            room -= taken;
             if (check == record_check::data) {
                 payload = {bytes_ + offset + sizeof(record_header), header.length};
                 return answer::record;
             }
         }
+        return answer::nothing;
     }
 
 private:
@@ -272,7 +279,7 @@ private:
         return header;
     }
 
-    ring_side side_;
+    ring_side& side_;
     const std::byte* bytes_;
 };
 
