@@ -23,6 +23,15 @@ public:
             return "the peer speaks another version of the channel protocol";
         case channel_errc::other_type:
             return "the peer's channel has another type of message or another capacity";
+        case channel_errc::bad_hello: return "the peer has sent no handshake of a channel";
+        case channel_errc::closed: return "the peer has closed the channel";
+        case channel_errc::peer_died: return "the peer has died";
+        case channel_errc::peer_broke_rules: return "the peer has broken the rules of the ring";
+        case channel_errc::bad_message: return "what the peer has sent is no value of this type";
+        case channel_errc::too_long: return "the message is too long for the channel's capacity";
+        case channel_errc::lent: return "a batch or a loan of this end of the channel is in use";
+        case channel_errc::not_passed: return "the parent has passed no channel of this name";
+        case channel_errc::already_taken: return "this end has been opened or closed before";
         }
         return "unknown channel error " + std::to_string(value);
     }
@@ -35,6 +44,16 @@ public:
         case channel_errc::not_a_channel: return make_error_condition(errc::bad_message);
         case channel_errc::other_version: return make_error_condition(errc::protocol_not_supported);
         case channel_errc::other_type: return make_error_condition(errc::wrong_protocol_type);
+        case channel_errc::bad_hello:
+        case channel_errc::bad_message: return make_error_condition(errc::bad_message);
+        case channel_errc::closed: return make_error_condition(errc::broken_pipe);
+        case channel_errc::peer_died: return make_error_condition(errc::owner_dead);
+        case channel_errc::peer_broke_rules: return make_error_condition(errc::protocol_error);
+        case channel_errc::too_long: return make_error_condition(errc::message_size);
+        case channel_errc::lent: return make_error_condition(errc::device_or_resource_busy);
+        case channel_errc::not_passed:
+            return make_error_condition(errc::no_such_file_or_directory);
+        case channel_errc::already_taken: return make_error_condition(errc::bad_file_descriptor);
         }
         return error_category::default_error_condition(value);
     }

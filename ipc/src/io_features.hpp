@@ -20,6 +20,7 @@ struct io_features {
     std::atomic<bool> noexec_seal{true};    // memfd_create with MFD_NOEXEC_SEAL: 6.3
     std::atomic<bool> populate_read{true};  // madvise with MADV_POPULATE_READ: 5.14
     std::atomic<bool> peer_pidfd{true};     // getsockopt with SO_PEERPIDFD: 6.5
+    std::atomic<bool> membarrier{true};     // membarrier with the expedited global command: 4.16
 };
 
 [[nodiscard]] io_features& io() noexcept;

@@ -25,7 +25,31 @@ enum class channel_errc {
     other_version,
     /// The peer's messages are of another type, or its ring is of another capacity. Equal to
     /// `errc::wrong_protocol_type`.
-    other_type
+    other_type,
+    /// What came in the place of a handshake is none. Equal to `errc::bad_message`.
+    bad_hello,
+    /// The peer has closed its end, and all that it had sent has been received. Equal to
+    /// `errc::broken_pipe`.
+    closed,
+    /// The peer has died without closing its end, and all that it had committed has been received.
+    /// Equal to `errc::owner_dead`.
+    peer_died,
+    /// The peer has done what no honest peer does: gone back in the ring, or beyond its end. The
+    /// channel is not to be used any more. Equal to `errc::protocol_error`.
+    peer_broke_rules,
+    /// What the peer has sent is no value of the type. Equal to `errc::bad_message`.
+    bad_message,
+    /// The message is longer than the channel's capacity allows. Equal to `errc::message_size`.
+    too_long,
+    /// A batch or a loan of this end is still there: nothing else can be done with the end before
+    /// it is destroyed. Equal to `errc::device_or_resource_busy`.
+    lent,
+    /// The parent has passed no channel of this name. Equal to
+    /// `errc::no_such_file_or_directory`.
+    not_passed,
+    /// This end has been opened before, or its descriptor been closed. Equal to
+    /// `errc::bad_file_descriptor`.
+    already_taken
 };
 
 /// The category "procyard.channel".

@@ -90,6 +90,9 @@ public:
     [[nodiscard]] std::uint64_t features() const noexcept { return features_; }
     [[nodiscard]] const segment& memory() const noexcept { return segment_; }
 
+    /// Closes the descriptor and keeps the memory.
+    void release_descriptor() noexcept { (void)segment_.release_descriptor(); }
+
     /// @pre one's own
     [[nodiscard]] ring_words& own_words() noexcept;
     /// @pre there is one

@@ -4,7 +4,6 @@
 
 #include <boost/asio/any_completion_handler.hpp>
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/associated_executor.hpp>
 #include <boost/asio/buffer.hpp>
 
 #include <sys/uio.h>
@@ -15,10 +14,10 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <type_traits>
 #include <utility>
 
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/handler_place.hpp>
 #include <procyard/ipc/export.hpp>
 #include <procyard/ipc/unique_fd.hpp>
 
@@ -68,22 +67,6 @@ private:
     std::array<iovec, limit> vectors_;  // only the first count_ are set
     std::size_t count_ = 0;
 };
-
-// Where a handler runs: in the turn of the I/O executor that finished the operation, or elsewhere.
-enum class handler_place : std::uint8_t { same_turn, elsewhere };
-
-// Asked of the handler's own type, before its erasure: an erased handler answers with an erased
-// executor, and each such conversion of an any_io_executor allocates (Boost 1.81).
-template <class Handler>
-[[nodiscard]] handler_place place_of(const Handler& handler, const asio::any_io_executor& io)
-{
-    using executor = asio::associated_executor_t<Handler, asio::any_io_executor>;
-    if constexpr (std::is_convertible_v<executor, asio::any_io_executor>) {
-        const asio::any_io_executor own = asio::get_associated_executor(handler, io);
-        return own == io ? handler_place::same_turn : handler_place::elsewhere;
-    }
-    return handler_place::elsewhere;
-}
 
 [[nodiscard]] PROCYARD_IPC_EXPORT const asio::any_io_executor&
 executor_of(const std::shared_ptr<stream_core>& core) noexcept;

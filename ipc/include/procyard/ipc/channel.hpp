@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_IPC_CHANNEL_HPP
+#define PROCYARD_IPC_CHANNEL_HPP
+
+#include <boost/asio/any_completion_handler.hpp>
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/deferred.hpp>
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <ranges>
+#include <span>
+#include <type_traits>
+#include <utility>
+
+#include <procyard/ipc/channel_error.hpp>
+#include <procyard/ipc/channel_statistics.hpp>
+#include <procyard/ipc/codec.hpp>
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/channel_core.hpp>
+#include <procyard/ipc/detail/channel_end.hpp>
+#include <procyard/ipc/detail/channel_operations.hpp>
+#include <procyard/ipc/detail/message_transport.hpp>
+#include <procyard/ipc/message_batch.hpp>
+#include <procyard/ipc/message_loan.hpp>
+#include <procyard/ipc/type_description.hpp>
+#include <procyard/ipc/unopened.hpp>
+
+PROCYARD_NAMESPACE_BEGIN
+
+/// The end of a channel that sends.
+///
+/// After a move: is_open() is false; may be assigned to or destroyed.
+/// @par Thread safety   Distinct objects: safe. Shared objects: unsafe, and the handlers of an
+///                      end's operations count as its use: a strand for all of them, or one thread.
+///                      The two ends may be in any two threads or processes.
+/// @par Lifetime        Operations do not need the object: it may be moved while they wait. Its
+///                      destructor closes.
+/// @par Fork            Not to be used in a child of fork(), where it must be left alone.
+template <encodable_message T>
+class sender : public detail::channel_end {
+    using transport = detail::transport_of<T>;
+
+public:
+    using message_type = T;
+
+    /// None: is_open() is false.
+    sender() noexcept = default;
+
+    /// Opens an end. The peer need not have opened its own, nor even exist: up to the capacity,
+    /// messages wait for it.
+    /// @par Errors   `channel_errc::bad_shape`, `other_type` and whatever else is wrong with a peer
+    ///               that has come already; ENOSPC or ENOMEM when there is no memory for the ring;
+    ///               EMFILE.
+    /// @par Cost     Two descriptors, two mappings.
+    sender(asio::any_io_executor ex, unopened<sender> end, error_code& ec)
+        : channel_end(detail::open_end(ex, detail::ring_role::producer, std::move(end).take(),
+                                       detail::terms_of<T>(end.options()), ec))
+    {
+    }
+    /// The same; throws boost::system::system_error.
+    sender(asio::any_io_executor ex, unopened<sender> end)
+        : channel_end(detail::open_end(ex, detail::ring_role::producer, std::move(end).take(),
+                                       detail::terms_of<T>(end.options())))
+    {
+    }
+
+    /// Sends, if there is room. False: nothing was sent, and `ec` says why;
+    /// `asio::error::would_block` is no error but a full ring.
+    /// @par Errors   `channel_errc::closed`: the receiver has closed; `peer_died`; `too_long`;
+    ///               `peer_broke_rules`; `bad_message`: the value is none that can be sent; EBADF:
+    ///               this end is closed.
+    /// @par Limits   What was sent to a peer that dies, or closes, before it has received it is
+    ///               lost, and a sender that does not wait for room may hear of that late.
+    /// @par Cost     A copy into the ring, and one system call if the receiver sleeps. No
+    ///               allocation.
+    bool try_send(const T& message, error_code& ec)
+    {
+        std::uint64_t wanted = 0;
+        ec = detail::send_now<transport>(core(), message, wanted);
+        return !ec;
+    }
+    /// The same. False also when the channel has ended; the next operation that waits says why.
+    bool try_send(const T& message)
+    {
+        error_code ec;
+        return try_send(message, ec);
+    }
+
+    /// Sends as many as there is room for, and makes them visible together. How many that were.
+    /// @par Errors   As try_send, if not all were sent.
+    /// @par Cost     For all of them one publication, and one system call if the receiver sleeps.
+    std::size_t try_send_some(std::span<const T> messages, error_code& ec)
+    {
+        return detail::send_some_now<transport>(core(), messages, ec);
+    }
+
+    /// Sends, and waits until there is room if there is none.
+    /// @par Completion    void(error_code)
+    /// @par Errors        As try_send, but would_block.
+    /// @par Cancellation  terminal, partial and total: nothing has been sent then.
+    /// @par Limits        GCC 12 and 13 destroy an aggregate that is made within a `co_await`
+    ///                    expression twice, whatever function it is for. Give the message a name:
+    ///                    `order o{1, "two"}; co_await tx.async_send(std::move(o), …)`.
+    /// @par Cost          A turn of the executor. Where messages come in numbers, try_send first,
+    ///                    and this only when it says would_block.
+    template <class Token = asio::deferred_t>
+    auto async_send(T message, Token&& token = {})
+    {
+        return asio::async_initiate<Token, void(error_code)>(
+            detail::initiate_send<T>{}, token, core_, std::move(message));
+    }
+
+    /// Sends all elements of a range, in order, waiting for room as often as is needed. They become
+    /// visible in as large portions as there is room for.
+    ///
+    /// A range that does not own its elements (std::span, a view) must stay valid; one that is
+    /// moved in is kept.
+    /// @par Completion    void(error_code, std::size_t sent)
+    /// @par Errors        As async_send; `sent` messages have been sent before.
+    /// @par Cancellation  terminal, partial and total: `sent` messages have been sent, the others
+    ///                    have not.
+    template <std::ranges::forward_range Range, class Token = asio::deferred_t>
+        requires std::convertible_to<std::ranges::range_reference_t<Range>, const T&>
+        && std::is_object_v<Range>
+    auto async_send_all(Range messages, Token&& token = {})
+    {
+        return asio::async_initiate<Token, void(error_code, std::size_t)>(
+            detail::initiate_send_all<T, Range>{}, token, core_, std::move(messages));
+    }
+
+    /// Borrows room for up to `most` messages, to write them in place. Empty, and `ec` says why, if
+    /// there is none at once.
+    /// @par Errors   As try_send.
+    template <detail::in_place_message Message = T>
+    message_loan<Message> try_loan(std::size_t most, error_code& ec)
+    {
+        ec = detail::room_now(core(), true);
+        if (ec || most == 0)
+            return {};
+        return message_loan<Message>(detail::channel_lease(core_), most);
+    }
+
+    /// The same, and waits until there is room for one message at least.
+    /// @par Completion    void(error_code, message_loan<T>)
+    /// @par Errors        As async_send.
+    /// @par Cancellation  terminal, partial and total: nothing has been lent.
+    template <class Token = asio::deferred_t, detail::in_place_message Message = T>
+    auto async_loan(std::size_t most, Token&& token = {})
+    {
+        return asio::async_initiate<Token, void(error_code, message_loan<Message>)>(
+            detail::initiate_loan<message_loan<Message>>{}, token, core_, most);
+    }
+
+    /// Waits until a message would go through at once, or the channel has ended. Sends nothing.
+    /// @par Completion    void(error_code)
+    /// @par Errors        As try_send, but would_block.
+    /// @par Cancellation  terminal, partial and total.
+    template <class Token = asio::deferred_t>
+    auto async_wait_writable(Token&& token = {})
+    {
+        return asio::async_initiate<Token, void(error_code)>(detail::initiate_wait_for_room{}, token,
+                                                             core_);
+    }
+};
+
+/// The end of a channel that receives.
+///
+/// Messages that borrow (std::string_view, std::span of bytes) are received in batches only, since
+/// they are valid as long as their bytes are.
+/// @par Thread safety, lifetime, fork   As sender's.
+template <decodable_message T>
+class receiver : public detail::channel_end {
+    using transport = detail::transport_of<T>;
+
+public:
+    using message_type = T;
+
+    /// None: is_open() is false.
+    receiver() noexcept = default;
+
+    /// Opens an end, as sender's constructor does.
+    receiver(asio::any_io_executor ex, unopened<receiver> end, error_code& ec)
+        : channel_end(detail::open_end(ex, detail::ring_role::consumer, std::move(end).take(),
+                                       detail::terms_of<T>(end.options()), ec))
+    {
+    }
+    /// The same; throws boost::system::system_error.
+    receiver(asio::any_io_executor ex, unopened<receiver> end)
+        : channel_end(detail::open_end(ex, detail::ring_role::consumer, std::move(end).take(),
+                                       detail::terms_of<T>(end.options())))
+    {
+    }
+
+    /// Receives, if there is something. False: nothing was received, and `ec` says why;
+    /// `asio::error::would_block` is no error but an empty ring.
+    /// @par Errors   `channel_errc::closed`: the sender has closed, and everything has been
+    ///               received; `peer_died`: the same with a sender that has died; `bad_message`,
+    ///               `peer_broke_rules`: it does not keep to the protocol; EBADF: this end is
+    ///               closed.
+    /// @par Cost     A copy out of the ring, and one system call if the sender waits for room.
+    bool try_receive(T& message, error_code& ec)
+        requires(!borrows_message<T>)
+    {
+        ec = detail::receive_now<transport>(core(), message);
+        return !ec;
+    }
+    /// The same. Empty also when the channel has ended; the next operation that waits says why.
+    std::optional<T> try_receive()
+        requires(!borrows_message<T>)
+    {
+        std::optional<T> message(std::in_place);
+        error_code ec;
+        if (!try_receive(*message, ec))
+            message.reset();
+        return message;
+    }
+    /// Receives as many as there are, at most as many as fit. How many that were.
+    /// @par Errors   As try_receive, if there were none.
+    /// @par Cost     For all of them one publication, and one system call if the sender waits.
+    std::size_t try_receive_some(std::span<T> messages, error_code& ec)
+        requires(!borrows_message<T>)
+    {
+        return detail::receive_some_now<transport>(core(), messages, ec);
+    }
+
+    /// Receives, and waits until there is something.
+    /// @par Completion    void(error_code, T)
+    /// @par Errors        As try_receive, but would_block.
+    /// @par Cancellation  terminal, partial and total: nothing has been received then, and what is
+    ///                    there stays for the next. So `a.async_receive() || b.async_receive()`
+    ///                    loses nothing.
+    /// @par Cost          A turn of the executor. Where messages come in numbers, try_receive
+    ///                    first, and this only when there is nothing.
+    template <class Token = asio::deferred_t>
+    auto async_receive(Token&& token = {})
+        requires(!borrows_message<T>)
+    {
+        return asio::async_initiate<Token, void(error_code, T)>(detail::initiate_receive<T>{},
+                                                                token, core_);
+    }
+
+    /// All that is there now, to be read in place. Empty, and `ec` says why, if there is nothing.
+    /// @par Errors   As try_receive.
+    message_batch<T> try_receive_batch(error_code& ec)
+    {
+        ec = detail::room_now(core(), false);
+        return ec ? message_batch<T>() : message_batch<T>(detail::channel_lease(core_));
+    }
+
+    /// Receives all that is there, to be read in place, and waits until there is something. The
+    /// batch takes a message when it is looked at; the others stay.
+    /// @par Completion    void(error_code, message_batch<T>)
+    /// @par Errors        As try_receive, but would_block.
+    /// @par Cancellation  terminal, partial and total: nothing has been received.
+    template <class Token = asio::deferred_t>
+    auto async_receive_some(Token&& token = {})
+    {
+        return asio::async_initiate<Token, void(error_code, message_batch<T>)>(
+            detail::initiate_batch<message_batch<T>>{}, token, core_);
+    }
+
+    /// Waits until a message can be received at once, or the channel has ended. Takes nothing.
+    /// @par Completion    void(error_code)
+    /// @par Errors        As try_receive, but would_block.
+    /// @par Cancellation  terminal, partial and total.
+    template <class Token = asio::deferred_t>
+    auto async_wait_readable(Token&& token = {})
+    {
+        return asio::async_initiate<Token, void(error_code)>(detail::initiate_wait_for_room{}, token,
+                                                             core_);
+    }
+};
+
+/// Both ends, not opened. Each goes to where it is to be used: an executor of this process, or
+/// another process.
+template <message T>
+struct unopened_channel {
+    unopened<procyard::sender<T>> sender;
+    unopened<procyard::receiver<T>> receiver;
+};
+
+/// Makes a channel.
+/// @par Errors   `channel_errc::bad_shape`; EMFILE, ENFILE.
+/// @par Cost     Two descriptors, until the ends are opened.
+template <message T>
+[[nodiscard]] unopened_channel<T> make_channel(const channel_options& options, error_code& ec)
+{
+    auto sockets = detail::make_hello_sockets(detail::terms_of<T>(options), ec);
+    return {unopened<sender<T>>(std::move(sockets.first), options),
+            unopened<receiver<T>>(std::move(sockets.second), options)};
+}
+/// The same; throws boost::system::system_error.
+template <message T>
+[[nodiscard]] unopened_channel<T> make_channel(const channel_options& options = {})
+{
+    auto sockets = detail::make_hello_sockets(detail::terms_of<T>(options));
+    return {unopened<sender<T>>(std::move(sockets.first), options),
+            unopened<receiver<T>>(std::move(sockets.second), options)};
+}
+
+/// Both ends, open.
+template <message T>
+struct channel {
+    procyard::sender<T> sender;
+    procyard::receiver<T> receiver;
+
+    /// Within one io_context.
+    explicit channel(const asio::any_io_executor& ex, const channel_options& options = {})
+        : channel(ex, make_channel<T>(options))
+    {
+    }
+
+private:
+    channel(const asio::any_io_executor& ex, unopened_channel<T> ends)
+        : sender(ex, std::move(ends.sender)),
+          receiver(ex, std::move(ends.receiver))
+    {
+        (void)sender.is_connected();  // it came first, and has not seen the other as yet
+    }
+};
+
+PROCYARD_NAMESPACE_END
+
+#endif

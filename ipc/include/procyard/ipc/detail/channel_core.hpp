@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_IPC_DETAIL_CHANNEL_CORE_HPP
+#define PROCYARD_IPC_DETAIL_CHANNEL_CORE_HPP
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <procyard/ipc/channel_error.hpp>
+#include <procyard/ipc/channel_statistics.hpp>
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/channel_operation.hpp>
+#include <procyard/ipc/detail/doorbell.hpp>
+#include <procyard/ipc/detail/ring_core.hpp>
+#include <procyard/ipc/detail/ring_memory.hpp>
+#include <procyard/ipc/detail/spin_budget.hpp>
+#include <procyard/ipc/export.hpp>
+#include <procyard/ipc/type_description.hpp>
+#include <procyard/ipc/unique_fd.hpp>
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+/// What both ends of a channel must agree upon, and how this one behaves.
+struct channel_terms {
+    ring_shape shape;
+    const type_description* type = nullptr;  ///< for whoever has to find out why two do not match
+    std::chrono::nanoseconds spin{0};
+    doorbell_kind bell = doorbell_kind::pipe;
+};
+
+/// An end of a channel, all but the type of its messages: the ring's side, the doorbells, the
+/// handshake, the operations that wait.
+///
+///     unconnected --the peer's hello--> connected --the peer is gone--> drained --> failed
+///
+/// Unconnected, the peer has not come yet: its process is still to be started, or has not got so
+/// far. A sender can fill its ring meanwhile. The hello brings the peer's memory and the button of
+/// its doorbell; the socket is not needed after that, since the doorbell tells of the peer's death.
+///
+/// @par Thread safety   Distinct objects: safe. Shared objects: unsafe, turns of the operations
+///                      included: these run where the operation's handler does.
+class PROCYARD_IPC_EXPORT channel_core : public std::enable_shared_from_this<channel_core> {
+public:
+    /// Makes this side's memory and doorbell, and sends the hello. A hello of the peer that is
+    /// there already is dealt with; if that is what fails, the result can explain it.
+    /// @par Errors   As sender's constructor.
+    [[nodiscard]] static std::shared_ptr<channel_core> open(const asio::any_io_executor& ex,
+                                                            ring_role role, unique_fd socket,
+                                                            const channel_terms& terms,
+                                                            error_code& ec);
+    channel_core(const channel_core&) = delete;
+    channel_core& operator=(const channel_core&) = delete;
+    ~channel_core();
+
+    [[nodiscard]] const asio::any_io_executor& executor() const noexcept { return executor_; }
+
+    // --- the hot path ---------------------------------------------------------------------------
+
+    /// False: this end has been closed or has failed; blocked() says what.
+    [[nodiscard]] bool is_usable() const noexcept { return usable_; }
+    [[nodiscard]] ring_side& side() noexcept { return side_; }
+    [[nodiscard]] const ring_side& side() const noexcept { return side_; }
+    /// @pre a producer's
+    [[nodiscard]] std::byte* own_units() noexcept { return own_units_; }
+    /// @pre a consumer's, and room() > 0
+    [[nodiscard]] const std::byte* peer_units() const noexcept { return peer_units_; }
+
+    /// Publishes what has been written or read, and rings where somebody sleeps for it.
+    void publish() noexcept
+    {
+        side_.publish();
+        if (side_.must_ring())
+            ring();
+    }
+    void count_messages(std::uint64_t n) noexcept { counts_.messages += n; }
+
+    /// A part of the ring is used in place: until take_back, other operations fail.
+    /// @pre is_usable()
+    void lend() noexcept
+    {
+        lent_ = true;
+        usable_ = false;
+    }
+    /// Publishes what the lease has advanced.
+    void take_back() noexcept;
+
+    // --- the rest -------------------------------------------------------------------------------
+
+    /// Why an attempt has not got what it wanted after a refresh: `asio::error::would_block`, or
+    /// what ends the channel. No error: look again, there may be something now.
+    [[nodiscard]] error_code blocked();
+    /// The peer has broken the rules of the ring, or sent what is none of its type.
+    void fail(error_code why, std::string explanation = {});
+    /// A sentence about the error that ended the channel; empty if there is no more to say.
+    [[nodiscard]] const std::string& explanation() const noexcept { return explanation_; }
+
+    /// Starts an operation. If its place is elsewhere, it knows the handler's executor.
+    void start(std::unique_ptr<channel_operation> operation, asio::cancellation_slot slot);
+    /// Every pending operation completes with operation_aborted, and has done nothing.
+    void cancel() noexcept;
+    /// Says that this side is done; what was committed can still be read by the peer.
+    void close() noexcept;
+
+    [[nodiscard]] bool is_open() const noexcept { return !closed_ && !failure_; }
+    /// Looks whether the peer has come.
+    [[nodiscard]] bool has_met() noexcept
+    {
+        if (!connected_ && is_open())
+            connect();
+        return connected_;
+    }
+    [[nodiscard]] channel_statistics statistics() const noexcept;
+
+private:
+    using operation_ptr = std::unique_ptr<channel_operation>;
+    struct turn;
+    struct on_cancellation;
+
+    channel_core(const asio::any_io_executor& ex, ring_role role, unique_fd socket,
+                 const channel_terms& terms, ring_memory own);
+
+    void ring() noexcept;
+    void connect() noexcept;
+    void take_hello();
+    void leave_reactor() noexcept;
+
+    void post(operation_ptr operation);
+    void take_turn(operation_ptr operation, bool was_waiting, const error_code& wait_error);
+    [[nodiscard]] bool attempt(channel_operation& operation, error_code& ec);
+    [[nodiscard]] bool announce(std::uint64_t wanted, error_code& ec) noexcept;
+    [[nodiscard]] bool lacks(std::uint64_t wanted);
+    void wait_in_reactor(operation_ptr operation);
+    void hear(const error_code& wait_error) noexcept;
+    void finish(operation_ptr operation, const error_code& aborted);
+    void abort_operation(std::uint64_t serial) noexcept;
+    void abort_all() noexcept;
+    void release_next(channel_operation& first);
+    void forget(const channel_operation& operation) noexcept;
+
+    // Hot.
+    ring_side side_;
+    std::byte* own_units_ = nullptr;
+    const std::byte* peer_units_ = nullptr;
+    bool usable_ = true;  // neither closed_ nor failure_ nor lent_
+    bool lent_ = false;
+    bool connected_ = false;
+    bool peer_gone_ = false;
+    bool closed_ = false;
+    channel_statistics counts_;
+
+    const asio::any_io_executor executor_;
+    const ring_role role_;
+    channel_terms terms_;
+    ring_memory own_;
+    ring_memory peer_;
+    bool calls_barrier_ = false;  // announce by membarrier
+    ring_words unconnected_;      // the peer's, as long as there is none
+    spin_budget spin_;
+
+    unique_fd socket_;  // until the hello has come
+    doorbell bell_;
+    doorbell_button button_;
+    error_code failure_;
+    std::string explanation_;
+
+    // Watches socket_ or bell_ but does not own it (see stream_core).
+    std::optional<asio::posix::stream_descriptor> watch_;
+    std::array<std::byte, 64> rings_;  // what has been read from bell_: of no interest
+    channel_operation* first_ = nullptr;  // posted or waiting; those behind it are parked
+    channel_operation* last_ = nullptr;
+    std::uint64_t last_serial_ = 0;
+};
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
+
+#endif

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_IPC_DETAIL_CHANNEL_END_HPP
+#define PROCYARD_IPC_DETAIL_CHANNEL_END_HPP
+
+#include <boost/asio/any_io_executor.hpp>
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <procyard/ipc/channel_statistics.hpp>
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/channel_core.hpp>
+#include <procyard/ipc/detail/message_transport.hpp>
+#include <procyard/ipc/export.hpp>
+#include <procyard/ipc/type_description.hpp>
+#include <procyard/ipc/unique_fd.hpp>
+#include <procyard/ipc/unopened.hpp>
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+[[nodiscard]] PROCYARD_IPC_EXPORT std::shared_ptr<channel_core>
+open_end(const asio::any_io_executor& ex, ring_role role, unique_fd socket,
+         const channel_terms& terms, error_code& ec);
+[[nodiscard]] PROCYARD_IPC_EXPORT std::shared_ptr<channel_core>
+open_end(const asio::any_io_executor& ex, ring_role role, unique_fd socket,
+         const channel_terms& terms);
+
+/// The two descriptors by which the ends of a channel find each other.
+[[nodiscard]] PROCYARD_IPC_EXPORT std::pair<unique_fd, unique_fd>
+make_hello_sockets(const channel_terms& terms, error_code& ec);
+[[nodiscard]] PROCYARD_IPC_EXPORT std::pair<unique_fd, unique_fd>
+make_hello_sockets(const channel_terms& terms);
+
+template <class T>
+[[nodiscard]] channel_terms terms_of(const channel_options& options)
+{
+    channel_terms terms;
+    const auto& type = describe<T>();
+    terms.shape = transport_of<T>::shape(options.capacity_messages, options.capacity_bytes);
+    terms.shape.type = type.fingerprint;
+    terms.type = &type;
+    terms.spin = options.spin;
+    return terms;
+}
+
+/// What sender and receiver have in common.
+class PROCYARD_IPC_EXPORT channel_end {
+public:
+    using executor_type = asio::any_io_executor;
+
+    channel_end(channel_end&&) noexcept = default;
+    channel_end& operator=(channel_end&& other) noexcept;
+    /// Closes. Never blocks.
+    ~channel_end();
+
+    /// @pre not moved from, and not made by the default constructor
+    [[nodiscard]] executor_type get_executor() const noexcept { return core().executor(); }
+
+    /// Whether this end can be used. What has happened to the peer is told by the operations.
+    [[nodiscard]] bool is_open() const noexcept { return core_ && core_->is_open(); }
+    /// Whether the peer has opened its end. It may have closed it since.
+    /// @par Cost   One system call as long as it has not, none after that.
+    [[nodiscard]] bool is_connected() noexcept { return core_ && core_->has_met(); }
+
+    /// Says that this end is done. Pending operations complete with operation_aborted. What was
+    /// sent can still be received, and after that the peer's operations say `channel_errc::closed`;
+    /// a sender's say so at once when the receiver closes. Nothing happens when it is closed
+    /// already.
+    void close() noexcept;
+
+    /// Completes every pending operation with operation_aborted. None of them has sent or received
+    /// anything.
+    void cancel() noexcept;
+
+    [[nodiscard]] channel_statistics statistics() const noexcept;
+
+    /// A sentence about the error that ended the channel, for a person: of `other_type`, both
+    /// sides' types and what is different. Empty where the error says it all.
+    [[nodiscard]] std::string explanation() const;
+
+protected:
+    channel_end() noexcept = default;
+    explicit channel_end(std::shared_ptr<channel_core> core) noexcept : core_(std::move(core)) { }
+
+    [[nodiscard]] channel_core& core() const noexcept
+    {
+        PROCYARD_ASSERT(core_ && "an end that was never opened, or moved from, has no operations");
+        return *core_;
+    }
+
+    std::shared_ptr<channel_core> core_;
+};
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
+
+#endif

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_IPC_DETAIL_CHANNEL_OPERATION_HPP
+#define PROCYARD_IPC_DETAIL_CHANNEL_OPERATION_HPP
+
+#include <boost/asio/any_completion_executor.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/recycling_allocator.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/handler_place.hpp>
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+// An asynchronous operation on an end of a channel.
+//
+//   start --> posted --turn--> done                    claimed something, failed, or was aborted
+//       |\        \--turn, blocked--> waiting --woken--> (the same turn again)
+//       | \--others are before it--> parked --they are done--> posted
+//        \--nothing is there--> waiting
+//
+//   posted:  a turn of the handler's executor is on its way; nothing has been claimed.
+//   waiting: the reactor watches the doorbell; nothing has been claimed.
+//   parked:  behind others of the same end. One operation at a time waits for the doorbell, so that
+//            none can take the ring that was meant for another.
+//   done:    the handler runs in the turn that has claimed the message, before anything else does.
+//            So whoever cancels an operation that has not completed knows that it has taken
+//            nothing, and sent nothing.
+//
+// Owned by the function object that the executor or the reactor holds, a parked one by the one
+// before it; the end only knows them. So an io_context that goes down takes all of them along.
+class channel_operation {
+public:
+    enum class progress : std::uint8_t { done, blocked };
+
+    channel_operation() = default;
+    channel_operation(const channel_operation&) = delete;
+    channel_operation& operator=(const channel_operation&) = delete;
+    virtual ~channel_operation() = default;
+
+    // From the memory that the thread of an io_context keeps for its operations: none is allocated
+    // for a message once the first ones have gone through.
+    static void* operator new(std::size_t size)
+    {
+        return asio::recycling_allocator<std::byte>().allocate(size);
+    }
+    static void operator delete(void* at, std::size_t size) noexcept
+    {
+        asio::recycling_allocator<std::byte>().deallocate(static_cast<std::byte*>(at), size);
+    }
+
+    // Tries to do it, without waiting. `done`: its result is remembered, also a failure.
+    // `blocked`: it has changed nothing, and needs room for `wanted` units.
+    [[nodiscard]] virtual progress attempt() = 0;
+    // Calls the handler, with the result of attempt() or with this error. `self` is this operation:
+    // its memory is free before the handler runs.
+    virtual void complete(std::unique_ptr<channel_operation> self, const error_code& aborted) = 0;
+
+    std::uint64_t wanted = 1;
+    std::uint64_t serial = 0;  // names it for a late cancellation; never used twice
+    bool aborted = false;      // completes with operation_aborted in its next turn
+    bool waiting = false;
+    handler_place place = handler_place::same_turn;
+    asio::any_completion_executor handler_work;  // of a handler that runs elsewhere, kept busy
+    asio::cancellation_signal wake;              // ends the wait in the reactor
+    std::unique_ptr<channel_operation> next;     // parked
+};
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
+
+#endif

@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_IPC_DETAIL_CHANNEL_OPERATIONS_HPP
+#define PROCYARD_IPC_DETAIL_CHANNEL_OPERATIONS_HPP
+
+#include <boost/asio/any_completion_handler.hpp>
+#include <boost/asio/associated_executor.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/asio/execution/outstanding_work.hpp>
+#include <boost/asio/prefer.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <ranges>
+#include <span>
+#include <utility>
+
+#include <procyard/ipc/channel_error.hpp>
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/channel_core.hpp>
+#include <procyard/ipc/detail/channel_operation.hpp>
+#include <procyard/ipc/detail/message_transport.hpp>
+
+// The channel's operations: what each does in a turn. Their waiting is channel_core's.
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+// --- at once ------------------------------------------------------------------------------------
+
+template <class Transport, class T>
+error_code send_now(channel_core& core, const T& message, std::uint64_t& wanted)
+{
+    if (core.side().peer_closed()) [[unlikely]]
+        return core.is_usable() ? error_code(channel_errc::closed) : core.blocked();
+    const auto ec = Transport::put(core, message, wanted);
+    if (!ec) {
+        core.publish();
+        core.count_messages(1);
+    }
+    return ec;
+}
+
+template <class Transport, class T>
+std::size_t send_some_now(channel_core& core, std::span<const T> messages, error_code& ec)
+{
+    std::size_t sent = 0;
+    ec.clear();
+    if (core.side().peer_closed()) [[unlikely]] {
+        ec = core.is_usable() ? error_code(channel_errc::closed) : core.blocked();
+        return 0;
+    }
+    std::uint64_t wanted = 0;
+    for (const auto& message : messages) {
+        ec = Transport::put(core, message, wanted);
+        if (ec)
+            break;
+        ++sent;
+    }
+    if (sent > 0) {
+        core.publish();
+        core.count_messages(sent);
+    }
+    return sent;
+}
+
+template <class Transport, class T>
+error_code receive_now(channel_core& core, T& message)
+{
+    const auto ec = Transport::take(core, message);
+    if (!ec) {
+        core.publish();
+        core.count_messages(1);
+    }
+    return ec;
+}
+
+template <class Transport, class T>
+std::size_t receive_some_now(channel_core& core, std::span<T> messages, error_code& ec)
+{
+    std::size_t received = 0;
+    ec.clear();
+    for (auto& message : messages) {
+        ec = Transport::take(core, message);
+        if (ec)
+            break;
+        ++received;
+    }
+    if (received > 0) {
+        core.publish();
+        core.count_messages(received);
+        ec.clear();  // what comes after them is told when they have been looked at
+    }
+    return received;
+}
+
+/// Whether there is room for a lease: would_block, or what has ended the channel.
+inline error_code room_now(channel_core& core, bool to_send)
+{
+    if (to_send && core.side().peer_closed()) [[unlikely]]
+        return core.is_usable() ? error_code(channel_errc::closed) : core.blocked();
+    error_code ec;
+    (void)find_room(core, 1, ec);
+    return ec;
+}
+
+// --- waiting ------------------------------------------------------------------------------------
+
+template <class... Results>
+class channel_operation_of : public channel_operation {
+public:
+    using handler_type = asio::any_completion_handler<void(error_code, Results...)>;
+
+    channel_operation_of(channel_core& core, handler_type handler)
+        : core_(core),
+          handler_(std::move(handler))
+    {
+    }
+
+    [[nodiscard]] asio::cancellation_slot get_cancellation_slot() const noexcept
+    {
+        return handler_.get_cancellation_slot();
+    }
+
+protected:
+    channel_core& core_;  // alive as long as a turn is: that holds it
+    handler_type handler_;
+    error_code ec_;
+
+    [[nodiscard]] progress after(const error_code& ec) noexcept
+    {
+        ec_ = ec;
+        return ec == asio::error::would_block ? progress::blocked : progress::done;
+    }
+    // swap: in Boost 1.81 the move assignment of any_completion_handler calls itself for ever.
+    [[nodiscard]] handler_type take_handler() noexcept
+    {
+        handler_type handler;
+        handler.swap(handler_);
+        return handler;
+    }
+};
+
+template <class T>
+class send_operation final : public channel_operation_of<> {
+public:
+    send_operation(channel_core& core, handler_type handler, T&& message)
+        : channel_operation_of(core, std::move(handler)),
+          message_(std::move(message))
+    {
+        wanted = transport_of<T>::needs(message_);
+    }
+
+    progress attempt() override
+    {
+        return after(send_now<transport_of<T>>(core_, message_, wanted));
+    }
+    void complete(std::unique_ptr<channel_operation> self, const error_code& failure) override
+    {
+        auto handler = take_handler();
+        const auto ec = failure ? failure : ec_;
+        self.reset();
+        std::move(handler)(ec);
+    }
+
+private:
+    T message_;
+};
+
+template <class T>
+class receive_operation final : public channel_operation_of<T> {
+    using base = channel_operation_of<T>;
+
+public:
+    using base::base;
+
+    channel_operation::progress attempt() override
+    {
+        return base::after(receive_now<transport_of<T>>(base::core_, message_));
+    }
+    void complete(std::unique_ptr<channel_operation> self, const error_code& failure) override
+    {
+        auto handler = base::take_handler();
+        const auto ec = failure ? failure : base::ec_;
+        T message = std::move(message_);
+        self.reset();
+        std::move(handler)(ec, std::move(message));
+    }
+
+private:
+    T message_{};
+};
+
+/// Readable or writable: there is room.
+class wait_operation final : public channel_operation_of<> {
+public:
+    using channel_operation_of::channel_operation_of;
+
+    progress attempt() override
+    {
+        error_code ec;
+        (void)find_room(core_, wanted, ec);
+        return after(ec);
+    }
+    void complete(std::unique_ptr<channel_operation> self, const error_code& failure) override
+    {
+        auto handler = take_handler();
+        const auto ec = failure ? failure : ec_;
+        self.reset();
+        std::move(handler)(ec);
+    }
+};
+
+template <class T, class Range>
+class send_all_operation final : public channel_operation_of<std::size_t> {
+public:
+    send_all_operation(channel_core& core, handler_type handler, Range&& messages)
+        : channel_operation_of(core, std::move(handler)),
+          messages_(std::move(messages)),
+          next_(std::ranges::begin(messages_))
+    {
+    }
+
+    progress attempt() override
+    {
+        if (core_.side().peer_closed()) [[unlikely]]
+            return after(core_.is_usable() ? error_code(channel_errc::closed) : core_.blocked());
+        error_code ec;
+        const auto before = sent_;
+        for (; next_ != std::ranges::end(messages_); ++next_, ++sent_) {
+            ec = transport_of<T>::put(core_, *next_, wanted);
+            if (ec)
+                break;
+        }
+        if (sent_ > before) {
+            core_.publish();
+            core_.count_messages(sent_ - before);
+        }
+        return after(ec);
+    }
+    void complete(std::unique_ptr<channel_operation> self, const error_code& failure) override
+    {
+        auto handler = take_handler();
+        const auto ec = failure ? failure : ec_;
+        const auto sent = sent_;
+        self.reset();
+        std::move(handler)(ec, sent);
+    }
+
+private:
+    Range messages_;
+    std::ranges::iterator_t<Range> next_;
+    std::size_t sent_ = 0;
+};
+
+/// A batch or a loan: a lease, once there is room.
+template <class Lent>
+class lease_operation final : public channel_operation_of<Lent> {
+    using base = channel_operation_of<Lent>;
+
+public:
+    static constexpr bool to_send = requires(Lent lent) { lent.commit(); };
+
+    lease_operation(channel_core& core, typename base::handler_type handler, std::size_t most = 0)
+        : base(core, std::move(handler)),
+          most_(most)
+    {
+    }
+
+    channel_operation::progress attempt() override
+    {
+        return base::after(room_now(base::core_, to_send));
+    }
+    void complete(std::unique_ptr<channel_operation> self, const error_code& failure) override
+    {
+        auto handler = base::take_handler();
+        const auto ec = failure ? failure : base::ec_;
+        auto lent = ec ? Lent() : lend();
+        self.reset();
+        std::move(handler)(ec, std::move(lent));
+    }
+
+private:
+    [[nodiscard]] Lent lend()
+    {
+        channel_lease lease(base::core_.shared_from_this());
+        if constexpr (to_send)
+            return Lent(std::move(lease), most_);
+        else
+            return Lent(std::move(lease));
+    }
+
+    std::size_t most_;
+};
+
+/// Makes an operation of a handler, and starts it.
+template <class Operation, class Handler, class... Args>
+void start_operation(const std::shared_ptr<channel_core>& core, Handler&& handler, Args&&... args)
+{
+    PROCYARD_ASSERT(core && "an end that was never opened, or moved from, has no operations");
+    const auto place = place_of(handler, core->executor());
+    asio::any_completion_executor work;
+    if (place == handler_place::elsewhere)
+        work = asio::prefer(
+            asio::any_completion_executor(
+                asio::get_associated_executor(handler, core->executor())),
+            asio::execution::outstanding_work.tracked);
+    auto operation = std::make_unique<Operation>(
+        *core, typename Operation::handler_type(std::forward<Handler>(handler)),
+        std::forward<Args>(args)...);
+    operation->place = place;
+    operation->handler_work = std::move(work);
+    const auto slot = operation->get_cancellation_slot();
+    core->start(std::move(operation), slot);
+}
+
+template <class T>
+struct initiate_send {
+    template <class Handler>
+    void operator()(Handler handler, const std::shared_ptr<channel_core>& core, T message) const
+    {
+        start_operation<send_operation<T>>(core, std::move(handler), std::move(message));
+    }
+};
+
+template <class T>
+struct initiate_receive {
+    template <class Handler>
+    void operator()(Handler handler, const std::shared_ptr<channel_core>& core) const
+    {
+        start_operation<receive_operation<T>>(core, std::move(handler));
+    }
+};
+
+template <class T, class Range>
+struct initiate_send_all {
+    template <class Handler>
+    void operator()(Handler handler, const std::shared_ptr<channel_core>& core,
+                    Range messages) const
+    {
+        start_operation<send_all_operation<T, Range>>(core, std::move(handler),
+                                                      std::move(messages));
+    }
+};
+
+template <class Loan>
+struct initiate_loan {
+    template <class Handler>
+    void operator()(Handler handler, const std::shared_ptr<channel_core>& core,
+                    std::size_t most) const
+    {
+        start_operation<lease_operation<Loan>>(core, std::move(handler), most);
+    }
+};
+
+template <class Batch>
+struct initiate_batch {
+    template <class Handler>
+    void operator()(Handler handler, const std::shared_ptr<channel_core>& core) const
+    {
+        start_operation<lease_operation<Batch>>(core, std::move(handler));
+    }
+};
+
+struct initiate_wait_for_room {
+    template <class Handler>
+    void operator()(Handler handler, const std::shared_ptr<channel_core>& core) const
+    {
+        start_operation<wait_operation>(core, std::move(handler));
+    }
+};
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
+
+#endif

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_IPC_DETAIL_MESSAGE_TRANSPORT_HPP
+#define PROCYARD_IPC_DETAIL_MESSAGE_TRANSPORT_HPP
+
+#include <boost/asio/error.hpp>
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <type_traits>
+
+#include <procyard/ipc/channel_error.hpp>
+#include <procyard/ipc/codec.hpp>
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/channel_core.hpp>
+#include <procyard/ipc/detail/channel_lease.hpp>
+#include <procyard/ipc/detail/record_ring.hpp>
+
+// A message's way into the ring and out of it, without waiting: the channel's hot path. Messages
+// of one length lie in cells, others in records.
+//
+// `put` and `take` publish nothing; the caller does, once for as many as it has.
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+/// A consumer's or producer's first step: how many units it may use without waiting. 0 with an
+/// error: would_block, or what has ended the channel.
+[[nodiscard]] inline std::uint64_t find_room(channel_core& core, std::uint64_t least,
+                                             error_code& ec)
+{
+    auto& side = core.side();
+    for (;;) {
+        if (core.is_usable()) [[likely]] {
+            if (side.room() >= least) [[likely]]
+                return side.room();
+            if (!side.refresh()) [[unlikely]]
+                core.fail(channel_errc::peer_broke_rules);
+            else if (side.room() >= least)
+                return side.room();
+        }
+        ec = core.blocked();
+        if (ec)
+            return 0;
+    }
+}
+
+/// 0, which is no shape, for what cannot be.
+[[nodiscard]] constexpr std::uint64_t next_power_of_two(std::uint64_t n) noexcept
+{
+    return n > (std::uint64_t{1} << 62) ? 0 : std::bit_ceil(n);
+}
+
+/// Can be written and read where it lies: the cells are an array of it, and whatever a peer writes
+/// into them is a value.
+template <class T>
+concept in_place_message = plain_message<T> && is_dense<T>() && is_total<T>() && sizeof(T) % 8 == 0
+    && alignof(T) <= 4096;
+
+template <class T>
+struct cell_transport {
+    /// From one cell to the next. Not less than 8, so that a cell's place is aligned; a power of
+    /// two it need not be.
+    static constexpr std::size_t stride = (fixed_bytes<T> + 7) / 8 * 8;
+
+    [[nodiscard]] static ring_shape shape(std::uint64_t capacity_messages,
+                                          std::uint64_t capacity_bytes) noexcept
+    {
+        const auto asked = capacity_messages != 0 ? capacity_messages : capacity_bytes / stride;
+        return {asked == 0 ? 1 : next_power_of_two(asked), stride, 0};
+    }
+
+    [[nodiscard]] static std::size_t place(const channel_core& core,
+                                           std::uint64_t ahead = 0) noexcept
+    {
+        const auto& side = core.side();
+        return static_cast<std::size_t>(
+                   ring_offset(side.position() + ahead, side.capacity()))
+            * stride;
+    }
+
+    /// Without so much room it does not go through for certain.
+    [[nodiscard]] static std::uint64_t needs(const T&) noexcept { return 1; }
+
+    static error_code put(channel_core& core, const T& value, std::uint64_t& wanted)
+    {
+        error_code ec;
+        wanted = 1;
+        if (find_room(core, 1, ec) == 0)
+            return ec;
+        if (!encode_message(value, {core.own_units() + place(core), fixed_bytes<T>}))
+            return channel_errc::bad_message;
+        core.side().advance(1);
+        return {};
+    }
+
+    static error_code take(channel_core& core, T& value)
+    {
+        error_code ec;
+        if (find_room(core, 1, ec) == 0)
+            return ec;
+        if (!decode_message({core.peer_units() + place(core), fixed_bytes<T>}, value))
+            [[unlikely]] {
+            core.fail(channel_errc::bad_message);
+            return channel_errc::bad_message;
+        }
+        core.side().advance(1);
+        return {};
+    }
+
+    static bool take_leased(channel_lease& lease, T& message)
+    {
+        auto& core = lease.core();
+        if (!decode_message({core.peer_units() + place(core), fixed_bytes<T>}, message))
+            [[unlikely]] {
+            lease.end();
+            core.fail(channel_errc::bad_message);
+            return false;
+        }
+        lease.advance(1, 1);
+        return true;
+    }
+
+    /// How many cells lie in one piece from here on.
+    [[nodiscard]] static std::uint64_t in_one_piece(const channel_lease& lease) noexcept
+    {
+        const auto& side = lease.core().side();
+        return std::min(lease.room(),
+                        side.capacity() - ring_offset(side.position(), side.capacity()));
+    }
+
+    [[nodiscard]] static std::span<const T> take_in_place(channel_lease& lease) noexcept
+        requires in_place_message<T>
+    {
+        const auto count = in_one_piece(lease);
+        // Objects of this type are there because bytes are all that one is made of.
+        const auto* const first = reinterpret_cast<const T*>(lease.core().peer_units()
+                                                             + place(lease.core()));
+        lease.advance(count, count);
+        return {first, static_cast<std::size_t>(count)};
+    }
+
+    [[nodiscard]] static std::span<T> own_in_place(const channel_lease& lease,
+                                                   std::size_t most) noexcept
+        requires in_place_message<T>
+    {
+        auto* const first = reinterpret_cast<T*>(lease.core().own_units() + place(lease.core()));
+        return {first, std::min(most, static_cast<std::size_t>(in_one_piece(lease)))};
+    }
+};
+
+template <class T>
+struct record_transport {
+    static constexpr std::size_t stride = 1;
+
+    [[nodiscard]] static ring_shape shape(std::uint64_t capacity_messages,
+                                          std::uint64_t capacity_bytes) noexcept
+    {
+        // A number of messages means nothing where each has a length of its own: refused as a bad
+        // shape.
+        return {capacity_messages != 0 ? 0 : next_power_of_two(capacity_bytes), stride, 0};
+    }
+
+    /// Without so much room it does not go through for certain. (Not the whole of it: what can
+    /// never go through is told in a turn.)
+    [[nodiscard]] static std::uint64_t needs(const T&) noexcept { return sizeof(record_header); }
+
+    static error_code put(channel_core& core, const T& value, std::uint64_t& wanted)
+    {
+        const auto length = encoded_size(value);
+        record_producer producer(core.side(), core.own_units());
+        for (;;) {
+            if (!core.is_usable()) [[unlikely]]
+                return core.blocked();
+            bool good = true;
+            const auto at = producer.place(length, good);
+            if (!good) [[unlikely]] {
+                core.fail(channel_errc::peer_broke_rules);
+                continue;
+            }
+            using answer = record_place::answer;
+            switch (at.what) {
+            case answer::ready:
+                if (!encode_message(value, {producer.payload(at), length}))
+                    return channel_errc::bad_message;
+                producer.commit(at, static_cast<std::uint32_t>(length));
+                return {};
+            case answer::too_long: return channel_errc::too_long;
+            case answer::pad: core.publish(); break;
+            case answer::wait:
+                wanted = at.wanted;
+                if (const auto ec = core.blocked())
+                    return ec;
+                break;
+            }
+        }
+    }
+
+    static error_code take(channel_core& core, T& value)
+    {
+        for (;;) {
+            error_code ec;
+            if (find_room(core, 1, ec) == 0)
+                return ec;
+            record_consumer consumer(core.side(), core.peer_units());
+            std::span<const std::byte> payload;
+            switch (consumer.next(payload)) {
+            case record_consumer::answer::record:
+                if (decode_message(payload, value))
+                    return {};
+                core.fail(channel_errc::bad_message);
+                return channel_errc::bad_message;
+            case record_consumer::answer::nothing: core.publish(); break;  // it was a padding
+            case record_consumer::answer::violation:
+                core.fail(channel_errc::peer_broke_rules);
+                return channel_errc::peer_broke_rules;
+            }
+        }
+    }
+
+    static bool take_leased(channel_lease& lease, T& message)
+    {
+        auto& core = lease.core();
+        const auto before = core.side().position();
+        record_consumer consumer(core.side(), core.peer_units());
+        std::span<const std::byte> payload;
+        const auto answer = consumer.next_of(lease.room(), payload);
+        lease.has_advanced(core.side().position() - before,
+                           answer == record_consumer::answer::record ? 1 : 0);
+        if (answer == record_consumer::answer::record && decode_message(payload, message))
+            return true;
+        lease.end();
+        if (answer != record_consumer::answer::nothing)
+            core.fail(answer == record_consumer::answer::record ? channel_errc::bad_message
+                                                                : channel_errc::peer_broke_rules);
+        return false;
+    }
+};
+
+template <class T>
+using transport_of =
+    std::conditional_t<fixed_bytes<T> != 0, cell_transport<T>, record_transport<T>>;
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
+
+#endif

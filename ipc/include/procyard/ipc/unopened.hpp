@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_IPC_UNOPENED_HPP
+#define PROCYARD_IPC_UNOPENED_HPP
+
+#include <chrono>
+#include <cstddef>
+#include <utility>
+
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/unique_fd.hpp>
+
+PROCYARD_NAMESPACE_BEGIN
+
+/// How a channel is made.
+struct channel_options {
+    /// How many messages it holds, rounded up to a power of two. 0: as many as `capacity_bytes`
+    /// holds. Only for messages of one length (fixed_bytes); refused for others.
+    std::size_t capacity_messages = 0;
+    /// How many bytes of messages it holds, rounded up to a power of two; at least one message of a
+    /// fixed length. Others take 8 bytes more than their own, rounded up to 8.
+    std::size_t capacity_bytes = 256 * 1024;
+    /// How long an operation at this end may look at the ring again and again before it sleeps. It
+    /// holds up everything else on its executor meanwhile, and so adapts: less, when it is in vain.
+    /// 0 where there is only one processor.
+    std::chrono::nanoseconds spin{0};
+};
+
+/// An end of a channel that has not been opened: it can be opened here, or go to another thread or
+/// process to be opened there. `End` is a sender or a receiver.
+///
+/// Nothing but a descriptor, and how the channel is made. Whoever destroys it unopened is, to the
+/// peer, one that has died.
+/// @par Thread safety   Distinct objects: safe. Shared objects: unsafe.
+template <class End>
+class unopened {
+public:
+    using end_type = End;
+
+    /// None.
+    unopened() noexcept = default;
+    unopened(unique_fd socket, const channel_options& options) noexcept
+        : socket_(std::move(socket)),
+          options_(options)
+    {
+    }
+
+    [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(socket_); }
+    [[nodiscard]] const channel_options& options() const noexcept { return options_; }
+    [[nodiscard]] channel_options& options() noexcept { return options_; }
+    /// The descriptor; it stays ours.
+    [[nodiscard]] int native_handle() const noexcept { return socket_.get(); }
+    /// Gives the descriptor up.
+    [[nodiscard]] unique_fd take() && noexcept { return std::move(socket_); }
+
+private:
+    unique_fd socket_;
+    channel_options options_;
+};
+
+PROCYARD_NAMESPACE_END
+
+#endif

@@ -1,0 +1,535 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <procyard/ipc/detail/channel_core.hpp>
+
+#include <boost/asio/append.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/system/system_error.hpp>
+
+#include <unistd.h>
+
+#include <new>
+#include <span>
+#include <utility>
+
+#include "channel_hello.hpp"
+#include "wake_barrier.hpp"
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+namespace {
+
+void relax() noexcept
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+// On a machine with one processor whoever spins keeps the peer from running. This thread's own
+// affinity says nothing about the peer's.
+std::chrono::nanoseconds sensible_spin(std::chrono::nanoseconds asked) noexcept
+{
+    return ::sysconf(_SC_NPROCESSORS_ONLN) == 1 ? std::chrono::nanoseconds(0) : asked;
+}
+
+ring_role other(ring_role role) noexcept
+{
+    return role == ring_role::producer ? ring_role::consumer : ring_role::producer;
+}
+
+std::string explain_mismatch(const channel_terms& ours, const channel_hello& theirs)
+{
+    type_description type;
+    if (ours.shape.type != theirs.shape.type
+        && type_description::parse(std::as_bytes(std::span(theirs.description)), type))
+        return explain_difference(*ours.type, type);
+    const auto text = [](const ring_shape& shape) {
+        return std::to_string(shape.unit_count) + " units of " + std::to_string(shape.unit_bytes)
+            + " bytes";
+    };
+    return "the ring has " + text(ours.shape) + " here, and " + text(theirs.shape) + " there";
+}
+
+// One's own kind of fence, when one publishes: none if one can be reached, and the peer does it.
+fence_kind fence_of(std::uint64_t own, std::uint64_t peer) noexcept
+{
+    const bool peer_calls = (own & feature_barrier_target) != 0
+        && (peer & feature_barrier_caller) != 0;
+    return peer_calls ? fence_kind::peer : fence_kind::own;
+}
+
+}  // namespace
+
+// What the executor and the reactor hold. Has no associated executor, so that it runs on the end's;
+// what has to run elsewhere goes there first and does nothing before.
+struct channel_core::turn {
+    std::shared_ptr<channel_core> core;
+    operation_ptr operation;
+    bool was_waiting = false;
+    bool has_moved = false;  // to where the handler runs
+
+    turn(std::shared_ptr<channel_core> c, operation_ptr o, bool waiting, bool moved) noexcept
+        : core(std::move(c)),
+          operation(std::move(o)),
+          was_waiting(waiting),
+          has_moved(moved)
+    {
+    }
+    turn(turn&&) noexcept = default;
+    turn& operator=(turn&&) = delete;
+    // Still with an operation only when the executor or the reactor lets go of it, going down.
+    ~turn()
+    {
+        if (operation)
+            core->forget(*operation);
+    }
+
+    // Of a read from the bell.
+    void operator()(const error_code& wait_error, std::size_t) { (*this)(wait_error); }
+    void operator()(const error_code& wait_error = {})
+    {
+        if (has_moved || operation->place == handler_place::same_turn) {
+            core->take_turn(std::move(operation), was_waiting, wait_error);
+            return;
+        }
+        const auto where = operation->handler_work;
+        asio::dispatch(where, asio::append(turn(core, std::move(operation), was_waiting, true),
+                                           wait_error));
+    }
+};
+
+// Sits in the slot of the handler. Holds a name and no pointer: it may be called after the
+// operation is gone, and kept after the io_context is.
+struct channel_core::on_cancellation {
+    std::weak_ptr<channel_core> core;
+    std::uint64_t serial;
+
+    void operator()(asio::cancellation_type type) const noexcept
+    {
+        if (type == asio::cancellation_type::none)
+            return;
+        if (const auto alive = core.lock())
+            alive->abort_operation(serial);
+    }
+};
+
+// --- making -------------------------------------------------------------------------------------
+
+channel_core::channel_core(const asio::any_io_executor& ex, ring_role role, unique_fd socket,
+                           const channel_terms& terms, ring_memory own)
+    : side_(role, own.own_words(), unconnected_, terms.shape.unit_count),
+      executor_(ex),
+      role_(role),
+      terms_(terms),
+      own_(std::move(own)),
+      spin_(sensible_spin(terms.spin)),
+      socket_(std::move(socket))
+{
+    if (role == ring_role::producer)
+        own_units_ = own_.own_units();
+    counts_.capacity = terms.shape.unit_count;
+    // A peer that seems to sleep, so that ring() is called for all that is published.
+    unconnected_.sleep.store(1, std::memory_order_relaxed);
+}
+
+std::shared_ptr<channel_core> channel_core::open(const asio::any_io_executor& ex, ring_role role,
+                                                 unique_fd socket, const channel_terms& terms,
+                                                 error_code& ec)
+{
+    auto own = ring_memory::create(role, terms.shape, join_wake_barrier(), ec);
+    if (ec)
+        return nullptr;
+    std::shared_ptr<channel_core> made(
+        new channel_core(ex, role, std::move(socket), terms, std::move(own)));
+    unique_fd button;
+    made->bell_ = doorbell::create(terms.bell, button, ec);
+    if (ec)
+        return nullptr;
+    const auto& memory = made->own_.memory();
+    send_hello(made->socket_.get(), role, terms.shape, memory.size(), terms.type->to_bytes(),
+               memory.native_handle(), button.get(), ec);
+    // A peer that has gone may have left its hello, and messages.
+    made->peer_gone_ = ec == boost::system::errc::broken_pipe
+        || ec == boost::system::errc::connection_reset;
+    if (ec && !made->peer_gone_)
+        return nullptr;
+    ec.clear();
+    made->own_.release_descriptor();
+    made->connect();
+    ec = made->failure_;
+    return made;
+}
+
+channel_core::~channel_core()
+{
+    close();
+}
+
+// --- the peer comes -----------------------------------------------------------------------------
+
+void channel_core::connect() noexcept
+{
+    try {
+        take_hello();
+    } catch (const std::bad_alloc&) {
+        fail(error_code(ENOMEM, boost::system::system_category()));
+    }
+}
+
+void channel_core::take_hello()
+{
+    error_code ec;
+    auto hello = receive_hello(socket_.get(), ec);
+    if (ec == asio::error::would_block)
+        return;
+    if (ec == asio::error::eof) {
+        peer_gone_ = true;
+        return fail(channel_errc::peer_died, "the peer has gone before it came to the channel");
+    }
+    if (ec)
+        return fail(ec);
+    if (hello.role != other(role_))
+        return fail(channel_errc::not_a_channel, "the peer's end is of the same kind");
+    if (hello.shape != terms_.shape)
+        return fail(channel_errc::other_type, explain_mismatch(terms_, hello));
+    peer_ = ring_memory::attach(std::move(hello.memory), hello.memory_bytes, hello.role,
+                                terms_.shape, ec);
+    if (!ec)
+        button_ = doorbell_button::attach(std::move(hello.button), ec);
+    if (ec)
+        return fail(ec);
+    peer_.release_descriptor();
+
+    const auto own_features = own_.features();
+    const auto peer_features = peer_.features();
+    calls_barrier_ = (own_features & feature_barrier_caller) != 0
+        && (peer_features & feature_barrier_target) != 0;
+    // Goes on where the old one stands: what was written before the peer came counts.
+    side_ = ring_side(role_, own_.own_words(), peer_.words(), terms_.shape.unit_count,
+                      fence_of(own_features, peer_features));
+    if (role_ == ring_role::consumer)
+        peer_units_ = peer_.units();
+    leave_reactor();
+    socket_.reset();
+    connected_ = true;
+}
+
+void channel_core::fail(error_code why, std::string explanation)
+{
+    if (failure_)
+        return;
+    failure_ = why;
+    explanation_ = std::move(explanation);
+    usable_ = false;
+}
+
+// --- the rest of the hot path -------------------------------------------------------------------
+
+void channel_core::ring() noexcept
+{
+    if (!connected_) {
+        // The peer may have come since the last time, and sleep.
+        const auto odd = unconnected_.sleep.load(std::memory_order_relaxed) + 2;
+        unconnected_.sleep.store(odd, std::memory_order_relaxed);
+        if (usable_)
+            connect();
+        if (!connected_ || !side_.must_ring())
+            return;
+    }
+    ++counts_.rung;
+    button_.press();
+}
+
+void channel_core::take_back() noexcept
+{
+    lent_ = false;
+    usable_ = is_open();
+    // Also of an end that was closed meanwhile: what was committed before counts. (It is not, then:
+    // there is nobody to be told.)
+    if (!side_.is_published())
+        publish();
+}
+
+error_code channel_core::blocked()
+{
+    if (closed_)
+        return asio::error::bad_descriptor;
+    if (failure_)
+        return failure_;
+    if (lent_)
+        return channel_errc::lent;
+    if (!connected_) {
+        connect();
+        if (!connected_)
+            return failure_ ? failure_ : error_code(asio::error::would_block);
+        return {};
+    }
+    // First how the peer has ended, then what it had committed before: whoever looks the other way
+    // round loses what came between.
+    const bool has_closed = side_.peer_closed();
+    const auto room = side_.room();
+    if (!side_.refresh()) {
+        fail(channel_errc::peer_broke_rules);
+        return failure_;
+    }
+    if (side_.room() != room)
+        return {};
+    if (has_closed)
+        return channel_errc::closed;
+    if (peer_gone_)
+        return channel_errc::peer_died;
+    return asio::error::would_block;
+}
+
+// --- operations ---------------------------------------------------------------------------------
+
+void channel_core::start(operation_ptr operation, asio::cancellation_slot slot)
+{
+    operation->serial = ++last_serial_;
+    if (slot.is_connected())
+        slot.emplace<on_cancellation>(weak_from_this(), operation->serial);
+    auto* const known = operation.get();
+    if (first_ != nullptr) {
+        last_->next = std::move(operation);
+        last_ = known;
+        return;
+    }
+    first_ = last_ = known;
+    error_code ec;
+    // To look is allowed here, and saves a turn where there is nothing. To take is not: an operation
+    // that loses a race must not have taken anything by then.
+    if (spin_.is_none() && lacks(known->wanted) && announce(known->wanted, ec)
+        && lacks(known->wanted))
+        wait_in_reactor(std::move(operation));
+    else
+        post(std::move(operation));
+}
+
+// Whether an operation that needs so much has to wait.
+bool channel_core::lacks(std::uint64_t wanted)
+{
+    for (;;) {
+        if (is_usable() && side_.room() >= wanted)
+            return false;
+        if (const auto ec = blocked())
+            return ec == asio::error::would_block;
+    }
+}
+
+void channel_core::post(operation_ptr operation)
+{
+    asio::post(executor_, turn(shared_from_this(), std::move(operation), false, false));
+}
+
+void channel_core::take_turn(operation_ptr operation, bool was_waiting,
+                             const error_code& wait_error)
+{
+    operation->waiting = false;
+    if (was_waiting)
+        hear(wait_error);
+    if (operation->aborted)
+        return finish(std::move(operation), asio::error::operation_aborted);
+    error_code ec;
+    if (attempt(*operation, ec))
+        finish(std::move(operation), {});
+    else if (ec)
+        finish(std::move(operation), ec);
+    else
+        wait_in_reactor(std::move(operation));
+}
+
+// True: done. Else it waits, and has said so to the peer; or there is an error.
+bool channel_core::attempt(channel_operation& operation, error_code& ec)
+{
+    using progress = channel_operation::progress;
+    if (operation.attempt() == progress::done)
+        return true;
+    ++counts_.stalls;
+    if (const auto budget = spin_.next(); budget.count() > 0) {
+        const auto until = std::chrono::steady_clock::now() + budget;
+        do {
+            relax();
+            if (operation.attempt() == progress::done) {
+                spin_.has_succeeded();
+                ++counts_.spins;
+                return true;
+            }
+        } while (std::chrono::steady_clock::now() < until);
+        spin_.has_failed();
+    }
+    if (!announce(operation.wanted, ec))
+        return false;
+    if (operation.attempt() == progress::blocked)
+        return false;
+    side_.withdraw();
+    return true;
+}
+
+// False: the peer need not see it, so nobody may sleep.
+bool channel_core::announce(std::uint64_t wanted, error_code& ec) noexcept
+{
+    if (!side_.is_published())
+        side_.publish();
+    if (side_.must_ring_before_sleep())
+        ring();
+    if (side_.is_announced())
+        side_.withdraw();
+    if (!calls_barrier_) {
+        side_.announce(wanted);
+        return true;
+    }
+    bool is_seen = false;
+    side_.announce(wanted, [&is_seen] { is_seen = wake_barrier(); });
+    if (!is_seen)
+        ec = error_code(EPERM, boost::system::system_category());
+    return is_seen;
+}
+
+// What has woken this side. Aborted: the descriptor is another one now, or the operation was.
+void channel_core::hear(const error_code& wait_error) noexcept
+{
+    if (wait_error == asio::error::operation_aborted || !connected_ || closed_)
+        return;
+    if (wait_error)  // end of file, or reset
+        peer_gone_ = true;
+    else
+        ++counts_.woken;
+    if (side_.is_announced())
+        side_.withdraw();
+}
+
+void channel_core::wait_in_reactor(operation_ptr operation)
+{
+    error_code ec;
+    try {
+        if (!watch_)
+            watch_.emplace(executor_);
+        if (!watch_->is_open())
+            watch_->assign(connected_ ? bell_.native_handle() : socket_.get(), ec);
+    } catch (const boost::system::system_error& e) {
+        ec = e.code();  // the first user of an io_context makes its reactor
+    }
+    if (ec) {
+        failure_ = ec;
+        usable_ = false;
+        return post(std::move(operation));
+    }
+    ++counts_.sleeps;
+    operation->waiting = true;
+    const auto slot = operation->wake.slot();
+    turn when_woken(shared_from_this(), std::move(operation), true, false);
+    // A read where a wait would do as well: Asio tries it at once, which costs less than to arm
+    // epoll for a wait, and it empties the bell in the same step.
+    if (connected_)
+        watch_->async_read_some(asio::buffer(rings_),
+                                asio::bind_cancellation_slot(slot, std::move(when_woken)));
+    else
+        watch_->async_wait(asio::posix::descriptor_base::wait_read,
+                           asio::bind_cancellation_slot(slot, std::move(when_woken)));
+}
+
+// The handler may start the next operation, or take the end itself along: so this one is unknown
+// here, and the one behind it on its way, before it runs.
+void channel_core::finish(operation_ptr operation, const error_code& aborted)
+{
+    const auto self = shared_from_this();
+    if (operation.get() == first_)
+        release_next(*operation);
+    auto& raw = *operation;
+    raw.complete(std::move(operation), aborted);
+}
+
+void channel_core::release_next(channel_operation& first)
+{
+    auto next = std::move(first.next);
+    first_ = next.get();
+    if (first_ == nullptr)
+        last_ = nullptr;
+    else
+        post(std::move(next));
+}
+
+// Destroyed without a call, with all behind it.
+void channel_core::forget(const channel_operation& operation) noexcept
+{
+    if (&operation != first_)
+        return;
+    first_ = nullptr;
+    last_ = nullptr;
+}
+
+// --- ending -------------------------------------------------------------------------------------
+
+void channel_core::abort_operation(std::uint64_t serial) noexcept
+{
+    channel_operation* before = nullptr;
+    for (auto* at = first_; at != nullptr; before = at, at = at->next.get()) {
+        if (at->serial != serial)
+            continue;
+        at->aborted = true;
+        if (before == nullptr) {
+            if (at->waiting)
+                at->wake.emit(asio::cancellation_type::terminal);
+            return;
+        }
+        // Out of the line, so that it need not wait for those before it.
+        auto operation = std::move(before->next);
+        before->next = std::move(operation->next);
+        if (last_ == operation.get())
+            last_ = before;
+        post(std::move(operation));
+        return;
+    }
+}
+
+void channel_core::cancel() noexcept
+{
+    abort_all();
+}
+
+void channel_core::abort_all() noexcept
+{
+    for (auto* at = first_; at != nullptr; at = at->next.get())
+        at->aborted = true;
+    leave_reactor();
+}
+
+void channel_core::leave_reactor() noexcept
+{
+    if (watch_ && watch_->is_open())
+        (void)watch_->release();
+}
+
+void channel_core::close() noexcept
+{
+    if (std::exchange(closed_, true))
+        return;
+    usable_ = false;
+    abort_all();
+    side_.close();
+    if (side_.must_ring_before_sleep())
+        ring();
+    // What the peer has mapped stays; that nobody presses its bell any more tells it the rest.
+    button_ = doorbell_button();
+    bell_ = doorbell();
+    socket_.reset();
+}
+
+channel_statistics channel_core::statistics() const noexcept
+{
+    auto now = counts_;
+    now.depth = role_ == ring_role::producer ? now.capacity - side_.room() : side_.room();
+    return now;
+}
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <procyard/ipc/detail/channel_end.hpp>
+
+#include <boost/system/system_error.hpp>
+
+#include <sys/socket.h>
+
+#include <procyard/ipc/syscall.hpp>
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+namespace {
+
+std::string what_failed(const type_description& type, const channel_core* core)
+{
+    auto what = "open channel of " + type.name;
+    if (core != nullptr && !core->explanation().empty())
+        what += " (" + core->explanation() + ')';
+    return what;
+}
+
+}  // namespace
+
+std::shared_ptr<channel_core> open_end(const asio::any_io_executor& ex, ring_role role,
+                                       unique_fd socket, const channel_terms& terms,
+                                       error_code& ec)
+{
+    if (!socket) {
+        ec = make_errno(EBADF);
+        return nullptr;
+    }
+    return channel_core::open(ex, role, std::move(socket), terms, ec);
+}
+
+std::shared_ptr<channel_core> open_end(const asio::any_io_executor& ex, ring_role role,
+                                       unique_fd socket, const channel_terms& terms)
+{
+    error_code ec;
+    auto core = open_end(ex, role, std::move(socket), terms, ec);
+    if (ec)
+        throw boost::system::system_error(ec, what_failed(*terms.type, core.get()));
+    return core;
+}
+
+std::pair<unique_fd, unique_fd> make_hello_sockets(const channel_terms& terms, error_code& ec)
+{
+    (void)ring_memory::size_bytes(ring_role::producer, terms.shape, ec);
+    if (ec)
+        return {};
+    int ends[2];
+    // Messages are kept apart, so that a hello is one; and a connection has an end that is told.
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == -1) {
+        ec = last_error();
+        return {};
+    }
+    return {unique_fd(ends[0]), unique_fd(ends[1])};
+}
+
+std::pair<unique_fd, unique_fd> make_hello_sockets(const channel_terms& terms)
+{
+    error_code ec;
+    auto sockets = make_hello_sockets(terms, ec);
+    if (ec)
+        throw boost::system::system_error(ec, "make channel of " + terms.type->name);
+    return sockets;
+}
+
+channel_end& channel_end::operator=(channel_end&& other) noexcept
+{
+    if (this != &other) {
+        close();
+        core_ = std::move(other.core_);
+    }
+    return *this;
+}
+
+channel_end::~channel_end()
+{
+    close();
+}
+
+void channel_end::close() noexcept
+{
+    if (core_)
+        core_->close();
+}
+
+void channel_end::cancel() noexcept
+{
+    if (core_)
+        core_->cancel();
+}
+
+channel_statistics channel_end::statistics() const noexcept
+{
+    return core_ ? core_->statistics() : channel_statistics{};
+}
+
+std::string channel_end::explanation() const
+{
+    return core_ ? core_->explanation() : std::string();
+}
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
