@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "passed_end.hpp"
+
 PROCYARD_NAMESPACE_BEGIN
 
 namespace {
@@ -228,6 +230,13 @@ command& command::signal_mask(const sigset_t& blocked)
 command& command::ignore_signal(int signal_number)
 {
     ignored_signals_.push_back(signal_number);
+    return *this;
+}
+
+command& command::pass_end(unique_fd socket, const channel_options& options, std::string name)
+{
+    passed_.push_back(
+        std::make_shared<detail::passed_end>(std::move(name), std::move(socket), options));
     return *this;
 }
 

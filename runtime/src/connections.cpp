@@ -14,6 +14,7 @@
 #include <procyard/ipc/syscall.hpp>
 
 #include "command_access.hpp"
+#include "passed_end.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 namespace detail {
@@ -239,6 +240,28 @@ void connections::merge(int number, const stdio& s, spawn_plan& plan)
     plan.keep.push_back(number);
 }
 
+connections::~connections()
+{
+    for (auto& end : passed_)
+        end.from->put_back(std::move(end.fd));
+}
+
+spawn_failure connections::pass(const command& what, spawn_plan& plan)
+{
+    passed_numbers numbers(what);
+    for (const auto& end : access::passed(what)) {
+        auto fd = end->take();
+        if (!fd)
+            return make_failure(what, spawn_step::descriptors, EBADF,
+                                "channel " + end->name() + " has been passed to another child");
+        const int number = numbers.next();
+        plan.moves.push_back({.source = fd.get(), .target = number});
+        plan.keep.push_back(number);
+        passed_.push_back({end.get(), std::move(fd)});
+    }
+    return {};
+}
+
 spawn_failure connections::open(const command& what, bool may_enlarge, spawn_plan& plan)
 {
     may_enlarge_ = may_enlarge;
@@ -251,6 +274,8 @@ spawn_failure connections::open(const command& what, bool may_enlarge, spawn_pla
         if (auto failure = connect(what, number, connection, plan))
             return failure;
     }
+    if (auto failure = pass(what, plan))
+        return failure;
     // Merged ones follow what they are merged into, wherever that went: the outputs first, which
     // are what can be merged into.
     merge(1, standard[1], plan);

@@ -24,8 +24,16 @@ public:
     /// Fills in the plan's moves and kept numbers. Pipes are enlarged while `may_enlarge`.
     [[nodiscard]] spawn_failure open(const command& what, bool may_enlarge, spawn_plan& plan);
 
+    connections() = default;
+    connections(const connections&) = delete;
+    connections& operator=(const connections&) = delete;
+    /// Ends of channels that have not been given away go back to the command.
+    ~connections();
+
     /// Closes what only the child needed.
     void close_child_ends() noexcept { child_ends_.clear(); }
+    /// The child is there: its ends of channels are its own.
+    void give_away() noexcept { passed_.clear(); }
 
     /// The parent's ends; empty where there is none.
     unique_fd parent_ends[3];
@@ -44,7 +52,14 @@ private:
     spawn_failure open_path(const command& what, const char* path, int flags, mode_t mode,
                             int& child_end);
 
+    struct taken_end {
+        passed_end* from;  // the command's, which outlives the spawn
+        unique_fd fd;
+    };
+    spawn_failure pass(const command& what, spawn_plan& plan);
+
     boost::container::small_vector<unique_fd, 6> child_ends_;
+    std::vector<taken_end> passed_;
     bool may_enlarge_ = false;
     int null_ = -1;
     int terminal_slave_ = -1;

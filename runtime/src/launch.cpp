@@ -340,6 +340,7 @@ void launch::disown() noexcept
 
 spawn_failure launch::finish()
 {
+    connections_.give_away();
     if (namespaces_error_ != 0)
         core_->info.not_applied.push_back(
             make_failure(what_, spawn_step::namespaces, namespaces_error_));

@@ -20,6 +20,7 @@
 #include <procyard/runtime/exit_status.hpp>
 
 #include "command_access.hpp"
+#include "passed_end.hpp"
 #include "proc_text.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
@@ -178,31 +179,49 @@ std::string_view name_of(const char* entry) noexcept
     return {entry, end == nullptr ? std::strlen(entry) : static_cast<std::size_t>(end - entry)};
 }
 
+// "", if nothing is passed.
+std::string channels_entry(const command& what)
+{
+    std::string entry;
+    passed_numbers numbers(what);
+    for (const auto& end : access::passed(what)) {
+        entry += entry.empty() ? std::string(channels_variable) + '=' : std::string(1, ';');
+        entry += end->name() + '=' + std::to_string(numbers.next()) + ':'
+            + std::to_string(end->inode()) + ':'
+            + std::to_string(end->options().capacity_messages) + ':'
+            + std::to_string(end->options().capacity_bytes);
+    }
+    return entry;
+}
+
 void build_environment(const command& what, const plan_context& context, spawn_plan& plan)
 {
     const auto& changes = access::environment(what);
     const bool marked = !context.marker.empty();
-    if (changes.empty() && !access::env_clear(what) && !marked)
+    const bool passes = !access::passed(what).empty();
+    if (changes.empty() && !access::env_clear(what) && !marked && !passes)
         return;  // the parent's own array is passed on: nothing to copy
-    const auto is_marker = [marked](std::string_view name) {
-        return marked && name == tree_marker_name;
+    const auto is_ours = [marked, passes](std::string_view name) {
+        return (marked && name == tree_marker_name) || (passes && name == channels_variable);
     };
     if (!access::env_clear(what)) {
         for (char** entry = context.environment; entry != nullptr && *entry != nullptr; ++entry) {
             const auto name = name_of(*entry);
-            if (changes.find(name) == changes.end() && !is_marker(name))
+            if (changes.find(name) == changes.end() && !is_ours(name))
                 plan.envp.push_back(*entry);
         }
     }
-    plan.variables.reserve(changes.size() + 1);
+    plan.variables.reserve(changes.size() + 2);
     for (const auto& [name, value] : changes) {
-        if (value && !is_marker(name))
+        if (value && !is_ours(name))
             plan.envp.push_back(plan.variables.emplace_back(name + '=' + *value).c_str());
     }
     if (marked) {
         auto& entry = plan.variables.emplace_back(tree_marker_name);
         plan.envp.push_back((entry += '=' + context.marker).c_str());
     }
+    if (passes)
+        plan.envp.push_back(plan.variables.emplace_back(channels_entry(what)).c_str());
     plan.envp.push_back(nullptr);
 }
 

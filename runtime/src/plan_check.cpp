@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstdio>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,6 +16,7 @@
 #include <procyard/runtime/exit_status.hpp>
 
 #include "command_access.hpp"
+#include "passed_end.hpp"
 #include "plan_builder.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
@@ -159,6 +161,22 @@ private:
         }
     }
 
+    void check_passed()
+    {
+        std::set<std::string_view> names;
+        for (const auto& end : access::passed(what_)) {
+            refuse_if(!is_channel_name(end->name()), spawn_step::descriptors, "channel ",
+                      end->name(), " has a name of other than letters, digits, '_', '-' and '.'");
+            refuse_if(!names.insert(end->name()).second, spawn_step::descriptors,
+                      "two channels are called ", end->name());
+            if (end->inode() == 0)
+                refuse(spawn_step::descriptors, "channel " + end->name() + " is no end", EBADF);
+            if (!end->is_there())
+                refuse(spawn_step::descriptors,
+                       "channel " + end->name() + " has been passed to another child", EBADF);
+        }
+    }
+
     void check_descriptors()
     {
         const auto& standard = access::standard(what_);
@@ -168,6 +186,7 @@ private:
                       && stdio_access::what(standard[2]) == stdio_kind::to_stdout,
                   spawn_step::descriptors, "1 and 2 are merged into each other");
 
+        check_passed();
         if (access::descriptors(what_).empty())
             return;
         rlimit limit{};

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <initializer_list>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,6 +20,8 @@
 #include <vector>
 
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/unique_fd.hpp>
+#include <procyard/ipc/unopened.hpp>
 #include <procyard/runtime/drop_policy.hpp>
 #include <procyard/runtime/export.hpp>
 #include <procyard/runtime/spawn_error.hpp>
@@ -29,6 +32,7 @@ PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
 struct command_access;
+class passed_end;
 }
 
 /// The namespaces a child gets of its own, and who it is inside a user namespace.
@@ -127,6 +131,18 @@ public:
     command& terminal(window_size size = {});
     /// Connects the child's descriptor `number` (3 or above; 0, 1 and 2 are the three above).
     command& descriptor(int number, stdio connection);
+    /// Passes an end of a channel to the child, which opens it by `inherited<End>(executor, name)`.
+    ///
+    /// It goes along with the first child that is spawned from this command or a copy of it, and
+    /// cannot be passed twice: a second spawn is refused. A spawn that fails keeps it.
+    /// `name` consists of letters, digits, `_`, `-` and `.`.
+    /// @par Example   @snippet examples/09_channel_to_child.cpp parent
+    template <class End>
+    command& pass(unopened<End> end, std::string name)
+    {
+        const auto options = end.options();
+        return pass_end(std::move(end).take(), options, std::move(name));
+    }
 
     // Place in the system
 
@@ -221,6 +237,8 @@ public:
 private:
     friend struct detail::command_access;
 
+    command& pass_end(unique_fd socket, const channel_options& options, std::string name);
+
     struct resource_limit {
         int resource;
         rlim_t soft;
@@ -241,6 +259,7 @@ private:
     std::filesystem::path working_directory_;
     stdio standard_[3] = {stdio::inherit(), stdio::inherit(), stdio::inherit()};
     std::map<int, stdio> descriptors_;
+    std::vector<std::shared_ptr<detail::passed_end>> passed_;
     tree_mode tree_ = tree_mode::automatic;
     std::filesystem::path cgroup_parent_;
     std::filesystem::path cgroup_;

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_RUNTIME_INHERITED_HPP
+#define PROCYARD_RUNTIME_INHERITED_HPP
+
+#include <boost/asio/any_io_executor.hpp>
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <procyard/ipc/channel.hpp>
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/unopened.hpp>
+#include <procyard/runtime/export.hpp>
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+struct inherited_end {
+    unique_fd socket;
+    channel_options options;
+};
+[[nodiscard]] PROCYARD_RUNTIME_EXPORT inherited_end find_inherited(std::string_view name,
+                                                                   error_code& ec);
+[[noreturn]] PROCYARD_RUNTIME_EXPORT void throw_inherited(const error_code& ec,
+                                                          std::string_view name,
+                                                          const std::string& explanation);
+
+}  // namespace detail
+
+/// The end of a channel that the parent has passed to this process by command::pass(), opened.
+///
+/// `End` is a `sender<T>` or `receiver<T>`, with the same T as the parent's: the types are compared
+/// as soon as both ends are there.
+/// @par Errors   `channel_errc::not_passed`: the parent has passed no channel of this name;
+///               `already_taken`: it has been opened before, or its descriptor been closed;
+///               `other_type`: the parent's end is of another type (both are named by what() and
+///               by `explanation()`); whatever sender's constructor says.
+/// @par Thread safety   Safe if nobody changes the environment meanwhile.
+/// @par Limits   The channels are found by an environment variable, which the children of this
+///               process inherit as well; the descriptors they do not.
+/// @par Example  @snippet examples/09_channel_to_child.cpp child
+template <class End>
+[[nodiscard]] End inherited(const asio::any_io_executor& ex, std::string_view name, error_code& ec)
+{
+    auto found = detail::find_inherited(name, ec);
+    if (ec)
+        return {};
+    return End(ex, unopened<End>(std::move(found.socket), found.options), ec);
+}
+/// The same; throws boost::system::system_error, which names the channel.
+template <class End>
+[[nodiscard]] End inherited(const asio::any_io_executor& ex, std::string_view name)
+{
+    error_code ec;
+    auto end = inherited<End>(ex, name, ec);
+    if (ec)
+        detail::throw_inherited(ec, name, end.explanation());
+    return end;
+}
+
+PROCYARD_NAMESPACE_END
+
+#endif

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <procyard/runtime/inherited.hpp>
+
+#include <boost/system/system_error.hpp>
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <array>
+#include <charconv>
+#include <cstdint>
+#include <cstdlib>
+#include <optional>
+
+#include <procyard/ipc/channel_error.hpp>
+#include <procyard/ipc/syscall.hpp>
+
+#include "passed_end.hpp"
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+namespace {
+
+struct entry {
+    int number = -1;
+    std::uint64_t inode = 0;
+    channel_options options;
+};
+
+std::string_view cut(std::string_view& text, char at) noexcept
+{
+    const auto end = std::min(text.find(at), text.size());
+    const auto head = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    return head;
+}
+
+template <class Number>
+bool read(std::string_view& text, Number& number) noexcept
+{
+    const auto field = cut(text, ':');
+    const auto [end, ec] = std::from_chars(field.data(), field.data() + field.size(), number);
+    return ec == std::errc() && end == field.data() + field.size();
+}
+
+std::optional<entry> find_entry(std::string_view list, std::string_view name)
+{
+    while (!list.empty()) {
+        auto one = cut(list, ';');
+        if (cut(one, '=') != name)
+            continue;
+        entry found;
+        if (read(one, found.number) && read(one, found.inode)
+            && read(one, found.options.capacity_messages)
+            && read(one, found.options.capacity_bytes) && found.number > 2)
+            return found;
+    }
+    return std::nullopt;
+}
+
+// The number may be somebody else's by now.
+bool is_still_it(const entry& found) noexcept
+{
+    struct stat about{};
+    return ::fstat(found.number, &about) == 0 && S_ISSOCK(about.st_mode)
+        && about.st_ino == found.inode;
+}
+
+}  // namespace
+
+inherited_end find_inherited(std::string_view name, error_code& ec)
+{
+    const char* const list = std::getenv(std::string(channels_variable).c_str());
+    const auto found = list == nullptr ? std::nullopt : find_entry(list, name);
+    if (!found) {
+        ec = channel_errc::not_passed;
+        return {};
+    }
+    if (!is_still_it(*found)) {
+        ec = channel_errc::already_taken;
+        return {};
+    }
+    unique_fd given(found->number);
+    // Not under this number any more, by which it would be found again; nor for the children of
+    // this process.
+    auto socket = given.duplicate(ec);
+    if (ec)
+        (void)given.release();  // another try may find a free number
+    return {std::move(socket), found->options};
+}
+
+void throw_inherited(const error_code& ec, std::string_view name, const std::string& explanation)
+{
+    auto what = "inherited channel \"" + std::string(name) + '"';
+    if (!explanation.empty())
+        what += " (" + explanation + ')';
+    throw boost::system::system_error(ec, what);
+}
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: BSL-1.0
+// The child of inherited_test: opens what it was passed, and does with it what its argument says.
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/system/system_error.hpp>
+
+#include <signal.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <exception>
+#include <string>
+
+#include <procyard/runtime/inherited.hpp>
+
+namespace asio = boost::asio;
+using namespace procyard;
+
+namespace {
+
+asio::awaitable<void> echo()
+{
+    auto executor = co_await asio::this_coro::executor;
+    auto in = inherited<receiver<std::string>>(executor, "in");
+    auto out = inherited<sender<std::string>>(executor, "out");
+    for (;;) {
+        error_code ec;
+        auto text = co_await in.async_receive(asio::redirect_error(asio::use_awaitable, ec));
+        if (ec == channel_errc::closed)
+            co_return;
+        if (ec)
+            throw boost::system::system_error(ec, "in");
+        co_await out.async_send(std::move(text), asio::use_awaitable);
+    }
+}
+
+/// Sends so many numbers, and is killed without a word.
+asio::awaitable<void> send_and_die(std::uint64_t count)
+{
+    auto out = inherited<sender<std::uint64_t>>(co_await asio::this_coro::executor, "numbers");
+    for (std::uint64_t i = 0; i < count; ++i)
+        co_await out.async_send(i, asio::use_awaitable);
+    ::raise(SIGKILL);
+}
+
+asio::awaitable<void> open_as_number(std::string name)
+{
+    auto in = inherited<receiver<std::uint64_t>>(co_await asio::this_coro::executor, name);
+    (void)co_await in.async_receive(asio::use_awaitable);
+}
+
+asio::awaitable<void> open_twice()
+{
+    auto executor = co_await asio::this_coro::executor;
+    auto first = inherited<receiver<std::string>>(executor, "in");
+    auto second = inherited<receiver<std::string>>(executor, "in");
+}
+
+}  // namespace
+
+int main(int argc, char** argv)
+{
+    const std::string what = argc > 1 ? argv[1] : "";
+    try {
+        asio::io_context context;
+        auto main = what == "echo"   ? echo()
+            : what == "send-and-die" ? send_and_die(1000)
+            : what == "twice"        ? open_twice()
+                                     : open_as_number(what);
+        asio::co_spawn(context, std::move(main), [](std::exception_ptr error) {
+            if (error)
+                std::rethrow_exception(error);
+        });
+        context.run();
+        return 0;
+    } catch (const std::exception& error) {
+        std::puts(error.what());
+        return 1;
+    }
+}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <procyard/runtime/inherited.hpp>
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <cstdint>
+#include <exception>
+#include <string>
+#include <utility>
+
+#include <doctest/doctest.h>
+
+#include <procyard/runtime/run.hpp>
+#include <procyard/runtime/spawn.hpp>
+
+#include "procyard_test.hpp"
+
+namespace asio = boost::asio;
+using namespace procyard;
+
+namespace {
+
+command child_that(const std::string& does)
+{
+    return command(PROCYARD_CHANNEL_CHILD, {does});
+}
+
+void run_coroutine(asio::io_context& ctx, asio::awaitable<void> coroutine)
+{
+    asio::co_spawn(ctx, std::move(coroutine), [](std::exception_ptr failure) {
+        if (failure)
+            std::rethrow_exception(failure);
+    });
+    procyard_test::run(ctx);
+}
+
+/// What the child says on its standard output before it fails.
+std::string complaint_of(command what)
+{
+    asio::io_context ctx;
+    std::string text;
+    run_coroutine(ctx, [](command c, std::string& said) -> asio::awaitable<void> {
+        auto executor = co_await asio::this_coro::executor;
+        const auto result = co_await async_run(std::move(c), executor);
+        CHECK(result.status == exit_status::exited(1));
+        said = result.std_out.data;
+    }(std::move(what), text));
+    return text;
+}
+
+}  // namespace
+
+TEST_SUITE("inherited")
+{
+    TEST_CASE("a child opens what it was passed, by name, and talks to the parent")
+    {
+        const procyard_test::descriptor_check descriptors;
+        asio::io_context ctx;
+        run_coroutine(ctx, []() -> asio::awaitable<void> {
+            auto executor = co_await asio::this_coro::executor;
+            auto in = make_channel<std::string>({.capacity_bytes = 4096});
+            auto out = make_channel<std::string>({.capacity_bytes = 4096});
+            auto what = child_that("echo");
+            what.pass(std::move(in.receiver), "in").pass(std::move(out.sender), "out");
+            sender<std::string> tx(executor, std::move(in.sender));
+            receiver<std::string> rx(executor, std::move(out.receiver));
+            auto c = spawn(what, executor);
+            for (std::size_t length = 0; length < 2000; length += 7) {
+                std::string text(length, static_cast<char>('a' + length % 26));
+                co_await tx.async_send(text, asio::use_awaitable);
+                CHECK(co_await rx.async_receive(asio::use_awaitable) == text);
+            }
+            CHECK(tx.is_connected());
+            tx.close();
+            error_code ec;
+            (void)co_await rx.async_receive(asio::redirect_error(asio::use_awaitable, ec));
+            CHECK(ec == channel_errc::closed);
+            CHECK(co_await c.async_wait(asio::use_awaitable) == exit_status::exited(0));
+        }());
+    }
+
+    TEST_CASE("messages wait for a child that is still to be started")
+    {
+        asio::io_context ctx;
+        run_coroutine(ctx, []() -> asio::awaitable<void> {
+            auto executor = co_await asio::this_coro::executor;
+            auto in = make_channel<std::string>();
+            auto out = make_channel<std::string>();
+            sender<std::string> tx(executor, std::move(in.sender));
+            receiver<std::string> rx(executor, std::move(out.receiver));
+            for (const char* text : {"one", "two", "three"})
+                CHECK(tx.try_send(text));
+            tx.close();
+            auto what = child_that("echo");
+            what.pass(std::move(in.receiver), "in").pass(std::move(out.sender), "out");
+            auto c = spawn(what, executor);
+            for (const char* text : {"one", "two", "three"})
+                CHECK(co_await rx.async_receive(asio::use_awaitable) == text);
+            co_await c.async_wait(asio::use_awaitable);
+        }());
+    }
+
+    TEST_CASE("a child that is killed leaves all that it had committed, and then it has died")
+    {
+        asio::io_context ctx;
+        run_coroutine(ctx, []() -> asio::awaitable<void> {
+            auto executor = co_await asio::this_coro::executor;
+            auto numbers = make_channel<std::uint64_t>();
+            auto what = child_that("send-and-die");
+            what.pass(std::move(numbers.sender), "numbers");
+            receiver<std::uint64_t> rx(executor, std::move(numbers.receiver));
+            auto c = spawn(what, executor);
+            error_code ec;
+            std::uint64_t next = 0;
+            for (;; ++next) {
+                const auto n =
+                    co_await rx.async_receive(asio::redirect_error(asio::use_awaitable, ec));
+                if (ec)
+                    break;
+                CHECK(n == next);
+            }
+            CHECK(next == 1000);
+            CHECK(ec == channel_errc::peer_died);
+            CHECK(co_await c.async_wait(asio::use_awaitable) == exit_status::signaled(9));
+        }());
+    }
+
+    TEST_CASE("a child that never opens it is a peer that has died")
+    {
+        asio::io_context ctx;
+        run_coroutine(ctx, []() -> asio::awaitable<void> {
+            auto executor = co_await asio::this_coro::executor;
+            auto numbers = make_channel<std::uint64_t>();
+            auto what = command("true");
+            what.pass(std::move(numbers.sender), "numbers");
+            receiver<std::uint64_t> rx(executor, std::move(numbers.receiver));
+            auto c = spawn(what, executor);
+            error_code ec;
+            (void)co_await rx.async_receive(asio::redirect_error(asio::use_awaitable, ec));
+            CHECK(ec == channel_errc::peer_died);
+            co_await c.async_wait(asio::use_awaitable);
+        }());
+    }
+
+    TEST_CASE("what was not passed, or opened before, or is of another type, is told by its name")
+    {
+        CHECK(complaint_of(child_that("absent"))
+              == "inherited channel \"absent\": the parent has passed no channel of this name "
+                 "[procyard.channel:12]\n");
+        CHECK(complaint_of(child_that("absent").env("PROCYARD_CHANNELS", "absent=x;=3:;absent"))
+                  .starts_with("inherited channel \"absent\": the parent has passed no channel"));
+        CHECK(complaint_of(child_that("gone").env("PROCYARD_CHANNELS", "gone=99:1:0:64"))
+                  .starts_with("inherited channel \"gone\": this end has been opened or closed"));
+        {
+            auto in = make_channel<std::string>();
+            auto what = child_that("twice");
+            what.pass(std::move(in.receiver), "in");
+            CHECK(complaint_of(what).starts_with("inherited channel \"in\": this end has been"));
+        }
+    }
+
+    TEST_CASE("another type is refused on both sides, and both are named")
+    {
+        asio::io_context ctx;
+        auto in = make_channel<std::string>();
+        sender<std::string> tx(ctx.get_executor(), std::move(in.sender));
+        auto what = child_that("in");
+        what.pass(std::move(in.receiver), "in");
+        const auto said = complaint_of(what);
+        CAPTURE(said);
+        CHECK(said.find("another type") != std::string::npos);
+        CHECK(said.find("u64") != std::string::npos);
+        CHECK(said.find("str") != std::string::npos);
+        procyard_test::outcome<error_code> got;
+        tx.async_wait_writable(got.handler());
+        procyard_test::run(ctx);
+        CHECK(got.count == 1);
+    }
+}
+
+TEST_SUITE("command::pass")
+{
+    TEST_CASE("an end goes along with one child, and a spawn that fails keeps it")
+    {
+        asio::io_context ctx;
+        auto numbers = make_channel<std::uint64_t>();
+        auto what = command("true").working_directory("/nope");
+        what.pass(std::move(numbers.sender), "numbers");
+        spawn_failure failure;
+        CHECK_FALSE(spawn(what, ctx.get_executor(), failure));
+        CHECK(step_of(failure.code) == spawn_step::working_directory);
+        what.working_directory("/");
+        auto first = spawn(what, ctx.get_executor());
+        CHECK_FALSE(spawn(what, ctx.get_executor(), failure));
+        CHECK(failure.to_string()
+              == "spawn \"true\": descriptors \"channel numbers has been passed to another "
+                 "child\": Bad file descriptor");
+        procyard_test::run(ctx);
+    }
+
+    TEST_CASE("bad names are refused before anything is created")
+    {
+        asio::io_context ctx;
+        for (const char* bad : {"", "a b", "a=b", "a;b", "a:b", "ä"}) {
+            CAPTURE(bad);
+            auto what = command("true");
+            what.pass(make_channel<int>().sender, bad);
+            spawn_failure failure;
+            CHECK_FALSE(spawn(what, ctx.get_executor(), failure));
+            CHECK(step_of(failure.code) == spawn_step::descriptors);
+            CHECK(failure.code == boost::system::errc::invalid_argument);
+        }
+        auto twice = command("true");
+        twice.pass(make_channel<int>().sender, "a").pass(make_channel<int>().receiver, "a");
+        spawn_failure failure;
+        CHECK_FALSE(spawn(twice, ctx.get_executor(), failure));
+        CHECK(failure.to_string().find("two channels are called a") != std::string::npos);
+        auto none = command("true");
+        none.pass(unopened<sender<int>>(), "none");
+        CHECK_FALSE(spawn(none, ctx.get_executor(), failure));
+        CHECK(failure.to_string().find("channel none is no end") != std::string::npos);
+    }
+
+    TEST_CASE("it takes numbers that the command does not use otherwise")
+    {
+        asio::io_context ctx;
+        auto a = make_channel<std::string>();
+        auto b = make_channel<std::string>();
+        auto what = child_that("echo");
+        what.pass(std::move(a.receiver), "in").pass(std::move(b.sender), "out");
+        what.descriptor(3, stdio::null()).descriptor(5, stdio::null());
+        sender<std::string> tx(ctx.get_executor(), std::move(a.sender));
+        receiver<std::string> rx(ctx.get_executor(), std::move(b.receiver));
+        auto c = spawn(what, ctx.get_executor());
+        CHECK(tx.try_send("hello"));
+        procyard_test::outcome<error_code, std::string> got;
+        rx.async_receive(got.handler());
+        procyard_test::run_until(ctx, [&] { return got.done(); });
+        CHECK_FALSE(got.error());
+        CHECK(got.result() == "hello");
+    }
+}
