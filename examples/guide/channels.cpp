@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: BSL-1.0
+// docs/channels.md: messages through shared memory.
+#include <boost/asio/redirect_error.hpp>
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include <procyard/ipc/channel.hpp>
+
+#include "guide.hpp"
+
+// [types]
+struct tick {
+    std::uint64_t time_ns;
+    double price;
+};
+struct order {
+    std::uint32_t id;
+    std::string customer;
+    std::vector<std::uint64_t> items;
+};
+// [types]
+
+struct picture {
+    std::uint64_t number;
+    std::array<std::uint8_t, 65536> pixels;
+};
+
+namespace {
+
+asio::awaitable<void> first()
+{
+    auto executor = co_await asio::this_coro::executor;
+    // [first]
+    channel<order> orders(executor);  // both ends here; docs below: one of them elsewhere
+    order sent{7, "Ada", {3, 1, 4}};
+    co_await orders.sender.async_send(sent, asio::use_awaitable);
+    order got = co_await orders.receiver.async_receive(asio::use_awaitable);
+    expect(got.customer == "Ada" && got.items.size() == 3, "what was sent");
+    // [first]
+}
+
+// [busy]
+asio::awaitable<double> mean(receiver<tick> ticks)
+{
+    double sum = 0;
+    std::uint64_t count = 0;
+    for (;;) {
+        error_code ec;
+        std::optional<tick> t = ticks.try_receive();  // a few nanoseconds when one is there
+        if (!t)
+            t = co_await ticks.async_receive(asio::redirect_error(asio::use_awaitable, ec));
+        if (ec == channel_errc::closed)
+            co_return sum / static_cast<double>(count);
+        if (ec)
+            throw boost::system::system_error(ec, "ticks");  // peer_died, …
+        sum += t->price;
+        ++count;
+    }
+}
+// [busy]
+
+asio::awaitable<void> busy()
+{
+    auto executor = co_await asio::this_coro::executor;
+    channel<tick> ticks(executor);
+    // [send_all]
+    std::vector<tick> day{{1, 2.0}, {2, 3.0}, {3, 7.0}};
+    auto all = co_await ticks.sender.async_send_all(std::move(day), asio::use_awaitable);
+    ticks.sender.close();  // the receiver hears of it when it has received everything
+    // [send_all]
+    expect(all == 3, "all of them");
+    expect(co_await mean(std::move(ticks.receiver)) == 4.0, "the mean");
+}
+
+asio::awaitable<void> in_batches()
+{
+    auto executor = co_await asio::this_coro::executor;
+    channel<std::string_view> lines(executor);
+    lines.sender.try_send("one");
+    lines.sender.try_send("two");
+    // [batch]
+    std::size_t bytes = 0;
+    auto batch = co_await lines.receiver.async_receive_some(asio::use_awaitable);
+    for (std::string_view line : batch)  // where it lies in the ring: nothing is copied
+        bytes += line.size();
+    batch.release();  // or by its destructor: the room is the sender's again
+    // [batch]
+    expect(bytes == 6, "one and two");
+}
+
+asio::awaitable<void> in_place()
+{
+    auto executor = co_await asio::this_coro::executor;
+    // [loan]
+    channel<picture> pictures(executor, {.capacity_messages = 4});
+    auto room = co_await pictures.sender.async_loan(1, asio::use_awaitable);
+    room[0].number = 1;
+    room[0].pixels.fill(128);  // straight into the shared memory
+    room.commit();
+
+    auto arrived = co_await pictures.receiver.async_receive_some(asio::use_awaitable);
+    for (const picture& p : arrived.in_place())
+        expect(p.pixels[1000] == 128, "grey");
+    // [loan]
+}
+
+asio::awaitable<void> whichever()
+{
+    using namespace asio::experimental::awaitable_operators;
+    auto executor = co_await asio::this_coro::executor;
+    channel<tick> left(executor);
+    channel<tick> right(executor);
+    right.sender.try_send({1, 2.5});
+    // [race]
+    auto first = co_await (left.receiver.async_receive(asio::use_awaitable)
+                           || right.receiver.async_receive(asio::use_awaitable));
+    expect(first.index() == 1, "the right one");  // and the left one has taken nothing
+    // [race]
+    // [deadline]
+    asio::steady_timer timer(executor, 1ms);
+    auto late = co_await (left.receiver.async_receive(asio::use_awaitable)
+                          || timer.async_wait(asio::use_awaitable));
+    expect(late.index() == 1, "nothing came");
+    // [deadline]
+}
+
+asio::awaitable<void> refused()
+{
+    auto executor = co_await asio::this_coro::executor;
+    // [full]
+    channel<tick> ticks(executor, {.capacity_messages = 2});
+    error_code ec;
+    ticks.sender.try_send({1, 1.0}, ec);
+    ticks.sender.try_send({2, 1.0}, ec);
+    expect(!ec, "there was room");
+    bool sent = ticks.sender.try_send({3, 1.0}, ec);
+    expect(!sent && ec == asio::error::would_block, "and now there is none");
+    // [full]
+    co_return;
+}
+
+asio::awaitable<void> co_main()
+{
+    co_await first();
+    co_await busy();
+    co_await in_batches();
+    co_await in_place();
+    co_await whichever();
+    co_await refused();
+}
+
+}  // namespace
+
+int main()
+{
+    return run_main(co_main());
+}
