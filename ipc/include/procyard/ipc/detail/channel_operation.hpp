@@ -59,7 +59,7 @@ public:
     [[nodiscard]] virtual progress attempt() = 0;
     // Calls the handler, with the result of attempt() or with this error. `self` is this operation:
     // its memory is free before the handler runs.
-    virtual void complete(std::unique_ptr<channel_operation> self, const error_code& aborted) = 0;
+    virtual void complete(std::unique_ptr<channel_operation> self, const error_code& instead) = 0;
 
     std::uint64_t wanted = 1;
     std::uint64_t serial = 0;  // names it for a late cancellation; never used twice

@@ -156,10 +156,10 @@ public:
     {
         return after(send_now<transport_of<T>>(core_, message_, wanted));
     }
-    void complete(std::unique_ptr<channel_operation> self, const error_code& failure) override
+    void complete(std::unique_ptr<channel_operation> self, const error_code& instead) override
     {
         auto handler = take_handler();
-        const auto ec = failure ? failure : ec_;
+        const auto ec = instead ? instead : ec_;
         self.reset();
         std::move(handler)(ec);
     }
@@ -179,10 +179,10 @@ public:
     {
         return base::after(receive_now<transport_of<T>>(base::core_, message_));
     }
-    void complete(std::unique_ptr<channel_operation> self, const error_code& failure) override
+    void complete(std::unique_ptr<channel_operation> self, const error_code& instead) override
     {
         auto handler = base::take_handler();
-        const auto ec = failure ? failure : base::ec_;
+        const auto ec = instead ? instead : base::ec_;
         T message = std::move(message_);
         self.reset();
         std::move(handler)(ec, std::move(message));
@@ -203,10 +203,10 @@ public:
         (void)find_room(core_, wanted, ec);
         return after(ec);
     }
-    void complete(std::unique_ptr<channel_operation> self, const error_code& failure) override
+    void complete(std::unique_ptr<channel_operation> self, const error_code& instead) override
     {
         auto handler = take_handler();
-        const auto ec = failure ? failure : ec_;
+        const auto ec = instead ? instead : ec_;
         self.reset();
         std::move(handler)(ec);
     }
@@ -239,10 +239,10 @@ public:
         }
         return after(ec);
     }
-    void complete(std::unique_ptr<channel_operation> self, const error_code& failure) override
+    void complete(std::unique_ptr<channel_operation> self, const error_code& instead) override
     {
         auto handler = take_handler();
-        const auto ec = failure ? failure : ec_;
+        const auto ec = instead ? instead : ec_;
         const auto sent = sent_;
         self.reset();
         std::move(handler)(ec, sent);
@@ -272,10 +272,10 @@ public:
     {
         return base::after(room_now(base::core_, to_send));
     }
-    void complete(std::unique_ptr<channel_operation> self, const error_code& failure) override
+    void complete(std::unique_ptr<channel_operation> self, const error_code& instead) override
     {
         auto handler = base::take_handler();
-        const auto ec = failure ? failure : base::ec_;
+        const auto ec = instead ? instead : base::ec_;
         auto lent = ec ? Lent() : lend();
         self.reset();
         std::move(handler)(ec, std::move(lent));
