@@ -11,6 +11,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <new>
 #include <span>
 #include <utility>
@@ -89,7 +91,7 @@ struct channel_core::turn {
     ~turn()
     {
         if (operation)
-            core->forget(*operation);
+            core->forget(std::move(operation));
     }
 
     // Of a read from the bell.
@@ -212,7 +214,10 @@ void channel_core::take_hello()
     const auto peer_features = peer_.features();
     calls_barrier_ = (own_features & feature_barrier_caller) != 0
         && (peer_features & feature_barrier_target) != 0;
-    // Goes on where the old one stands: what was written before the peer came counts.
+    // Goes on where the old one stands: what was written before the peer came counts. Half a batch
+    // too, and its writer publishes no more than the new one knows of.
+    if (!side_.is_published())
+        side_.publish();
     side_ = ring_side(role_, own_.own_words(), peer_.words(), terms_.shape.unit_count,
                       fence_of(own_features, peer_features));
     if (role_ == ring_role::consumer)
@@ -229,6 +234,7 @@ void channel_core::fail(error_code why, std::string explanation)
     failure_ = why;
     explanation_ = std::move(explanation);
     usable_ = false;
+    leave_reactor();  // whoever waits is told, and not by the peer
 }
 
 // --- the rest of the hot path -------------------------------------------------------------------
@@ -306,11 +312,11 @@ void channel_core::start(operation_ptr operation, asio::cancellation_slot slot)
     error_code ec;
     // To look is allowed here, and saves a turn where there is nothing. To take is not: an operation
     // that loses a race must not have taken anything by then.
-    if (spin_.is_none() && lacks(known->wanted) && announce(known->wanted, ec)
-        && lacks(known->wanted))
-        wait_in_reactor(std::move(operation));
-    else
-        post(std::move(operation));
+    const auto is_blocked = [&] { return lacks(known->wanted); };
+    if (!spin_.is_none() || !is_blocked() || !may_sleep(known->wanted, is_blocked, ec))
+        return post(std::move(operation));
+    count_stall();
+    wait_in_reactor(std::move(operation));
 }
 
 // Whether an operation that needs so much has to wait.
@@ -338,7 +344,17 @@ void channel_core::take_turn(operation_ptr operation, bool was_waiting,
     if (operation->aborted)
         return finish(std::move(operation), asio::error::operation_aborted);
     error_code ec;
-    if (attempt(*operation, ec))
+    bool done = false;
+    try {
+        done = attempt(*operation, ec);
+    } catch (const std::bad_alloc&) {
+        ec = error_code(ENOMEM, boost::system::system_category());
+    } catch (...) {
+        // A user's codec. What it means is for whoever calls run(); the others go on.
+        drop(std::move(operation));
+        throw;
+    }
+    if (done)
         finish(std::move(operation), {});
     else if (ec)
         finish(std::move(operation), ec);
@@ -349,15 +365,17 @@ void channel_core::take_turn(operation_ptr operation, bool was_waiting,
 // True: done. Else it waits, and has said so to the peer; or there is an error.
 bool channel_core::attempt(channel_operation& operation, error_code& ec)
 {
-    using progress = channel_operation::progress;
-    if (operation.attempt() == progress::done)
+    const auto is_blocked = [&] {
+        return operation.attempt() == channel_operation::progress::blocked;
+    };
+    if (!is_blocked())
         return true;
-    ++counts_.stalls;
+    count_stall();
     if (const auto budget = spin_.next(); budget.count() > 0) {
         const auto until = std::chrono::steady_clock::now() + budget;
         do {
             relax();
-            if (operation.attempt() == progress::done) {
+            if (!is_blocked()) {
                 spin_.has_succeeded();
                 ++counts_.spins;
                 return true;
@@ -365,11 +383,25 @@ bool channel_core::attempt(channel_operation& operation, error_code& ec)
         } while (std::chrono::steady_clock::now() < until);
         spin_.has_failed();
     }
-    if (!announce(operation.wanted, ec))
-        return false;
-    if (operation.attempt() == progress::blocked)
-        return false;
-    side_.withdraw();
+    return !may_sleep(operation.wanted, is_blocked, ec) && !ec;
+}
+
+// Says to the peer that this side sleeps, and looks once more. True: it may sleep now. False: there
+// is something, or an error.
+template <class Look>
+bool channel_core::may_sleep(const std::uint64_t& wanted, Look is_blocked, error_code& ec)
+{
+    do {
+        if (!announce(wanted, ec))
+            return false;
+        if (!is_blocked()) {
+            if (side_.is_announced())
+                side_.withdraw();
+            return false;
+        }
+        // A look can find that the peer has come. Then this is another ring_side, which has not
+        // announced anything.
+    } while (!side_.is_announced());
     return true;
 }
 
@@ -404,6 +436,7 @@ void channel_core::hear(const error_code& wait_error) noexcept
         ++counts_.woken;
     if (side_.is_announced())
         side_.withdraw();
+    counts_.high_water = std::max(counts_.high_water, depth());
 }
 
 void channel_core::wait_in_reactor(operation_ptr operation)
@@ -438,13 +471,13 @@ void channel_core::wait_in_reactor(operation_ptr operation)
 
 // The handler may start the next operation, or take the end itself along: so this one is unknown
 // here, and the one behind it on its way, before it runs.
-void channel_core::finish(operation_ptr operation, const error_code& aborted)
+void channel_core::finish(operation_ptr operation, const error_code& instead)
 {
     const auto self = shared_from_this();
     if (operation.get() == first_)
         release_next(*operation);
     auto& raw = *operation;
-    raw.complete(std::move(operation), aborted);
+    raw.complete(std::move(operation), instead);
 }
 
 void channel_core::release_next(channel_operation& first)
@@ -457,13 +490,23 @@ void channel_core::release_next(channel_operation& first)
         post(std::move(next));
 }
 
-// Destroyed without a call, with all behind it.
-void channel_core::forget(const channel_operation& operation) noexcept
+// Destroyed without a call; those behind it go on.
+void channel_core::drop(operation_ptr operation)
 {
-    if (&operation != first_)
-        return;
-    first_ = nullptr;
-    last_ = nullptr;
+    if (operation.get() == first_)
+        release_next(*operation);
+}
+
+// Destroyed without a call, with all behind it: one after the other, since each holds the next, and
+// the stack is not as deep as they may be many.
+void channel_core::forget(operation_ptr operation) noexcept
+{
+    if (operation.get() == first_) {
+        first_ = nullptr;
+        last_ = nullptr;
+    }
+    while (operation)
+        operation = std::move(operation->next);
 }
 
 // --- ending -------------------------------------------------------------------------------------
@@ -523,10 +566,24 @@ void channel_core::close() noexcept
     socket_.reset();
 }
 
+void channel_core::count_stall() noexcept
+{
+    ++counts_.stalls;
+    counts_.high_water = std::max(counts_.high_water, depth());
+}
+
+std::uint64_t channel_core::depth() const noexcept
+{
+    auto look = side_;  // a copy: what is seen for the statistics is not for the ring
+    (void)look.refresh();
+    return role_ == ring_role::producer ? look.capacity() - look.room() : look.room();
+}
+
 channel_statistics channel_core::statistics() const noexcept
 {
     auto now = counts_;
-    now.depth = role_ == ring_role::producer ? now.capacity - side_.room() : side_.room();
+    now.depth = depth();
+    now.high_water = std::max(now.high_water, now.depth);
     return now;
 }
 

@@ -138,14 +138,19 @@ private:
     void take_turn(operation_ptr operation, bool was_waiting, const error_code& wait_error);
     [[nodiscard]] bool attempt(channel_operation& operation, error_code& ec);
     [[nodiscard]] bool announce(std::uint64_t wanted, error_code& ec) noexcept;
+    template <class Look>
+    [[nodiscard]] bool may_sleep(const std::uint64_t& wanted, Look is_blocked, error_code& ec);
     [[nodiscard]] bool lacks(std::uint64_t wanted);
     void wait_in_reactor(operation_ptr operation);
     void hear(const error_code& wait_error) noexcept;
-    void finish(operation_ptr operation, const error_code& aborted);
+    void finish(operation_ptr operation, const error_code& instead);
+    void drop(operation_ptr operation);
     void abort_operation(std::uint64_t serial) noexcept;
     void abort_all() noexcept;
     void release_next(channel_operation& first);
-    void forget(const channel_operation& operation) noexcept;
+    void forget(operation_ptr operation) noexcept;
+    void count_stall() noexcept;
+    [[nodiscard]] std::uint64_t depth() const noexcept;
 
     // Hot.
     ring_side side_;
