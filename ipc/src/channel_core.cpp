@@ -138,8 +138,10 @@ channel_core::channel_core(const asio::any_io_executor& ex, ring_role role, uniq
     if (role == ring_role::producer)
         own_units_ = own_.own_units();
     counts_.capacity = terms.shape.unit_count;
-    // A peer that seems to sleep, so that ring() is called for all that is published.
+    // A peer that seems to sleep, so that ring() is called for all that is published; and to have
+    // closed, so that a sender asks closed_by_peer() before.
     unconnected_.sleep.store(1, std::memory_order_relaxed);
+    unconnected_.closed.store(1, std::memory_order_relaxed);
 }
 
 std::shared_ptr<channel_core> channel_core::open(const asio::any_io_executor& ex, ring_role role,
@@ -262,6 +264,18 @@ void channel_core::take_back() noexcept
     // there is nobody to be told.)
     if (!side_.is_published())
         publish();
+}
+
+error_code channel_core::closed_by_peer()
+{
+    if (!usable_)
+        return blocked();
+    if (!connected_) {
+        connect();
+        if (!connected_)
+            return failure_;
+    }
+    return side_.peer_closed() ? error_code(channel_errc::closed) : error_code{};
 }
 
 error_code channel_core::blocked()

@@ -11,8 +11,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <functional>
-#include <string>
 #include <utility>
 
 #include <doctest/doctest.h>
@@ -63,32 +61,32 @@ std::size_t drain(procyard::receiver<T>& receiver)
 }
 
 /// A copy of this process with one end of a channel, while the test keeps the other: each closes
-/// the one that is not its own.
+/// what is not its own. `body(unopened<sender<T>>)` runs there, and returns the exit code.
 template <class T>
-class peer_process {
+class sending_process : public forked {
 public:
-    using channel_type = procyard::unopened_channel<T>;
-
-    /// `body(unopened<sender<T>>)` runs there.
-    [[nodiscard]] static forked that_sends(
-        channel_type& ends, std::function<int(procyard::unopened<procyard::sender<T>>)> body)
+    template <class Body>
+    sending_process(procyard::unopened_channel<T>& ends, Body body)
+        : forked([&] {
+              ends.receiver = {};
+              return body(std::move(ends.sender));
+          })
     {
-        forked process([&] {
-            ends.receiver = {};
-            return body(std::move(ends.sender));
-        });
         ends.sender = {};
-        return process;
     }
-    [[nodiscard]] static forked that_receives(
-        channel_type& ends, std::function<int(procyard::unopened<procyard::receiver<T>>)> body)
+};
+
+template <class T>
+class receiving_process : public forked {
+public:
+    template <class Body>
+    receiving_process(procyard::unopened_channel<T>& ends, Body body)
+        : forked([&] {
+              ends.sender = {};
+              return body(std::move(ends.receiver));
+          })
     {
-        forked process([&] {
-            ends.sender = {};
-            return body(std::move(ends.receiver));
-        });
         ends.receiver = {};
-        return process;
     }
 };
 

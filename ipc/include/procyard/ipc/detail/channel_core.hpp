@@ -99,6 +99,9 @@ public:
     /// Why an attempt has not got what it wanted after a refresh: `asio::error::would_block`, or
     /// what ends the channel. No error: look again, there may be something now.
     [[nodiscard]] error_code blocked();
+    /// For a sender to whom side().peer_closed() has been said: whether it has. No error: it has
+    /// not, and may not even have come.
+    [[nodiscard]] error_code closed_by_peer();
     /// The peer has broken the rules of the ring, or sent what is none of its type.
     void fail(error_code why, std::string explanation = {});
     /// A sentence about the error that ended the channel; empty if there is no more to say.

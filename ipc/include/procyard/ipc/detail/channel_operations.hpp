@@ -32,8 +32,10 @@ namespace detail {
 template <class Transport, class T>
 error_code send_now(channel_core& core, const T& message, std::uint64_t& wanted)
 {
-    if (core.side().peer_closed()) [[unlikely]]
-        return core.is_usable() ? error_code(channel_errc::closed) : core.blocked();
+    if (core.side().peer_closed()) [[unlikely]] {
+        if (const auto ec = core.closed_by_peer())
+            return ec;
+    }
     const auto ec = Transport::put(core, message, wanted);
     if (!ec) {
         core.publish();
@@ -48,8 +50,9 @@ std::size_t send_some_now(channel_core& core, std::span<const T> messages, error
     std::size_t sent = 0;
     ec.clear();
     if (core.side().peer_closed()) [[unlikely]] {
-        ec = core.is_usable() ? error_code(channel_errc::closed) : core.blocked();
-        return 0;
+        ec = core.closed_by_peer();
+        if (ec)
+            return 0;
     }
     std::uint64_t wanted = 0;
     for (const auto& message : messages) {
@@ -98,9 +101,12 @@ std::size_t receive_some_now(channel_core& core, std::span<T> messages, error_co
 /// Whether there is room for a lease: would_block, or what has ended the channel.
 inline error_code room_now(channel_core& core, bool to_send)
 {
-    if (to_send && core.side().peer_closed()) [[unlikely]]
-        return core.is_usable() ? error_code(channel_errc::closed) : core.blocked();
     error_code ec;
+    if (to_send && core.side().peer_closed()) [[unlikely]] {
+        ec = core.closed_by_peer();
+        if (ec)
+            return ec;
+    }
     (void)find_room(core, 1, ec);
     return ec;
 }
@@ -224,9 +230,12 @@ public:
 
     progress attempt() override
     {
-        if (core_.side().peer_closed()) [[unlikely]]
-            return after(core_.is_usable() ? error_code(channel_errc::closed) : core_.blocked());
         error_code ec;
+        if (core_.side().peer_closed()) [[unlikely]] {
+            ec = core_.closed_by_peer();
+            if (ec)
+                return after(ec);
+        }
         const auto before = sent_;
         for (; next_ != std::ranges::end(messages_); ++next_, ++sent_) {
             ec = transport_of<T>::put(core_, *next_, wanted);

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: BSL-1.0
+// Channels between two processes of which one dies: what it had committed arrives, and then it is
+// peer_died and not closed.
+#include <procyard/ipc/channel.hpp>
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include "channel_fixture.hpp"
+#include "message_samples.hpp"
+
+namespace asio = boost::asio;
+using procyard::channel_errc;
+using procyard::error_code;
+using procyard::make_channel;
+using procyard::receiver;
+using procyard::sender;
+using procyard::unopened;
+using procyard_test::fixed_random;
+using procyard_test::outcome;
+using procyard_test::receiving_process;
+using procyard_test::run;
+using procyard_test::sending_process;
+
+namespace {
+
+constexpr int kills = 200;
+constexpr procyard::channel_options small{.capacity_messages = 64};
+constexpr procyard::channel_options few_bytes{.capacity_bytes = 4096};
+
+struct whole {
+    std::array<std::uint64_t, 5> words{};
+};
+
+// The n-th message, of which each byte says which it is.
+template <class T>
+T numbered(std::uint64_t n)
+{
+    if constexpr (std::is_same_v<T, whole>) {
+        whole made;
+        made.words.fill(n);
+        return made;
+    } else {
+        return std::to_string(n) + std::string(n * 7 % 600, static_cast<char>('a' + n % 26));
+    }
+}
+
+bool is_numbered(const whole& message, std::uint64_t n)
+{
+    return std::all_of(message.words.begin(), message.words.end(),
+                       [n](std::uint64_t word) { return word == n; });
+}
+bool is_numbered(const std::string& message, std::uint64_t n)
+{
+    return message == numbered<std::string>(n);
+}
+
+// Sends for ever, by all the ways there are.
+template <class T>
+asio::awaitable<void> send_for_ever(sender<T>& to, std::uint64_t seed)
+{
+    fixed_random random(seed);
+    std::vector<T> batch;
+    for (std::uint64_t n = 0;;) {
+        error_code ec;
+        switch (random.below(4)) {
+        case 0: co_await to.async_send(numbered<T>(n++), asio::use_awaitable); break;
+        case 1: n += to.try_send(numbered<T>(n)) ? 1U : 0U; break;
+        case 2: co_await to.async_wait_writable(asio::use_awaitable); break;
+        default:
+            batch.clear();
+            for (std::uint64_t i = 0; i < 5; ++i)
+                batch.push_back(numbered<T>(n + i));
+            n += to.try_send_some(batch, ec);
+        }
+    }
+}
+
+template <class T>
+asio::awaitable<void> receive_numbered(receiver<T>& from, std::uint64_t until, std::uint64_t& next,
+                                       error_code& ec)
+{
+    while (!ec && next < until) {
+        const auto message =
+            co_await from.async_receive(asio::redirect_error(asio::use_awaitable, ec));
+        if (!ec && !is_numbered(message, next))
+            ec = channel_errc::bad_message;
+        if (!ec)
+            ++next;
+    }
+}
+
+template <class T>
+void kill_senders(const procyard::channel_options& options)
+{
+    fixed_random random(5);
+    for (int round = 0; round < kills; ++round) {
+        CAPTURE(round);
+        auto ends = make_channel<T>(options);
+        const auto seed = random.next() | 1U;
+        sending_process<T> peer(ends, [seed](unopened<sender<T>> end) {
+            asio::io_context ctx;
+            sender<T> s(ctx.get_executor(), std::move(end));
+            asio::co_spawn(ctx, send_for_ever(s, seed), [](std::exception_ptr) {});
+            ctx.run();
+            return 1;
+        });
+        asio::io_context ctx;
+        receiver<T> r(ctx.get_executor(), std::move(ends.receiver));
+        std::uint64_t next = 0;
+        error_code ec;
+        procyard_test::run_coroutine(
+            ctx, [&] { return receive_numbered(r, random.below(500), next, ec); });
+        REQUIRE_FALSE(ec);
+        peer.kill_hard();
+        procyard_test::run_coroutine(ctx, [&] { return receive_numbered(r, ~0U, next, ec); });
+        REQUIRE(ec == channel_errc::peer_died);
+        CHECK(r.statistics().depth == 0);
+        CHECK(r.statistics().messages == next);
+    }
+}
+
+}  // namespace
+
+TEST_SUITE("channel death")
+{
+    TEST_CASE("kill -9 of the sender at any moment: all that it had committed arrives (case 29)")
+    {
+        kill_senders<whole>(small);
+    }
+
+    TEST_CASE("kill -9 of a sender of strings at any moment: the same (case 29)")
+    {
+        kill_senders<std::string>(few_bytes);
+    }
+
+    TEST_CASE("kill -9 of the receiver at any moment: a sender that waits hears of it (case 30)")
+    {
+        fixed_random random(6);
+        for (int round = 0; round < kills; ++round) {
+            CAPTURE(round);
+            auto ends = make_channel<whole>(small);
+            receiving_process<whole> peer(ends, [](unopened<receiver<whole>> end) {
+                asio::io_context ctx;
+                receiver<whole> r(ctx.get_executor(), std::move(end));
+                std::uint64_t next = 0;
+                error_code ec;
+                procyard_test::run_coroutine(
+                    ctx, [&] { return receive_numbered(r, ~0U, next, ec); });
+                return 1;
+            });
+            asio::io_context ctx;
+            sender<whole> s(ctx.get_executor(), std::move(ends.sender));
+            const auto kill_at = random.below(1000);
+            error_code ec;
+            procyard_test::run_coroutine(ctx, [&]() -> asio::awaitable<void> {
+                for (std::uint64_t n = 0; !ec; ++n) {
+                    if (n == kill_at)
+                        peer.kill_hard();
+                    co_await s.async_send(numbered<whole>(n),
+                                          asio::redirect_error(asio::use_awaitable, ec));
+                }
+            });
+            CHECK(ec == channel_errc::peer_died);
+        }
+    }
+
+    TEST_CASE("an exit without a close is a death, one after a close is none (cases 31, 37)")
+    {
+        for (const bool closes : {false, true}) {
+            CAPTURE(closes);
+            auto ends = make_channel<std::string>();
+            sending_process<std::string> peer(ends, [&](unopened<sender<std::string>> end) {
+                asio::io_context ctx;
+                sender<std::string> s(ctx.get_executor(), std::move(end));
+                const bool sent = s.try_send("last words");
+                if (closes)
+                    s.close();
+                ::_exit(sent ? 0 : 1);
+                return 1;
+            });
+            CHECK(peer.result() == 0);
+            asio::io_context ctx;
+            receiver<std::string> r(ctx.get_executor(), std::move(ends.receiver));
+            outcome<error_code, std::string> received;
+            outcome<error_code, std::string> end;
+            r.async_receive(received.handler());
+            r.async_receive(end.handler());
+            run(ctx);
+            CHECK(received.result() == "last words");
+            CHECK(end.error() == (closes ? channel_errc::closed : channel_errc::peer_died));
+        }
+    }
+
+    TEST_CASE("a peer that dies while we wait for it to come, or for it to send")
+    {
+        for (const bool opens : {false, true}) {
+            CAPTURE(opens);
+            auto ends = make_channel<int>(small);
+            sending_process<int> peer(ends, [&](unopened<sender<int>> end) {
+                asio::io_context ctx;
+                std::optional<sender<int>> s;
+                if (opens)
+                    s.emplace(ctx.get_executor(), std::move(end));
+                ::raise(SIGKILL);
+                return 1;
+            });
+            asio::io_context ctx;
+            receiver<int> r(ctx.get_executor(), std::move(ends.receiver));
+            outcome<error_code> readable;
+            outcome<error_code, int> received;
+            r.async_wait_readable(readable.handler());
+            r.async_receive(received.handler());
+            run(ctx);
+            CHECK(readable.error() == channel_errc::peer_died);
+            CHECK(received.error() == channel_errc::peer_died);
+            CHECK(peer.result() == -SIGKILL);
+        }
+    }
+
+    TEST_CASE("a sender that waits for room hears of a death, with several that wait (case 34)")
+    {
+        auto ends = make_channel<int>(small);
+        asio::io_context ctx;
+        int ready[2];
+        REQUIRE(::pipe2(ready, O_CLOEXEC) == 0);
+        receiving_process<int> peer(ends, [&](unopened<receiver<int>> end) {
+            asio::io_context there;
+            const receiver<int> r(there.get_executor(), std::move(end));
+            (void)::write(ready[1], "x", 1);
+            ::pause();
+            return 1;
+        });
+        char byte = 0;
+        REQUIRE(::read(ready[0], &byte, 1) == 1);
+        ::close(ready[0]);
+        ::close(ready[1]);
+        sender<int> s(ctx.get_executor(), std::move(ends.sender));
+        procyard_test::fill(s);
+        std::array<outcome<error_code>, 3> sent;
+        for (auto& each : sent)
+            s.async_send(1, each.handler());
+        ctx.poll();
+        CHECK_FALSE(sent[0].done());
+        peer.kill_hard();
+        run(ctx);
+        for (auto& each : sent)
+            CHECK(each.error() == channel_errc::peer_died);
+    }
+
+    TEST_CASE("a peer that stands still is not dead (case 35)")
+    {
+        auto ends = make_channel<std::uint64_t>(small);
+        sending_process<std::uint64_t> peer(ends, [](unopened<sender<std::uint64_t>> end) {
+            asio::io_context ctx;
+            sender<std::uint64_t> s(ctx.get_executor(), std::move(end));
+            procyard_test::run_coroutine(ctx, [&]() -> asio::awaitable<void> {
+                for (std::uint64_t n = 0; n < 1000; ++n)
+                    co_await s.async_send(n, asio::use_awaitable);
+            });
+            return 0;
+        });
+        asio::io_context ctx;
+        receiver<std::uint64_t> r(ctx.get_executor(), std::move(ends.receiver));
+        procyard_test::run_coroutine(ctx, [&]() -> asio::awaitable<void> {
+            std::uint64_t next = 0;
+            while (next < 1000) {
+                ::kill(peer.pid(), SIGSTOP);
+                error_code ec;
+                for (std::uint64_t n = 0; r.try_receive(n, ec); ++next)
+                    REQUIRE(n == next);
+                ::kill(peer.pid(), SIGCONT);
+                if (next == 1000)
+                    break;
+                REQUIRE(ec == asio::error::would_block);
+                REQUIRE(co_await r.async_receive(asio::use_awaitable) == next);
+                ++next;
+            }
+        });
+        CHECK(peer.result() == 0);
+    }
+}
