@@ -16,10 +16,12 @@
 #include <utility>
 
 #include <procyard/ipc/channel_error.hpp>
+#include <procyard/ipc/codec.hpp>
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/detail/channel_core.hpp>
 #include <procyard/ipc/detail/channel_operation.hpp>
 #include <procyard/ipc/detail/message_transport.hpp>
+#include <procyard/ipc/detail/record_ring.hpp>
 
 // The channel's operations: what each does in a turn. Their waiting is channel_core's.
 
@@ -156,6 +158,11 @@ public:
           message_(std::move(message))
     {
         wanted = transport_of<T>::needs(message_);
+        // What can never go through is told in the first turn, and does not wait for one.
+        if constexpr (fixed_bytes<T> == 0) {
+            if (encoded_size(message_) > longest_record(core.side().capacity()))
+                wanted = 0;
+        }
     }
 
     progress attempt() override
