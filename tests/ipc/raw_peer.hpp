@@ -110,6 +110,9 @@ public:
     [[nodiscard]] int socket() const noexcept { return socket_.get(); }
     [[nodiscard]] procyard::detail::ring_words& words() { return own_.own_words(); }
     [[nodiscard]] const procyard::detail::ring_words& peer_words() const { return peer_.words(); }
+    [[nodiscard]] std::uint64_t capacity() const noexcept { return terms_.shape.unit_count; }
+    /// @pre the peer is a producer
+    [[nodiscard]] const std::byte* peer_units() const { return peer_.units(); }
     [[nodiscard]] std::span<std::byte> units()
     {
         return {own_.own_units(),

@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: BSL-1.0
+// A peer that is connected and then keeps to no rules: whatever it writes where it can, the other
+// side has an error, and nothing worse.
+#include <procyard/ipc/channel.hpp>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include <procyard/ipc/detail/record_ring.hpp>
+
+#include "channel_fixture.hpp"
+#include "message_samples.hpp"
+#include "raw_peer.hpp"
+
+namespace asio = boost::asio;
+using procyard::channel_errc;
+using procyard::error_code;
+using procyard::make_channel;
+using procyard::receiver;
+using procyard::sender;
+using procyard::detail::record_header;
+using procyard::detail::record_kind;
+using procyard::detail::ring_role;
+using procyard_test::fixed_random;
+using procyard_test::outcome;
+using procyard_test::raw_peer;
+using procyard_test::run;
+
+namespace {
+
+constexpr procyard::channel_options four{.capacity_messages = 4};
+constexpr procyard::channel_options bytes_256{.capacity_bytes = 256};
+constexpr auto last = std::numeric_limits<std::uint64_t>::max();
+
+// An honest end against a raw one, connected.
+template <class T>
+struct against_producer {
+    explicit against_producer(const procyard::channel_options& options)
+        : ends(make_channel<T>(options)),
+          peer(ring_role::producer, std::move(ends.sender).take(), options),
+          end(ctx.get_executor(), std::move(ends.receiver))
+    {
+        peer.greet();
+        peer.meet();
+        peer.let_go();
+        CHECK_FALSE(end.try_receive());
+        REQUIRE(end.is_connected());
+    }
+    // What comes of one receive that waits, and of all that follow.
+    error_code receive_error()
+    {
+        outcome<error_code, T> received;
+        end.async_receive(received.handler());
+        run(ctx);
+        error_code ec;
+        T message{};
+        CHECK_FALSE(end.try_receive(message, ec));
+        CHECK(ec == received.error());
+        CHECK_FALSE(end.is_open());
+        return received.error();
+    }
+
+    asio::io_context ctx;
+    procyard::unopened_channel<T> ends;
+    raw_peer<T> peer;
+    receiver<T> end;
+};
+
+template <class T>
+struct against_consumer {
+    explicit against_consumer(const procyard::channel_options& options)
+        : ends(make_channel<T>(options)),
+          peer(ring_role::consumer, std::move(ends.receiver).take(), options),
+          end(ctx.get_executor(), std::move(ends.sender))
+    {
+        peer.greet();
+        peer.meet();
+        peer.let_go();
+    }
+
+    asio::io_context ctx;
+    procyard::unopened_channel<T> ends;
+    raw_peer<T> peer;
+    sender<T> end;
+};
+
+void put_record(raw_peer<std::string>& peer, std::size_t at, record_header header,
+                const std::string& payload = {})
+{
+    std::memcpy(peer.units().data() + at, &header, sizeof header);
+    std::memcpy(peer.units().data() + at + sizeof header, payload.data(), payload.size());
+}
+
+constexpr auto data = static_cast<std::uint32_t>(record_kind::data);
+constexpr auto padding = static_cast<std::uint32_t>(record_kind::padding);
+
+// The bytes of a string of that length, as its codec writes them, whatever the length says.
+std::string with_length(std::uint32_t length, const std::string& text)
+{
+    std::string bytes(sizeof length, '\0');
+    std::memcpy(bytes.data(), &length, sizeof length);
+    return bytes + text;
+}
+
+}  // namespace
+
+TEST_SUITE("channel hostile: positions")
+{
+    TEST_CASE("of a producer that jumps ahead or back (case 42)")
+    {
+        for (const std::uint64_t position : {std::uint64_t{5}, std::uint64_t{1} << 32U,
+                                             std::uint64_t{1} << 63U, last - 1, last}) {
+            CAPTURE(position);
+            against_producer<int> test(four);
+            test.peer.jump_to(position);
+            CHECK(test.receive_error() == channel_errc::peer_broke_rules);
+        }
+        against_producer<int> test(four);
+        test.peer.jump_to(3);
+        CHECK(test.end.try_receive() == 0);
+        test.peer.jump_to(2);
+        CHECK(test.end.try_receive() == 0);  // was seen before
+        CHECK(test.end.try_receive() == 0);
+        CHECK(test.receive_error() == channel_errc::peer_broke_rules);
+    }
+
+    TEST_CASE("of a producer that jumps while we wait, and several wait (case 42)")
+    {
+        against_producer<int> test(four);
+        std::array<outcome<error_code, int>, 3> received;
+        for (auto& each : received)
+            test.end.async_receive(each.handler());
+        test.ctx.poll();
+        test.peer.jump_to(last);
+        run(test.ctx);
+        for (auto& each : received)
+            CHECK(each.error() == channel_errc::peer_broke_rules);
+    }
+
+    TEST_CASE("of a consumer that has received what was never sent, or gives it back (case 42)")
+    {
+        for (const std::uint64_t position : {std::uint64_t{5}, std::uint64_t{1} << 63U, last}) {
+            CAPTURE(position);
+            against_consumer<int> test(four);
+            CHECK(procyard_test::fill(test.end) == 4);
+            outcome<error_code> sent;
+            test.end.async_send(1, sent.handler());
+            test.ctx.poll();
+            test.peer.jump_to(position);
+            run(test.ctx);
+            CHECK(sent.error() == channel_errc::peer_broke_rules);
+        }
+        against_consumer<int> test(four);
+        procyard_test::fill(test.end);
+        test.peer.jump_to(2);
+        CHECK(procyard_test::fill(test.end) == 2);
+        test.peer.jump_to(1);
+        error_code ec;
+        CHECK_FALSE(test.end.try_send(1, ec));
+        CHECK(ec == channel_errc::peer_broke_rules);
+        CHECK(test.end.statistics().messages == 6);
+    }
+
+    TEST_CASE("of a consumer that receives nothing: the sender sees a full ring (case 48)")
+    {
+        against_consumer<int> test(four);
+        CHECK(procyard_test::fill(test.end) == 4);
+        for (int i = 0; i < 1000; ++i) {
+            test.peer.press();
+            CHECK_FALSE(test.end.try_send(1));
+        }
+    }
+}
+
+TEST_SUITE("channel hostile: messages")
+{
+    TEST_CASE("a bool that is neither true nor false")
+    {
+        against_producer<bool> test(four);
+        test.peer.units()[0] = std::byte{1};
+        test.peer.units()[8] = std::byte{2};
+        test.peer.jump_to(2);
+        CHECK(test.end.try_receive() == true);
+        CHECK(test.receive_error() == channel_errc::bad_message);
+    }
+
+    TEST_CASE("in the middle of a batch: what came before it is received")
+    {
+        against_producer<bool> test(four);
+        test.peer.units()[16] = std::byte{0xff};
+        test.peer.jump_to(4);
+        std::array<bool, 4> got{};
+        error_code ec;
+        CHECK(test.end.try_receive_some(got, ec) == 2);
+        CHECK_FALSE(ec);
+        CHECK(test.end.try_receive_some(got, ec) == 0);
+        CHECK(ec == channel_errc::bad_message);
+    }
+
+    TEST_CASE("records whose headers lie (case 43)")
+    {
+        struct lie {
+            record_header header;
+            std::uint64_t position;
+        };
+        const std::vector<lie> lies{
+            {{0xffffffff, data}, 256},    {{0x80000000, data}, 256}, {{0xfffffff8, data}, 256},
+            {{249, data}, 256},           {{248, data}, 248},        {{16, data}, 16},
+            {{0, 0}, 8},                  {{0, 0xffffffff}, 8},      {{4, data + 1}, 16},
+            {{0, padding}, 8},            {{248, padding}, 256},     {{0xfffffff8, padding}, 256},
+            {{5, data}, 4},               {{0, data}, 1},
+        };
+        for (const auto& each : lies) {
+            CAPTURE(each.header.length);
+            CAPTURE(each.header.kind);
+            against_producer<std::string> test(bytes_256);
+            put_record(test.peer, 0, each.header);
+            test.peer.jump_to(each.position);
+            CHECK(test.receive_error() == channel_errc::peer_broke_rules);
+        }
+    }
+
+    TEST_CASE("a padding that ends before the ring does, and one after the other (case 43)")
+    {
+        against_producer<std::string> test(bytes_256);
+        put_record(test.peer, 0, {5, data}, with_length(1, "x"));
+        put_record(test.peer, 16, {0, padding});
+        test.peer.jump_to(24);
+        CHECK(test.end.try_receive() == "x");
+        CHECK(test.receive_error() == channel_errc::peer_broke_rules);
+    }
+
+    TEST_CASE("records whose contents lie")
+    {
+        for (const auto& payload :
+             {with_length(2, "x"), with_length(0, "x"), with_length(0xffffffff, "x"),
+              with_length(0x7fffffff, ""), std::string("xyz"), std::string()}) {
+            against_producer<std::string> test(bytes_256);
+            put_record(test.peer, 0, {static_cast<std::uint32_t>(payload.size()), data}, payload);
+            test.peer.jump_to(procyard::detail::record_bytes(payload.size()));
+            CHECK(test.receive_error() == channel_errc::bad_message);
+        }
+    }
+
+    TEST_CASE("of ours show the peer nothing but themselves (case 50)")
+    {
+        against_consumer<std::string> test({.capacity_bytes = 64});
+        CHECK(test.end.try_send(std::string(52, 's')));
+        test.peer.jump_to(64);
+        CHECK(test.end.try_send("p"));
+        const auto* const units = test.peer.peer_units();
+        for (std::size_t i = 8 + 4 + 1; i < 16; ++i)
+            CHECK(units[i] == std::byte{0});
+    }
+}
+
+TEST_SUITE("channel hostile: sleep and doorbell")
+{
+    TEST_CASE("a consumer that lies about its sleep costs a system call each time, and no more")
+    {
+        against_consumer<int> test({.capacity_messages = 1024});
+        fixed_random random(3);
+        for (std::uint64_t i = 0; i < 1000; ++i) {
+            test.peer.words().wake_at.store(random.next());
+            test.peer.words().sleep.store(random.next() | 1U);
+            CHECK(test.end.try_send(1));
+        }
+        CHECK(test.end.statistics().rung <= 1000);
+        test.peer.words().sleep.store(2);
+        outcome<error_code> sent;
+        test.end.async_send(1, sent.handler());
+        run(test.ctx);
+        CHECK_FALSE(sent.error());
+    }
+
+    TEST_CASE("one that goes on after its close is closed")
+    {
+        against_producer<int> test(four);
+        test.peer.words().closed.store(7);
+        test.peer.jump_to(1);
+        CHECK(test.end.try_receive() == 0);
+        error_code ec;
+        int n = 0;
+        CHECK_FALSE(test.end.try_receive(n, ec));
+        CHECK(ec == channel_errc::closed);
+    }
+
+    TEST_CASE("a flood of rings is answered in bounded steps, and others have their turn (case 48)")
+    {
+        against_producer<int> test(four);
+        outcome<error_code, int> received;
+        test.end.async_receive(received.handler());
+        test.ctx.poll();
+        std::uint64_t others = 0;
+        std::function<void()> other = [&] {
+            for (int i = 0; i < 100; ++i)
+                test.peer.press();
+            if (++others < 1000)
+                asio::post(test.ctx, other);
+        };
+        asio::post(test.ctx, other);
+        procyard_test::run_until(test.ctx, [&] { return others == 1000; });
+        CHECK_FALSE(received.done());
+        CHECK(test.end.statistics().woken <= 10 * others);
+        test.peer.jump_to(1);
+        run(test.ctx);
+        CHECK(received.result() == 0);
+    }
+
+    TEST_CASE("rings without a reason are no messages, and end with the peer (case 21)")
+    {
+        against_producer<int> test(four);
+        outcome<error_code, int> received;
+        test.end.async_receive(received.handler());
+        for (int i = 0; i < 10; ++i) {
+            test.peer.press();
+            test.ctx.poll();
+            CHECK_FALSE(received.done());
+        }
+        test.end.close();
+        run(test.ctx);
+    }
+}
+
+namespace {
+
+// In a process of its own: random bytes over all that it can write, and a position that is often
+// believable.
+template <class T>
+int scribble(raw_peer<T>& peer, std::uint64_t seed, bool words_too)
+{
+    fixed_random random(seed);
+    const auto units = peer.units();
+    auto& words = peer.words();
+    const std::uint64_t step = procyard::fixed_bytes<T> != 0 ? 1 : 8;
+    const auto steps = static_cast<std::size_t>(peer.capacity() / step);
+    for (;;) {
+        for (int i = 0; i < 64; ++i)
+            units[random.below(units.size())] = static_cast<std::byte>(random.next() >> 40U);
+        // Now and then a header or a length that is one.
+        const auto at = random.below(units.size() / 8) * 8;
+        const record_header header{static_cast<std::uint32_t>(random.below(64)),
+                                   random.below(8) != 0 ? data : padding};
+        const auto length = static_cast<std::uint32_t>(random.below(32));
+        std::memcpy(units.data() + at, &header, sizeof header);
+        std::memcpy(units.data() + (at + 8) % units.size(), &length, sizeof length);
+        words.position.store(peer.peer_words().position.load() + step * random.below(steps + 1));
+        if (words_too && random.below(200) == 0) {
+            words.position.store(random.next());
+            words.closed.store(static_cast<std::uint32_t>(random.next()));
+        }
+        words.sleep.store(random.next());
+        words.wake_at.store(random.next());
+        peer.press();
+    }
+}
+
+template <class T>
+void survive_scribbling(const procyard::channel_options& options, int rounds)
+{
+    for (int round = 0; round < rounds; ++round) {
+        CAPTURE(round);
+        against_producer<T> test(options);
+        procyard_test::forked peer([&] {
+            return scribble(test.peer, static_cast<std::uint64_t>(round) + 1, round % 2 == 0);
+        });
+        std::array<T, 4> batch{};
+        error_code ec;
+        for (int i = 0; i < 300 && !(ec && ec != asio::error::would_block); ++i) {
+            if (i % 3 == 0) {
+                (void)test.end.try_receive(batch[0], ec);
+            } else if (i % 3 == 1) {
+                (void)test.end.try_receive_some(batch, ec);
+            } else {
+                outcome<error_code, T> received;
+                test.end.async_receive(received.handler());
+                procyard_test::run_until(test.ctx, [&] { return received.done(); });
+                ec = received.error();
+            }
+        }
+        if (ec && ec != asio::error::would_block)
+            CHECK((ec == channel_errc::bad_message || ec == channel_errc::peer_broke_rules
+                   || ec == channel_errc::closed));
+        (void)test.end.statistics();
+    }
+}
+
+}  // namespace
+
+TEST_SUITE("channel hostile: scribbling")
+{
+    TEST_CASE("over a ring of strings (cases 41, 44)")
+    {
+        survive_scribbling<std::string>(bytes_256, 40);
+    }
+
+    TEST_CASE("over a ring of structures with everything in them (cases 41, 44)")
+    {
+        survive_scribbling<procyard_test::report>({.capacity_bytes = 1024}, 20);
+        survive_scribbling<std::vector<std::vector<std::string>>>({.capacity_bytes = 1024}, 20);
+    }
+
+    TEST_CASE("over a ring of cells (cases 41, 44)")
+    {
+        survive_scribbling<procyard_test::padded>({.capacity_messages = 16}, 40);
+    }
+}
