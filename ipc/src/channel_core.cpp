@@ -168,7 +168,6 @@ std::shared_ptr<channel_core> channel_core::open(const asio::any_io_executor& ex
     ec.clear();
     made->own_.release_descriptor();
     made->connect();
-    ec = made->failure_;
     return made;
 }
 

@@ -11,18 +11,6 @@ PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
 
-namespace {
-
-std::string what_failed(const type_description& type, const channel_core* core)
-{
-    auto what = "open channel of " + type.name;
-    if (core != nullptr && !core->explanation().empty())
-        what += " (" + core->explanation() + ')';
-    return what;
-}
-
-}  // namespace
-
 std::shared_ptr<channel_core> open_end(const asio::any_io_executor& ex, ring_role role,
                                        unique_fd socket, const channel_terms& terms,
                                        error_code& ec)
@@ -40,7 +28,7 @@ std::shared_ptr<channel_core> open_end(const asio::any_io_executor& ex, ring_rol
     error_code ec;
     auto core = open_end(ex, role, std::move(socket), terms, ec);
     if (ec)
-        throw boost::system::system_error(ec, what_failed(*terms.type, core.get()));
+        throw boost::system::system_error(ec, "open channel of " + terms.type->name);
     return core;
 }
 

@@ -53,9 +53,8 @@ public:
 
     /// Opens an end. The peer need not have opened its own, nor even exist: up to the capacity,
     /// messages wait for it.
-    /// @par Errors   `channel_errc::bad_shape`, `other_type` and whatever else is wrong with a peer
-    ///               that has come already; ENOSPC or ENOMEM when there is no memory for the ring;
-    ///               EMFILE.
+    /// @par Errors   `channel_errc::bad_shape`; ENOSPC or ENOMEM when there is no memory for the
+    ///               ring; EMFILE. What is wrong with the peer is told by the operations.
     /// @par Cost     Two descriptors, two mappings.
     sender(asio::any_io_executor ex, unopened<sender> end, error_code& ec)
         : channel_end(detail::open_end(ex, detail::ring_role::producer, std::move(end).take(),
@@ -320,7 +319,6 @@ private:
         : sender(ex, std::move(ends.sender)),
           receiver(ex, std::move(ends.receiver))
     {
-        (void)sender.is_connected();  // it came first, and has not seen the other as yet
     }
 };
 

@@ -35,8 +35,9 @@ struct inherited_end {
 /// as soon as both ends are there.
 /// @par Errors   `channel_errc::not_passed`: the parent has passed no channel of this name;
 ///               `already_taken`: it has been opened before, or its descriptor been closed;
-///               `other_type`: the parent's end is of another type (both are named by what() and
-///               by `explanation()`); whatever sender's constructor says.
+///               whatever sender's constructor says. If the parent has opened its end, also what
+///               is wrong with that, as `other_type`: both types are named by what(), and by
+///               `explanation()` of what is returned.
 /// @par Thread safety   Safe if nobody changes the environment meanwhile.
 /// @par Limits   The channels are found by an environment variable, which the children of this
 ///               process inherit as well; the descriptors they do not.
@@ -47,7 +48,10 @@ template <class End>
     auto found = detail::find_inherited(name, ec);
     if (ec)
         return {};
-    return End(ex, unopened<End>(std::move(found.socket), found.options), ec);
+    End end(ex, unopened<End>(std::move(found.socket), found.options), ec);
+    if (!ec)
+        ec = end.failure();  // the parent's end is there already, and does not fit
+    return end;
 }
 /// The same; throws boost::system::system_error, which names the channel.
 template <class End>

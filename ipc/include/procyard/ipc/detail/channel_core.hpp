@@ -52,7 +52,7 @@ struct channel_terms {
 class PROCYARD_IPC_EXPORT channel_core : public std::enable_shared_from_this<channel_core> {
 public:
     /// Makes this side's memory and doorbell, and sends the hello. A hello of the peer that is
-    /// there already is dealt with; if that is what fails, the result can explain it.
+    /// there already is dealt with; if that fails, operations will say so.
     /// @par Errors   As sender's constructor.
     [[nodiscard]] static std::shared_ptr<channel_core> open(const asio::any_io_executor& ex,
                                                             ring_role role, unique_fd socket,
@@ -115,13 +115,8 @@ public:
     void close() noexcept;
 
     [[nodiscard]] bool is_open() const noexcept { return !closed_ && !failure_; }
-    /// Looks whether the peer has come.
-    [[nodiscard]] bool has_met() noexcept
-    {
-        if (!connected_ && is_open())
-            connect();
-        return connected_;
-    }
+    [[nodiscard]] bool is_connected() const noexcept { return connected_; }
+    [[nodiscard]] error_code failure() const noexcept { return failure_; }
     [[nodiscard]] channel_statistics statistics() const noexcept;
 
 private:

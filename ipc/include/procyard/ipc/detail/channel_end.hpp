@@ -61,9 +61,14 @@ public:
 
     /// Whether this end can be used. What has happened to the peer is told by the operations.
     [[nodiscard]] bool is_open() const noexcept { return core_ && core_->is_open(); }
-    /// Whether the peer has opened its end. It may have closed it since.
-    /// @par Cost   One system call as long as it has not, none after that.
-    [[nodiscard]] bool is_connected() noexcept { return core_ && core_->has_met(); }
+    /// Whether the peer has opened its end, as far as this end knows.
+    [[nodiscard]] bool is_connected() const noexcept { return core_ && core_->is_connected(); }
+    /// The error that has ended the channel, as far as this end knows; what the next operation
+    /// would say.
+    [[nodiscard]] error_code failure() const noexcept
+    {
+        return core_ ? core_->failure() : error_code();
+    }
 
     /// Says that this end is done. Pending operations complete with operation_aborted. What was
     /// sent can still be received, and after that the peer's operations say `channel_errc::closed`;
