@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include <procyard/ipc/syscall.hpp>
+#include <procyard/ipc/unix_socket.hpp>
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -37,13 +38,9 @@ std::pair<unique_fd, unique_fd> make_hello_sockets(const channel_terms& terms, e
     (void)ring_memory::size_bytes(ring_role::producer, terms.shape, ec);
     if (ec)
         return {};
-    int ends[2];
     // Messages are kept apart, so that a hello is one; and a connection has an end that is told.
-    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == -1) {
-        ec = last_error();
-        return {};
-    }
-    return {unique_fd(ends[0]), unique_fd(ends[1])};
+    auto sockets = make_raw_socket_pair(SOCK_SEQPACKET, ec);
+    return {std::move(sockets.first), std::move(sockets.second)};
 }
 
 std::pair<unique_fd, unique_fd> make_hello_sockets(const channel_terms& terms)
