@@ -28,12 +28,22 @@
 //   (c) all that was committed before close is received before that is reported;
 //   (d) honest sides never see each other go back or beyond the capacity.
 //
-// FENCES=1 (fence_kind::own): each publisher has a full fence. FENCES=2 (fence_kind::peer): it has
-// none, and the other calls membarrier before it sleeps. Each of the mutants takes one rule away;
-// check.sh sees to it that each of them is found out, which tests the model:
+// FENCES=1: each publisher has a full fence (may_relax is false). FENCES=2: the sides may relax,
+// whenever they are awake and as often as they like; while one is relaxed the other goes without a
+// fence, says so, and then the first calls membarrier before it sleeps. With QUIET the producer does
+// not close until all has been received: each wake-up comes from its own publication, not from what
+// follows it. Each of the mutants takes one rule away; check.sh sees to it that each of them is found
+// out, which tests the model:
 //
-//   NO_FENCE            the publisher has no fence
-//   NO_MEMBARRIER       it has none, and the sleeper has a fence but does not call membarrier
+//   NO_FENCE            the publisher has no fence, though the sleeper never was relaxed
+//   NO_MEMBARRIER       the sleeper has a fence, but does not call membarrier where the publisher
+//                       has none
+//   UNFENCED_UNSAID     the publisher goes without a fence, and does not say so
+//   UNFENCED_AT_ONCE    it says so, but has no full fence between that and the first one left out
+//   FENCED_TOO_SOON     it says that it has its fence again, and leaves one more out
+//   LOOK_BEFORE_FENCE   the sleeper looks whether the publisher goes without after it has announced,
+//                       but before its own fence
+//   MAY_NOT_RELAX       a side that goes on for one which has died relaxed never looks at all
 //   NO_SLEEPER_FENCE    announce has no barrier
 //   NO_RECHECK          announce, then sleep: no refresh between the two
 //   NO_CLOSED_RECHECK   no look at peer_closed between the two
@@ -49,8 +59,6 @@
 //                       than there is, and neither tells the other of the little there is
 //   NEEDS_WHAT_IT_LIKES the consumer sleeps although there is something: it needs as much as it
 //                       likes, and the producer does, too
-//   ODD_START           a side goes on from the words of one which has died asleep, and does not
-//                       withdraw first: announce makes the odd number even
 //   OLD_RUNG_FOR        a side goes on with a new peer, whose numbers begin again, and remembers
 //                       for which of the old one's it has rung
 //
@@ -59,6 +67,11 @@
 //   READ_AFTER_DRAIN    the doorbell is emptied after withdraw and drain, but before the next
 //                       announce: what a ring that is eaten there told, refresh sees after it
 //   WAKE_AT_LAST        announce stores wake_at after sleep
+//   ODD_START           a side goes on from the words of one which has died asleep, and does not
+//                       withdraw first: the next announcement has another number all the same
+//   RELAXED_START       the same of one which has died relaxed, while the peer goes without a fence
+//   STAYS_RELAXED       announce leaves the bit where it is: the publisher goes on without a fence,
+//                       and every sleep needs a membarrier (hence the rule)
 
 #ifndef FENCES
 #define FENCES 1
@@ -78,6 +91,9 @@
 #ifndef CANCELLATIONS  // how often a side gives up a wait
 #define CANCELLATIONS 1
 #endif
+#ifndef RELAXERS  // which of the sides may relax: 1 is the producer, 2 the consumer
+#define RELAXERS 3
+#endif
 #ifndef BUFFER  // stores that may wait
 #define BUFFER 4
 #endif
@@ -85,13 +101,26 @@
 #define P 0
 #define C 1
 
-#ifdef ODD_START
+// What a publisher does of its fences.
+#define ALWAYS 0
+#define ONCE_MORE 1
+#define NEVER 2
+#define ALWAYS_BUT_ONCE 3  // with FENCED_TOO_SOON
+
+#if defined(ODD_START)
 #define NUMBER_AT_START 1
+#elif defined(RELAXED_START)
+#define NUMBER_AT_START 2
 #else
 #define NUMBER_AT_START 0
 #endif
+#if defined(RELAXED_START) || defined(MAY_NOT_RELAX)
+#define FENCING_AT_START NEVER
+#else
+#define FENCING_AT_START ALWAYS
+#endif
 #ifdef OLD_RUNG_FOR
-#define RUNG_FOR_AT_START 1
+#define RUNG_FOR_AT_START 5  // the first announcement
 #else
 #define RUNG_FOR_AT_START 0
 #endif
@@ -101,6 +130,7 @@ byte position[2];
 byte sleep[2] = NUMBER_AT_START;
 byte wake_at[2];
 bool closed[2];
+bool unfenced[2] = (FENCING_AT_START == NEVER);
 bool bell[2];  // its own doorbell is not empty
 
 bool killed[2];
@@ -111,6 +141,7 @@ bool dead[2];  // the descriptor that tells the other side of it is ready
 #define WAKE_AT 2
 #define CLOSED 3
 #define BELL 4  // that of the other side
+#define UNFENCED 5
 
 chan buffer[2] = [BUFFER] of { byte, byte };
 hidden byte word;
@@ -125,6 +156,7 @@ inline make_visible(side) {
         :: word == WAKE_AT -> wake_at[side] = value
         :: word == CLOSED -> closed[side] = true
         :: word == BELL -> bell[1 - side] = true
+        :: word == UNFENCED -> unfenced[side] = value
         fi
     }
 }
@@ -168,13 +200,40 @@ inline publish() {
 
 #define is_short_of_it ((published - wake_at[peer] + 256) % 256 > CAPACITY)
 
+#define is_relaxed(number) ((number & 3) == 2)
+
+#ifdef UNFENCED_AT_ONCE
+#define WHEN_SAID NEVER
+#else
+#define WHEN_SAID ONCE_MORE
+#endif
+#ifdef FENCED_TOO_SOON
+#define WHEN_FENCED_AGAIN ALWAYS_BUT_ONCE
+#else
+#define WHEN_FENCED_AGAIN ALWAYS
+#endif
+
 // And the ringing that follows from it.
 inline must_ring(whatever_it_likes) {
     atomic {
-#if FENCES == 1 && !defined(NO_FENCE)
+#ifndef NO_FENCE
+#if FENCES == 2
+        fencing == NEVER || fencing == ALWAYS_BUT_ONCE || is_fenced(me);
+        fencing = (fencing == ONCE_MORE -> NEVER : (fencing == NEVER -> NEVER : ALWAYS));
+#else
         is_fenced(me);
 #endif
+#endif
         seen = sleep[peer];
+#if FENCES == 2
+        if
+        :: is_relaxed(seen) && fencing == ALWAYS -> fencing = WHEN_SAID; has_changed = true
+        :: !is_relaxed(seen) && fencing != ALWAYS ->
+            fencing = WHEN_FENCED_AGAIN;
+            has_changed = true
+        :: else -> skip
+        fi;
+#endif
         if
         :: seen % 2 == 0 || seen == rung_for -> seen = 0
         :: else -> skip
@@ -183,6 +242,16 @@ inline must_ring(whatever_it_likes) {
         rung_for = (seen -> seen : rung_for);
 #endif
     }
+#if FENCES == 2 && !defined(UNFENCED_UNSAID)
+    if
+    :: atomic {
+           has_changed && may_store ->
+           has_changed = false;
+           store(UNFENCED, (fencing == WHEN_SAID))
+       }
+    :: !has_changed
+    fi;
+#endif
     if
     :: seen == 0 -> skip
     :: else ->
@@ -206,8 +275,10 @@ inline announce() {
         may_store;
 #ifdef SAME_NUMBER
         number = 1;
+#elif defined(STAYS_RELAXED)
+        number = (number & 254) + 5;
 #else
-        number++;
+        number = (number & 252) + 5;
 #endif
 #ifdef WAKE_AT_LAST
         store(SLEEP, number)
@@ -224,12 +295,28 @@ inline announce() {
         store(SLEEP, number)
     }
 #endif
-#ifndef NO_SLEEPER_FENCE
-#if FENCES == 2 && !defined(NO_MEMBARRIER)
-    is_fenced(me) && is_fenced(peer)
-#else
-    is_fenced(me)
+#if FENCES == 2 && !defined(MAY_NOT_RELAX)
+#ifdef LOOK_BEFORE_FENCE
+    needs_barrier = unfenced[peer];
 #endif
+    atomic {
+#ifndef NO_SLEEPER_FENCE
+        is_fenced(me);
+#endif
+#ifndef LOOK_BEFORE_FENCE
+        needs_barrier = unfenced[peer]
+#endif
+    }
+#ifdef NO_MEMBARRIER
+    needs_barrier = false
+#else
+    if
+    :: atomic { needs_barrier && is_fenced(me) && is_fenced(peer) -> needs_barrier = false }
+    :: !needs_barrier
+    fi
+#endif
+#elif !defined(NO_SLEEPER_FENCE)
+    is_fenced(me)
 #endif
 }
 
@@ -239,7 +326,7 @@ inline withdraw() {
 #ifdef SAME_NUMBER
         number = 0;
 #else
-        number++;
+        number = number & 254;
 #endif
         store(SLEEP, number)
     }
@@ -321,9 +408,12 @@ proctype side(byte me; byte peer; byte lead) {
     byte peer_position;
     byte number = NUMBER_AT_START;  // sleep_ there
     byte rung_for = RUNG_FOR_AT_START;
+    byte fencing = FENCING_AT_START;
     bool has_closed;
 
     byte seen;
+    bool has_changed;
+    bool needs_barrier;
     byte needed;
     byte liked;
     byte cancelled;
@@ -337,6 +427,13 @@ proctype side(byte me; byte peer; byte lead) {
             :: publish(); must_ring(false)
             :: true  // later, with others
             fi
+#if FENCES == 2 && !defined(MAY_NOT_RELAX)
+        :: atomic {  // relax
+               (RELAXERS & (1 << me)) && number % 4 == 0 && may_store ->
+               number = number + 2;
+               store(SLEEP, number)
+           }
+#endif
         :: atomic { !(me == P && own == MESSAGES) && room == 0 -> skip }
             look();
             if
@@ -363,6 +460,10 @@ proctype side(byte me; byte peer; byte lead) {
         :: published != own -> publish()
         :: else -> skip
         fi;
+#ifdef QUIET
+        must_ring(false);
+        me == C || position[C] == MESSAGES || closed[C];
+#endif
         close();
 #ifndef CLOSE_WITHOUT_RING
         must_ring(false)
@@ -378,8 +479,11 @@ proctype side(byte me; byte peer; byte lead) {
         peer_position = 0;
         number = 0;
         rung_for = 0;
+        fencing = 0;
         has_closed = 0;
         seen = 0;
+        has_changed = 0;
+        needs_barrier = 0;
         needed = 0;
         liked = 0;
         cancelled = 0;

@@ -20,6 +20,7 @@
 #include <initializer_list>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <streambuf>
 #include <string_view>
@@ -44,16 +45,16 @@
 namespace {
 
 using namespace procyard;
-using detail::fence_kind;
 using detail::ring_role;
 
-enum class word : std::uint8_t { committed, released, sleep, wake_at, closed };
+enum class word : std::uint8_t { committed, released, sleep, wake_at, closed, unfenced };
 
 /// What is left out of the code under test, for the whole of a run.
 struct weakening {
     enum kind : std::uint8_t {
         nothing,
         publisher_fence,
+        last_fence,  // the one between saying that there are no more and leaving out the first
         sleeper_fence,
         membarrier,  // the sleeper has a fence, the publisher has none
         store,       // is relaxed, that of `which`
@@ -64,14 +65,19 @@ struct weakening {
     friend bool operator==(const weakening&, const weakening&) = default;
 };
 weakening weakened;
+bool is_random = false;  // the search of this run
 
 std::ostream& operator<<(std::ostream& out, const weakening& left_out)
 {
     static constexpr std::array kinds{
-        "as it is",      "no fence in must_ring", "no fence in announce",
+        "as it is",      "no fence in must_ring", "no last fence", "no fence in announce",
         "no membarrier", "store relaxed",         "load relaxed"};
-    static constexpr std::array words{" of the producer's position", " of the consumer's position",
-                                      " of sleep", " of wake_at", " of closed"};
+    static constexpr std::array words{" of the producer's position",
+                                      " of the consumer's position",
+                                      " of sleep",
+                                      " of wake_at",
+                                      " of closed",
+                                      " of unfenced"};
     out << kinds[left_out.what];
     if (left_out.what == weakening::store || left_out.what == weakening::load)
         out << words[static_cast<std::size_t>(left_out.which)];
@@ -90,9 +96,16 @@ rl::memory_order order_of(std::memory_order order, word name)
     }
 }
 
-void full_fence()
+/// What a thread is at, to know which of the fences it has come to.
+struct progress {
+    bool announces = false;
+    bool has_said_unfenced = false;
+};
+std::array<progress, 2> threads;
+
+progress& this_thread()
 {
-    rl::atomic_thread_fence(rl::mo_seq_cst, RL_INFO);
+    return threads[rl::thread_index()];
 }
 
 template <class T>
@@ -107,6 +120,8 @@ public:
     }
     void store(T value, std::memory_order order)
     {
+        if (name_ == word::unfenced)
+            this_thread().has_said_unfenced = value != 0;
         value_.store(value, order_of(order, name_), RL_INFO);
     }
 
@@ -121,8 +136,12 @@ struct modelled_atomics {
 
     static void full_fence() noexcept
     {
-        if (weakened.what != weakening::publisher_fence)
-            ::full_fence();
+        const auto& thread = this_thread();
+        const auto left_out = thread.announces ? weakening::sleeper_fence
+            : thread.has_said_unfenced         ? weakening::last_fence
+                                               : weakening::publisher_fence;
+        if (weakened.what != left_out)
+            rl::atomic_thread_fence(rl::mo_seq_cst, RL_INFO);
     }
     static void compiler_fence() noexcept { }
 };
@@ -142,6 +161,7 @@ public:
             side->sleep.is(word::sleep);
             side->wake_at.is(word::wake_at);
             side->closed.is(word::closed);
+            side->unfenced.is(word::unfenced);
             words_[n] = side;
         }
         for (auto& bell : bells_)
@@ -157,10 +177,10 @@ public:
     ring(const ring&) = delete;
     ring& operator=(const ring&) = delete;
 
-    [[nodiscard]] ring_side side(ring_role role, fence_kind fences)
+    [[nodiscard]] ring_side side(ring_role role, bool may_relax)
     {
         const bool first = role == ring_role::producer;
-        return {role, *words_[first ? 0 : 1], *words_[first ? 1 : 0], Capacity, fences};
+        return {role, *words_[first ? 0 : 1], *words_[first ? 1 : 0], Capacity, may_relax};
     }
     rl::var<unsigned>& cell(const ring_side& side) { return cells_[side.position() % Capacity]; }
     /// A doorbell: waiting for it empties it.
@@ -183,18 +203,34 @@ constexpr ring_role other(ring_role role)
     return role == ring_role::producer ? ring_role::consumer : ring_role::producer;
 }
 
+/// When the producer asks whether the consumer sleeps, and whether it closes.
+enum class asks : std::uint8_t {
+    always,  // after each commit, and after close
+    late,    // after each commit but the last, for which it asks after close
+    only,    // after each commit, and never closes: the last one has to wake the consumer by itself
+};
+
 /// Both sides sleep whenever they can; the producer for any number of units. Where there is more
 /// than one unit, a wait is given up now and then (a cancelled operation), so that a threshold can
-/// be lower than the one before. The producer commits and closes; whether the consumer sleeps is
-/// asked after each commit, or (Late) after the last one and close together.
-template <fence_kind Fences, unsigned Capacity, unsigned Messages, bool Late>
-class sleepers : public rl::test_suite<sleepers<Fences, Capacity, Messages, Late>, 2> {
+/// be lower than the one before. If they may, both relax when they have woken: always, or
+/// in a random search now and then.
+template <bool MayRelax, unsigned Capacity, unsigned Messages, asks Asks>
+class sleepers : public rl::test_suite<sleepers<MayRelax, Capacity, Messages, Asks>, 2> {
 public:
+    /// Makes the sides before there are threads: fewer steps to be interleaved.
+    void before()
+    {
+        threads = {};
+        sides_[0].emplace(ring_.side(ring_role::producer, MayRelax));
+        sides_[1].emplace(ring_.side(ring_role::consumer, MayRelax));
+        sides_[0]->relax();
+        sides_[1]->relax();
+    }
+
     void thread(unsigned index)
     {
-        const auto role = index == 0 ? ring_role::producer : ring_role::consumer;
-        auto side = ring_.side(role, Fences);
-        if (role == ring_role::producer)
+        auto& side = *sides_[index];
+        if (index == 0)
             produce(side);
         else
             consume(side);
@@ -202,6 +238,7 @@ public:
 
 private:
     ring<Capacity> ring_;
+    std::array<std::optional<ring_side>, 2> sides_;
     std::array<unsigned, 2> patience_{Capacity - 1, Capacity - 1};  // waits that may be given up
 
     void produce(ring_side& side)
@@ -212,9 +249,11 @@ private:
             ring_.cell(side)(RL_INFO) = n;
             side.advance(1);
             side.publish();
-            if (!Late || n < Messages)
+            if (Asks != asks::late || n < Messages)
                 ring_if_asleep(side, ring_role::producer);
         }
+        if (Asks == asks::only)
+            return;
         side.close();
         ring_if_asleep(side, ring_role::producer);
     }
@@ -222,7 +261,7 @@ private:
     void consume(ring_side& side)
     {
         unsigned received = 0;
-        for (;;) {
+        while (Asks != asks::only || received < Messages) {
             const bool closed = side.peer_closed();
             RL_ASSERT(side.refresh());
             if (side.room() == 0 && closed)
@@ -245,14 +284,16 @@ private:
         const auto wanted = role == ring_role::producer ? 1 + rl::rand(Capacity) : 1;
         if (side.must_ring_before_sleep())
             ring_.bell_of(other(role)).set(RL_INFO);
-        side.announce(wanted, [] {
-            if (weakened.what != weakening::sleeper_fence)
-                ::full_fence();
-            if (Fences == fence_kind::peer && weakened.what != weakening::membarrier) {
+        this_thread().announces = true;
+        const bool can_be_seen = side.announce(wanted, [] {
+            if (weakened.what != weakening::membarrier) {
                 rl::ctx().sched();  // the other may go on between the announcement and this
                 rl::systemwide_fence(RL_INFO);
             }
+            return true;
         });
+        RL_ASSERT(can_be_seen);
+        this_thread().announces = false;
         const bool closed = side.peer_closed();
         RL_ASSERT(side.refresh());
         auto& patience = patience_[role == ring_role::producer ? 0 : 1];
@@ -261,6 +302,8 @@ private:
         else if (side.room() < wanted && !closed)
             ring_.bell_of(role).wait(false, false, RL_INFO);
         side.withdraw();
+        if (MayRelax && (!is_random || rl::rand(2) == 0))
+            side.relax();
     }
 
     void ring_if_asleep(ring_side& side, ring_role role)
@@ -277,7 +320,7 @@ public:
     void thread(unsigned index)
     {
         const auto role = index == 0 ? ring_role::producer : ring_role::consumer;
-        auto side = ring_.side(role, fence_kind::peer);
+        auto side = ring_.side(role, false);
         unsigned n = 0;
         while (n < Messages) {
             const bool closed = side.peer_closed();
@@ -329,6 +372,7 @@ bool run(const char* name, unsigned bound, weakening left_out, bool holds)
     params.context_bound = bound;
     params.iteration_count = 50'000;
     weakened = left_out;
+    is_random = bound == 0;
     const bool held = rl::simulate<Suite>(params);
     std::cout << (held ? "holds: " : "refuted: ") << name << ", " << left_out << ": "
               << params.stop_iteration << " executions";
@@ -361,6 +405,7 @@ bool check(const char* name, unsigned bound, std::initializer_list<weakening> ne
 int main()
 {
     const weakening publisher_fence{weakening::publisher_fence};
+    const weakening last_fence{weakening::last_fence};
     const weakening sleeper_fence{weakening::sleeper_fence};
     const weakening membarrier{weakening::membarrier};
     const weakening commit_store{weakening::store, word::committed};
@@ -371,24 +416,30 @@ int main()
     const weakening closed_load{weakening::load, word::closed};
     const weakening sleep_store{weakening::store, word::sleep};
     const weakening sleep_load{weakening::load, word::sleep};
+    const weakening unfenced_store{weakening::store, word::unfenced};
+    const weakening unfenced_load{weakening::load, word::unfenced};
 
     bool good = true;
     const auto own_fences = {publisher_fence, sleeper_fence, commit_store, commit_load,
                              release_store,   release_load,  closed_store, closed_load};
-    good &= check<sleepers<fence_kind::own, 1, 2, true>>("own fences, capacity 1", 3, own_fences,
-                                                         {sleep_store, sleep_load});
-    good &= check<sleepers<fence_kind::own, 2, 3, true>>("own fences, capacity 2", 2, own_fences,
-                                                         {sleep_store, sleep_load});
+    good &= check<sleepers<false, 1, 2, asks::late>>("own fences, capacity 1", 3, own_fences,
+                                                     {sleep_store, sleep_load});
+    good &= check<sleepers<false, 2, 3, asks::late>>("own fences, capacity 2", 2, own_fences,
+                                                     {sleep_store, sleep_load});
     // A fence between the last commit and close puts the two in order.
-    good &= check<sleepers<fence_kind::own, 1, 3, false>>("own fences, always asked", 2,
-                                                          {closed_load}, {closed_store});
+    good &= check<sleepers<false, 1, 3, asks::always>>("own fences, always asked", 2, {closed_load},
+                                                       {closed_store});
 
-    const auto fence_of_peer = {membarrier,   commit_store, commit_load, release_store,
-                                release_load, closed_store, closed_load};
-    good &= check<sleepers<fence_kind::peer, 1, 3, false>>(
-        "membarrier, capacity 1", 3, fence_of_peer, {sleep_store, sleep_load});
-    good &= check<sleepers<fence_kind::peer, 2, 3, true>>("membarrier, capacity 2", 2,
-                                                          fence_of_peer, {sleep_store, sleep_load});
+    const auto either = {publisher_fence, last_fence,    sleeper_fence, membarrier,   commit_store,
+                         commit_load,     release_store, release_load,  closed_store, closed_load};
+    good &= check<sleepers<true, 1, 3, asks::always>>("membarrier, capacity 1", 2, either,
+                                                      {sleep_store, sleep_load});
+    good &= check<sleepers<true, 2, 3, asks::late>>("membarrier, capacity 2", 1, either,
+                                                    {sleep_store, sleep_load});
+    good &= check<sleepers<true, 2, 3, asks::only>>(
+        "membarrier, never closed", 1,
+        {publisher_fence, last_fence, sleeper_fence, membarrier, unfenced_store, unfenced_load},
+        {sleep_store, sleep_load});
 
     const auto no_fences = {commit_store, commit_load,  release_store,
                             release_load, closed_store, closed_load};

@@ -49,9 +49,9 @@ struct ring_header {
 /// What one side lets the other know of itself, before the first message.
 enum ring_feature : std::uint64_t {
     feature_none = 0,
-    /// It has registered for membarrier: it may publish without a fence if the other calls that.
+    /// It has registered for membarrier: it may publish without fences while the other is relaxed.
     feature_barrier_target = 1,
-    /// It calls membarrier before it sleeps, if the other has registered.
+    /// It can call membarrier before it sleeps: it may relax, if the other has registered.
     feature_barrier_caller = 2,
 };
 
