@@ -60,12 +60,11 @@ std::string explain_mismatch(const channel_terms& ours, const channel_hello& the
     return "the ring has " + text(ours.shape) + " here, and " + text(theirs.shape) + " there";
 }
 
-// One's own kind of fence, when one publishes: none if one can be reached, and the peer does it.
-fence_kind fence_of(std::uint64_t own, std::uint64_t peer) noexcept
+// Whether this side may ask the peer to leave out its fences.
+bool may_relax(std::uint64_t own_features, std::uint64_t peer_features) noexcept
 {
-    const bool peer_calls = (own & feature_barrier_target) != 0
-        && (peer & feature_barrier_caller) != 0;
-    return peer_calls ? fence_kind::peer : fence_kind::own;
+    return (own_features & feature_barrier_caller) != 0
+        && (peer_features & feature_barrier_target) != 0;
 }
 
 }  // namespace
@@ -211,16 +210,12 @@ void channel_core::take_hello()
         return fail(ec);
     peer_.release_descriptor();
 
-    const auto own_features = own_.features();
-    const auto peer_features = peer_.features();
-    calls_barrier_ = (own_features & feature_barrier_caller) != 0
-        && (peer_features & feature_barrier_target) != 0;
     // Goes on where the old one stands: what was written before the peer came counts. Half a batch
     // too, and its writer publishes no more than the new one knows of.
     if (!side_.is_published())
         side_.publish();
     side_ = ring_side(role_, own_.own_words(), peer_.words(), terms_.shape.unit_count,
-                      fence_of(own_features, peer_features));
+                      may_relax(own_.features(), peer_.features()));
     if (role_ == ring_role::consumer)
         peer_units_ = peer_.units();
     leave_reactor();
@@ -244,8 +239,8 @@ void channel_core::ring() noexcept
 {
     if (!connected_) {
         // The peer may have come since the last time, and sleep.
-        const auto odd = unconnected_.sleep.load(std::memory_order_relaxed) + 2;
-        unconnected_.sleep.store(odd, std::memory_order_relaxed);
+        const auto asleep = unconnected_.sleep.load(std::memory_order_relaxed);
+        unconnected_.sleep.store(asleep + 4, std::memory_order_relaxed);  // see ring_words
         if (usable_)
             connect();
         if (!connected_ || !side_.must_ring())
@@ -427,15 +422,10 @@ bool channel_core::announce(std::uint64_t wanted, error_code& ec) noexcept
         ring();
     if (side_.is_announced())
         side_.withdraw();
-    if (!calls_barrier_) {
-        side_.announce(wanted);
+    if (side_.announce(wanted, &wake_barrier))
         return true;
-    }
-    bool is_seen = false;
-    side_.announce(wanted, [&is_seen] { is_seen = wake_barrier(); });
-    if (!is_seen)
-        ec = error_code(EPERM, boost::system::system_category());
-    return is_seen;
+    ec = error_code(EPERM, boost::system::system_category());
+    return false;
 }
 
 // What has woken this side. Aborted: the descriptor is another one now, or the operation was.

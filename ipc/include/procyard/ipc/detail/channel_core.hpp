@@ -166,8 +166,7 @@ private:
     channel_terms terms_;
     ring_memory own_;
     ring_memory peer_;
-    bool calls_barrier_ = false;  // announce by membarrier
-    ring_words unconnected_;      // the peer's, as long as there is none
+    ring_words unconnected_;  // the peer's, as long as there is none
     spin_budget spin_;
 
     unique_fd socket_;  // until the hello has come

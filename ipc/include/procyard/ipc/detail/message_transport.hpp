@@ -27,10 +27,16 @@ PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
 
+/// After so many units without a sleep an end is busy, and would rather call membarrier before it
+/// sleeps than have the peer fence after each message.
+inline constexpr std::uint64_t busy_after_cells = 64;
+inline constexpr std::uint64_t busy_after_bytes = 64 * 64;
+
 /// A consumer's or producer's first step: how many units it may use without waiting. 0 with an
 /// error: would_block, or what has ended the channel.
 [[nodiscard]] inline std::uint64_t find_room(channel_core& core, std::uint64_t least,
-                                             error_code& ec)
+                                             error_code& ec,
+                                             std::uint64_t busy_after = busy_after_cells)
 {
     auto& side = core.side();
     for (;;) {
@@ -39,8 +45,11 @@ namespace detail {
                 return side.room();
             if (!side.refresh()) [[unlikely]]
                 core.fail(channel_errc::peer_broke_rules);
-            else if (side.room() >= least)
+            else if (side.room() >= least) {
+                if (side.since_sleep() >= busy_after)
+                    side.relax();
                 return side.room();
+            }
         }
         ec = core.blocked();
         if (ec)
@@ -203,7 +212,7 @@ struct record_transport {
     {
         for (;;) {
             error_code ec;
-            if (find_room(core, 1, ec) == 0)
+            if (find_room(core, 1, ec, busy_after_bytes) == 0)
                 return ec;
             record_consumer consumer(core.side(), core.peer_units());
             std::span<const std::byte> payload;
