@@ -556,8 +556,11 @@ void channel_core::leave_reactor() noexcept
 
 void channel_core::close() noexcept
 {
-    if (std::exchange(closed_, true))
+    if (closed_)
         return;
+    if (!connected_ && usable_)
+        connect();  // a peer that has come may sleep, and is to be rung for
+    closed_ = true;
     usable_ = false;
     abort_all();
     side_.close();

@@ -126,7 +126,10 @@ TEST_SUITE("channel core: the peer comes")
                     there.emplace(ex, std::move(ends.sender));
             };
             outcome<error_code> readable;
-            here.core_->start(std::make_unique<staged_wait>(*here.core_, at, come, readable), {});
+            auto& core = *here.core_;
+            core.start(staged_wait::make<staged_wait>(core.operation_memory(), core, at, come,
+                                                      readable),
+                       {});
             ctx.poll();
             come();  // with one processor there is no spinning, and it has not looked so often
             ctx.poll();

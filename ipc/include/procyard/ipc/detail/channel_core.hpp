@@ -107,6 +107,8 @@ public:
     /// A sentence about the error that ended the channel; empty if there is no more to say.
     [[nodiscard]] const std::string& explanation() const noexcept { return explanation_; }
 
+    /// Where its operations are made.
+    [[nodiscard]] detail::operation_memory& operation_memory() noexcept { return memory_; }
     /// Starts an operation. If its place is elsewhere, it knows the handler's executor.
     void start(std::unique_ptr<channel_operation> operation, asio::cancellation_slot slot);
     /// Every pending operation completes with operation_aborted, and has done nothing.
@@ -178,6 +180,7 @@ private:
     // Watches socket_ or bell_ but does not own it (see stream_core).
     std::optional<asio::posix::stream_descriptor> watch_;
     std::array<std::byte, 64> rings_;  // what has been read from bell_: of no interest
+    detail::operation_memory memory_;
     channel_operation* first_ = nullptr;  // posted or waiting; those behind it are parked
     channel_operation* last_ = nullptr;
     std::uint64_t last_serial_ = 0;

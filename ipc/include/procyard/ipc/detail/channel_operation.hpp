@@ -4,11 +4,12 @@
 
 #include <boost/asio/any_completion_executor.hpp>
 #include <boost/asio/cancellation_signal.hpp>
-#include <boost/asio/recycling_allocator.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
+#include <utility>
 
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/detail/handler_place.hpp>
@@ -16,6 +17,35 @@
 PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
+
+// The memory of an end's operations: keeps that of the last one for the next, so that none is
+// allocated for a message once the first has gone through.
+//
+// Rejected: asio::recycling_allocator. It keeps two blocks for a thread, and a handler and what the
+// executor makes of a turn are two already.
+class operation_memory {
+public:
+    operation_memory() = default;
+    operation_memory(const operation_memory&) = delete;
+    operation_memory& operator=(const operation_memory&) = delete;
+    ~operation_memory() { ::operator delete(spare_); }
+
+    [[nodiscard]] void* take(std::size_t bytes)
+    {
+        if (spare_ != nullptr && spare_bytes_ >= bytes)
+            return std::exchange(spare_, nullptr);
+        return ::operator new(bytes);
+    }
+    void give_back(void* at, std::size_t bytes) noexcept
+    {
+        ::operator delete(std::exchange(spare_, at));
+        spare_bytes_ = bytes;
+    }
+
+private:
+    void* spare_ = nullptr;
+    std::size_t spare_bytes_ = 0;
+};
 
 // An asynchronous operation on an end of a channel.
 //
@@ -43,15 +73,28 @@ public:
     channel_operation& operator=(const channel_operation&) = delete;
     virtual ~channel_operation() = default;
 
-    // From the memory that the thread of an io_context keeps for its operations: none is allocated
-    // for a message once the first ones have gone through.
-    static void* operator new(std::size_t size)
+    // In its end's memory, which outlives it.
+    template <class Operation, class... Args>
+    [[nodiscard]] static std::unique_ptr<Operation> make(operation_memory& memory, Args&&... args)
     {
-        return asio::recycling_allocator<std::byte>().allocate(size);
+        static_assert(alignof(Operation) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+        void* const at = memory.take(sizeof(Operation));
+        try {
+            std::unique_ptr<Operation> made(::new (at) Operation(std::forward<Args>(args)...));
+            made->memory_ = &memory;
+            made->bytes_ = sizeof(Operation);
+            return made;
+        } catch (...) {
+            memory.give_back(at, sizeof(Operation));
+            throw;
+        }
     }
-    static void operator delete(void* at, std::size_t size) noexcept
+    static void operator delete(channel_operation* self, std::destroying_delete_t) noexcept
     {
-        asio::recycling_allocator<std::byte>().deallocate(static_cast<std::byte*>(at), size);
+        auto* const memory = self->memory_;
+        const auto bytes = self->bytes_;
+        self->~channel_operation();
+        memory->give_back(self, bytes);
     }
 
     // Tries to do it, without waiting. `done`: its result is remembered, also a failure.
@@ -69,6 +112,10 @@ public:
     asio::any_completion_executor handler_work;  // of a handler that runs elsewhere, kept busy
     asio::cancellation_signal wake;              // ends the wait in the reactor
     std::unique_ptr<channel_operation> next;     // parked
+
+private:
+    operation_memory* memory_ = nullptr;
+    std::size_t bytes_ = 0;
 };
 
 }  // namespace detail

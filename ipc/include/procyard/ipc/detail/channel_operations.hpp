@@ -322,8 +322,8 @@ void start_operation(const std::shared_ptr<channel_core>& core, Handler&& handle
             asio::any_completion_executor(
                 asio::get_associated_executor(handler, core->executor())),
             asio::execution::outstanding_work.tracked);
-    auto operation = std::make_unique<Operation>(
-        *core, typename Operation::handler_type(std::forward<Handler>(handler)),
+    auto operation = channel_operation::make<Operation>(
+        core->operation_memory(), *core, typename Operation::handler_type(std::forward<Handler>(handler)),
         std::forward<Args>(args)...);
     operation->place = place;
     operation->handler_work = std::move(work);
