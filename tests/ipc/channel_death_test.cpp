@@ -41,7 +41,11 @@ using procyard_test::sending_process;
 
 namespace {
 
+#if defined(__SANITIZE_ADDRESS__)
+constexpr int kills = 40;  // to fork takes a sanitizer its time
+#else
 constexpr int kills = 200;
+#endif
 constexpr procyard::channel_options small{.capacity_messages = 64};
 constexpr procyard::channel_options few_bytes{.capacity_bytes = 4096};
 

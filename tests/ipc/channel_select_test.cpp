@@ -30,7 +30,11 @@ using procyard_test::run_coroutine;
 
 namespace {
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr int many = 2'000;  // a sanitizer makes them slow
+#else
 constexpr int many = 10'000;
+#endif
 constexpr procyard::channel_options small{.capacity_messages = 8};
 
 asio::awaitable<void> send_numbers(sender<int>& s, int count)

@@ -30,11 +30,13 @@ public:
     operation_memory& operator=(const operation_memory&) = delete;
     ~operation_memory() { ::operator delete(spare_); }
 
-    [[nodiscard]] void* take(std::size_t bytes)
+    /// At least `bytes`; says how many these are.
+    [[nodiscard]] void* take(std::size_t& bytes)
     {
-        if (spare_ != nullptr && spare_bytes_ >= bytes)
-            return std::exchange(spare_, nullptr);
-        return ::operator new(bytes);
+        if (spare_ == nullptr || spare_bytes_ < bytes)
+            return ::operator new(bytes);
+        bytes = spare_bytes_;
+        return std::exchange(spare_, nullptr);
     }
     void give_back(void* at, std::size_t bytes) noexcept
     {
@@ -78,14 +80,15 @@ public:
     [[nodiscard]] static std::unique_ptr<Operation> make(operation_memory& memory, Args&&... args)
     {
         static_assert(alignof(Operation) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
-        void* const at = memory.take(sizeof(Operation));
+        auto bytes = sizeof(Operation);
+        void* const at = memory.take(bytes);
         try {
             std::unique_ptr<Operation> made(::new (at) Operation(std::forward<Args>(args)...));
             made->memory_ = &memory;
-            made->bytes_ = sizeof(Operation);
+            made->bytes_ = bytes;
             return made;
         } catch (...) {
-            memory.give_back(at, sizeof(Operation));
+            memory.give_back(at, bytes);
             throw;
         }
     }

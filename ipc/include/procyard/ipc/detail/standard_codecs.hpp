@@ -80,6 +80,8 @@ struct bytes_codec {
             return false;
         if constexpr (std::is_same_v<View, std::span<const std::byte>>)
             view = bytes;
+        else if constexpr (std::is_same_v<View, std::string>)
+            view.assign(reinterpret_cast<const char*>(bytes.data()), n);  // keeps what it has
         else
             view = View(reinterpret_cast<const char*>(bytes.data()), n);
         return true;
