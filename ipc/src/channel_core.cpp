@@ -102,8 +102,8 @@ struct channel_core::turn {
             return;
         }
         const auto where = operation->handler_work;
-        asio::dispatch(where, asio::append(turn(core, std::move(operation), was_waiting, true),
-                                           wait_error));
+        asio::dispatch(
+            where, asio::append(turn(core, std::move(operation), was_waiting, true), wait_error));
     }
 };
 
@@ -160,8 +160,8 @@ std::shared_ptr<channel_core> channel_core::open(const asio::any_io_executor& ex
     send_hello(made->socket_.get(), role, terms.shape, memory.size(), terms.type->to_bytes(),
                memory.native_handle(), button.get(), ec);
     // A peer that has gone may have left its hello, and messages.
-    made->peer_gone_ = ec == boost::system::errc::broken_pipe
-        || ec == boost::system::errc::connection_reset;
+    made->peer_gone_ =
+        ec == boost::system::errc::broken_pipe || ec == boost::system::errc::connection_reset;
     if (ec && !made->peer_gone_)
         return nullptr;
     ec.clear();

@@ -54,8 +54,9 @@ struct sends {
     {
         for (std::size_t i = 0; i < messages.size(); ++i) {
             results.emplace_back();
-            to.async_send(messages[i], asio::bind_cancellation_slot(signals[i].slot(),
-                                                                    results.back().handler()));
+            to.async_send(
+                messages[i],
+                asio::bind_cancellation_slot(signals[i].slot(), results.back().handler()));
         }
     }
     void cancel(std::size_t which) { signals[which].emit(asio::cancellation_type::total); }
@@ -199,7 +200,7 @@ TEST_SUITE("channel cancellation: a receive")
             asio::io_context ctx;
             channel<int> c(ctx.get_executor());
             c.receiver.async_receive(
-                asio::bind_cancellation_slot(signal.slot(), [](error_code, int) {}));
+                asio::bind_cancellation_slot(signal.slot(), [](error_code, int) { }));
             ctx.poll();
         }
         signal.emit(asio::cancellation_type::all);
@@ -331,8 +332,7 @@ TEST_SUITE("channel cancellation: all operations of an end")
             first = n;
             signals[1].emit(asio::cancellation_type::total);
         });
-        c.receiver.async_receive(
-            asio::bind_cancellation_slot(signals[1].slot(), second.handler()));
+        c.receiver.async_receive(asio::bind_cancellation_slot(signals[1].slot(), second.handler()));
         CHECK(c.sender.try_send(1));
         CHECK(c.sender.try_send(2));
         run(ctx);

@@ -127,9 +127,9 @@ TEST_SUITE("channel core: the peer comes")
             };
             outcome<error_code> readable;
             auto& core = *here.core_;
-            core.start(staged_wait::make<staged_wait>(core.operation_memory(), core, at, come,
-                                                      readable),
-                       {});
+            core.start(
+                staged_wait::make<staged_wait>(core.operation_memory(), core, at, come, readable),
+                {});
             ctx.poll();
             come();  // with one processor there is no spinning, and it has not looked so often
             ctx.poll();

@@ -69,11 +69,14 @@ bool only_exit_from_here()
 {
     // All numbers but those of exit_group and rt_sigreturn; the filter's mask compares bits, so each
     // bit of the number that differs is a filter of its own. Enough: what a channel could call.
-    for (const long number : {SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_sendto, SYS_sendmsg,
-                              SYS_recvfrom, SYS_recvmsg, SYS_epoll_wait, SYS_epoll_pwait,
-                              SYS_epoll_ctl, SYS_futex, SYS_membarrier, SYS_sched_yield, SYS_ioctl,
-                              SYS_fcntl, SYS_close, SYS_poll, SYS_ppoll, SYS_nanosleep,
-                              SYS_clock_nanosleep, SYS_clock_gettime}) {
+    for (const long number : {SYS_read,         SYS_write,       SYS_readv,
+                              SYS_writev,       SYS_sendto,      SYS_sendmsg,
+                              SYS_recvfrom,     SYS_recvmsg,     SYS_epoll_wait,
+                              SYS_epoll_pwait,  SYS_epoll_ctl,   SYS_futex,
+                              SYS_membarrier,   SYS_sched_yield, SYS_ioctl,
+                              SYS_fcntl,        SYS_close,       SYS_poll,
+                              SYS_ppoll,        SYS_nanosleep,   SYS_clock_nanosleep,
+                              SYS_clock_gettime}) {
         if (!procyard_test::die_at({.number = number, .error_number = 0}))
             return false;
     }
@@ -256,7 +259,9 @@ TEST_SUITE("channel costs: descriptors and memory")
     TEST_CASE("an end has two descriptors, and a socket more as long as its peer has not come")
     {
         asio::io_context ctx;
-        { const channel<int> first(ctx.get_executor()); }
+        {
+            const channel<int> first(ctx.get_executor());
+        }
         const auto before = procyard_test::open_descriptors();
         auto ends = make_channel<int>();
         CHECK(procyard_test::open_descriptors() == before + 2);

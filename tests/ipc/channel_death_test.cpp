@@ -122,7 +122,7 @@ void kill_senders(const procyard::channel_options& options)
         sending_process<T> peer(ends, [seed](unopened<sender<T>> end) {
             asio::io_context ctx;
             sender<T> s(ctx.get_executor(), std::move(end));
-            asio::co_spawn(ctx, send_for_ever(s, seed), [](std::exception_ptr) {});
+            asio::co_spawn(ctx, send_for_ever(s, seed), [](std::exception_ptr) { });
             ctx.run();
             return 1;
         });
@@ -166,8 +166,8 @@ TEST_SUITE("channel death")
                 receiver<whole> r(ctx.get_executor(), std::move(end));
                 std::uint64_t next = 0;
                 error_code ec;
-                procyard_test::run_coroutine(
-                    ctx, [&] { return receive_numbered(r, ~0U, next, ec); });
+                procyard_test::run_coroutine(ctx,
+                                             [&] { return receive_numbered(r, ~0U, next, ec); });
                 return 1;
             });
             asio::io_context ctx;

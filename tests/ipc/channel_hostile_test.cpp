@@ -21,19 +21,17 @@
 
 #include <procyard/ipc/detail/record_ring.hpp>
 
+#include "against_peer.hpp"
 #include "channel_fixture.hpp"
 #include "message_samples.hpp"
-#include "raw_peer.hpp"
 
 namespace asio = boost::asio;
 using procyard::channel_errc;
 using procyard::error_code;
-using procyard::make_channel;
-using procyard::receiver;
-using procyard::sender;
 using procyard::detail::record_header;
 using procyard::detail::record_kind;
-using procyard::detail::ring_role;
+using procyard_test::against_consumer;
+using procyard_test::against_producer;
 using procyard_test::fixed_random;
 using procyard_test::outcome;
 using procyard_test::raw_peer;
@@ -44,58 +42,6 @@ namespace {
 constexpr procyard::channel_options four{.capacity_messages = 4};
 constexpr procyard::channel_options bytes_256{.capacity_bytes = 256};
 constexpr auto last = std::numeric_limits<std::uint64_t>::max();
-
-// An honest end against a raw one, connected.
-template <class T>
-struct against_producer {
-    explicit against_producer(const procyard::channel_options& options)
-        : ends(make_channel<T>(options)),
-          peer(ring_role::producer, std::move(ends.sender).take(), options),
-          end(ctx.get_executor(), std::move(ends.receiver))
-    {
-        peer.greet();
-        peer.meet();
-        peer.let_go();
-        CHECK_FALSE(end.try_receive());
-        REQUIRE(end.is_connected());
-    }
-    // What comes of one receive that waits, and of all that follow.
-    error_code receive_error()
-    {
-        outcome<error_code, T> received;
-        end.async_receive(received.handler());
-        run(ctx);
-        error_code ec;
-        T message{};
-        CHECK_FALSE(end.try_receive(message, ec));
-        CHECK(ec == received.error());
-        CHECK_FALSE(end.is_open());
-        return received.error();
-    }
-
-    asio::io_context ctx;
-    procyard::unopened_channel<T> ends;
-    raw_peer<T> peer;
-    receiver<T> end;
-};
-
-template <class T>
-struct against_consumer {
-    explicit against_consumer(const procyard::channel_options& options)
-        : ends(make_channel<T>(options)),
-          peer(ring_role::consumer, std::move(ends.receiver).take(), options),
-          end(ctx.get_executor(), std::move(ends.sender))
-    {
-        peer.greet();
-        peer.meet();
-        peer.let_go();
-    }
-
-    asio::io_context ctx;
-    procyard::unopened_channel<T> ends;
-    raw_peer<T> peer;
-    sender<T> end;
-};
 
 void put_record(raw_peer<std::string>& peer, std::size_t at, record_header header,
                 const std::string& payload = {})
@@ -121,8 +67,8 @@ TEST_SUITE("channel hostile: positions")
 {
     TEST_CASE("of a producer that jumps ahead or back (case 42)")
     {
-        for (const std::uint64_t position : {std::uint64_t{5}, std::uint64_t{1} << 32U,
-                                             std::uint64_t{1} << 63U, last - 1, last}) {
+        for (const std::uint64_t position :
+             {std::uint64_t{5}, std::uint64_t{1} << 32U, std::uint64_t{1} << 63U, last - 1, last}) {
             CAPTURE(position);
             against_producer<int> test(four);
             test.peer.jump_to(position);
@@ -217,11 +163,20 @@ TEST_SUITE("channel hostile: messages")
             std::uint64_t position;
         };
         const std::vector<lie> lies{
-            {{0xffffffff, data}, 256},    {{0x80000000, data}, 256}, {{0xfffffff8, data}, 256},
-            {{249, data}, 256},           {{248, data}, 248},        {{16, data}, 16},
-            {{0, 0}, 8},                  {{0, 0xffffffff}, 8},      {{4, data + 1}, 16},
-            {{0, padding}, 8},            {{248, padding}, 256},     {{0xfffffff8, padding}, 256},
-            {{5, data}, 4},               {{0, data}, 1},
+            {{0xffffffff, data}, 256},
+            {{0x80000000, data}, 256},
+            {{0xfffffff8, data}, 256},
+            {{249, data}, 256},
+            {{248, data}, 248},
+            {{16, data}, 16},
+            {{0, 0}, 8},
+            {{0, 0xffffffff}, 8},
+            {{4, data + 1}, 16},
+            {{0, padding}, 8},
+            {{248, padding}, 256},
+            {{0xfffffff8, padding}, 256},
+            {{5, data}, 4},
+            {{0, data}, 1},
         };
         for (const auto& each : lies) {
             CAPTURE(each.header.length);
@@ -332,89 +287,5 @@ TEST_SUITE("channel hostile: sleep and doorbell")
         }
         test.end.close();
         run(test.ctx);
-    }
-}
-
-namespace {
-
-// In a process of its own: random bytes over all that it can write, and a position that is often
-// believable.
-template <class T>
-int scribble(raw_peer<T>& peer, std::uint64_t seed, bool words_too)
-{
-    fixed_random random(seed);
-    const auto units = peer.units();
-    auto& words = peer.words();
-    const std::uint64_t step = procyard::fixed_bytes<T> != 0 ? 1 : 8;
-    const auto steps = static_cast<std::size_t>(peer.capacity() / step);
-    for (;;) {
-        for (int i = 0; i < 64; ++i)
-            units[random.below(units.size())] = static_cast<std::byte>(random.next() >> 40U);
-        // Now and then a header or a length that is one.
-        const auto at = random.below(units.size() / 8) * 8;
-        const record_header header{static_cast<std::uint32_t>(random.below(64)),
-                                   random.below(8) != 0 ? data : padding};
-        const auto length = static_cast<std::uint32_t>(random.below(32));
-        std::memcpy(units.data() + at, &header, sizeof header);
-        std::memcpy(units.data() + (at + 8) % units.size(), &length, sizeof length);
-        words.position.store(peer.peer_words().position.load() + step * random.below(steps + 1));
-        if (words_too && random.below(200) == 0) {
-            words.position.store(random.next());
-            words.closed.store(static_cast<std::uint32_t>(random.next()));
-        }
-        words.sleep.store(random.next());
-        words.wake_at.store(random.next());
-        peer.press();
-    }
-}
-
-template <class T>
-void survive_scribbling(const procyard::channel_options& options, int rounds)
-{
-    for (int round = 0; round < rounds; ++round) {
-        CAPTURE(round);
-        against_producer<T> test(options);
-        procyard_test::forked peer([&] {
-            return scribble(test.peer, static_cast<std::uint64_t>(round) + 1, round % 2 == 0);
-        });
-        std::array<T, 4> batch{};
-        error_code ec;
-        for (int i = 0; i < 300 && !(ec && ec != asio::error::would_block); ++i) {
-            if (i % 3 == 0) {
-                (void)test.end.try_receive(batch[0], ec);
-            } else if (i % 3 == 1) {
-                (void)test.end.try_receive_some(batch, ec);
-            } else {
-                outcome<error_code, T> received;
-                test.end.async_receive(received.handler());
-                procyard_test::run_until(test.ctx, [&] { return received.done(); });
-                ec = received.error();
-            }
-        }
-        if (ec && ec != asio::error::would_block)
-            CHECK((ec == channel_errc::bad_message || ec == channel_errc::peer_broke_rules
-                   || ec == channel_errc::closed));
-        (void)test.end.statistics();
-    }
-}
-
-}  // namespace
-
-TEST_SUITE("channel hostile: scribbling")
-{
-    TEST_CASE("over a ring of strings (cases 41, 44)")
-    {
-        survive_scribbling<std::string>(bytes_256, 40);
-    }
-
-    TEST_CASE("over a ring of structures with everything in them (cases 41, 44)")
-    {
-        survive_scribbling<procyard_test::report>({.capacity_bytes = 1024}, 20);
-        survive_scribbling<std::vector<std::vector<std::string>>>({.capacity_bytes = 1024}, 20);
-    }
-
-    TEST_CASE("over a ring of cells (cases 41, 44)")
-    {
-        survive_scribbling<procyard_test::padded>({.capacity_messages = 16}, 40);
     }
 }

@@ -110,13 +110,10 @@ using async_wait_writable_string = wait_writable<std::string>;
 
 }  // namespace
 
-TEST_SUITE("receiver")
-{
-    PROCYARD_OPERATION_CONTRACT(async_receive)
-    PROCYARD_OPERATION_CONTRACT(async_receive_string)
-    PROCYARD_OPERATION_CONTRACT(async_wait_readable)
-    PROCYARD_OPERATION_CONTRACT(async_wait_readable_string)
-}
+TEST_SUITE("receiver"){PROCYARD_OPERATION_CONTRACT(async_receive)
+                           PROCYARD_OPERATION_CONTRACT(async_receive_string)
+                               PROCYARD_OPERATION_CONTRACT(async_wait_readable)
+                                   PROCYARD_OPERATION_CONTRACT(async_wait_readable_string)}
 
 TEST_SUITE("sender")
 {

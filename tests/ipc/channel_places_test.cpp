@@ -189,9 +189,9 @@ TEST_SUITE("channel places")
 
     TEST_CASE("two threads: texts of all lengths, in a ring that is often full")
     {
-        CHECK(between_threads<std::string>({.capacity_bytes = 512}, 20'000, send_texts,
-                                           receive_texts)
-              == 0);
+        CHECK(
+            between_threads<std::string>({.capacity_bytes = 512}, 20'000, send_texts, receive_texts)
+            == 0);
     }
 
     TEST_CASE("two threads, to and fro: no wake-up is lost, spinning or not (case 18)")

@@ -59,8 +59,8 @@ asio::awaitable<void> select_of_two(receiver<int>& a, receiver<int>& b, in_order
                                     in_order& from_b)
 {
     while (from_a.next < many || from_b.next < many) {
-        const auto got = co_await (a.async_receive(asio::use_awaitable)
-                                   || b.async_receive(asio::use_awaitable));
+        const auto got =
+            co_await (a.async_receive(asio::use_awaitable) || b.async_receive(asio::use_awaitable));
         got.index() == 0 ? from_a(std::get<0>(got)) : from_b(std::get<1>(got));
     }
 }
@@ -128,10 +128,11 @@ TEST_SUITE("channel select")
         const other_thread senders([&](asio::io_context& there) {
             asio::co_spawn(
                 there,
-                [](sender<int> to_a, sender<int> to_b) -> asio::awaitable<void> {
+                [](sender<int> to_a,
+                   sender<int> to_b) -> asio::awaitable<void> {
                     co_await (send_numbers(to_a, many) && send_numbers(to_b, many));
                 }(sender<int>(there.get_executor(), std::move(a.sender)),
-                  sender<int>(there.get_executor(), std::move(b.sender))),
+                                     sender<int>(there.get_executor(), std::move(b.sender))),
                 [](std::exception_ptr) {});
         });
         receiver<int> ra(ctx.get_executor(), std::move(a.receiver));

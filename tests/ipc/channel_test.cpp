@@ -2,16 +2,13 @@
 // What goes in comes out: messages of every kind, full and empty rings, batches, numbers.
 #include <procyard/ipc/channel.hpp>
 
-#include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/system/errc.hpp>
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -182,11 +179,11 @@ TEST_SUITE("channel: capacity")
             (void)ends_of(ec);
             return ec == channel_errc::bad_shape && ec == boost::system::errc::invalid_argument;
         };
-        for (const auto& options : std::vector<channel_options>{
-                 {.capacity_messages = most},
-                 {.capacity_messages = most / 2},
-                 {.capacity_messages = std::size_t{1} << 60U},
-                 {.capacity_bytes = most}}) {
+        for (const auto& options :
+             std::vector<channel_options>{{.capacity_messages = most},
+                                          {.capacity_messages = most / 2},
+                                          {.capacity_messages = std::size_t{1} << 60U},
+                                          {.capacity_bytes = most}}) {
             CHECK(refused([&](error_code& ec) { return make_channel<twelve>(options, ec); }));
         }
         // Of strings, nobody can say how many a ring will hold.
@@ -262,148 +259,5 @@ TEST_SUITE("channel: full and empty")
         }
         CHECK(c.sender.try_send(1));
         CHECK(c.receiver.try_receive() == 1);
-    }
-}
-
-TEST_SUITE("channel: batches")
-{
-    TEST_CASE("send what fits, in order, and say how many (case 9)")
-    {
-        asio::io_context ctx;
-        channel<int> c(ctx.get_executor(), {.capacity_messages = 4});
-        const std::array<int, 6> six{0, 1, 2, 3, 4, 5};
-        error_code ec;
-        CHECK(c.sender.try_send_some(std::span(six).first(3), ec) == 3);
-        CHECK_FALSE(ec);
-        CHECK(c.sender.try_send_some(std::span(six).subspan(3), ec) == 1);
-        CHECK(ec == asio::error::would_block);
-        CHECK(c.sender.try_send_some(std::span(six).subspan(4), ec) == 0);
-        CHECK(ec == asio::error::would_block);
-        std::array<int, 8> got{};
-        CHECK(c.receiver.try_receive_some(std::span(got).first(3), ec) == 3);
-        CHECK_FALSE(ec);
-        CHECK(c.receiver.try_receive_some(std::span(got).subspan(3), ec) == 1);
-        CHECK_FALSE(ec);
-        CHECK(c.receiver.try_receive_some(got, ec) == 0);
-        CHECK(ec == asio::error::would_block);
-        CHECK((got[0] == 0 && got[1] == 1 && got[2] == 2 && got[3] == 3));
-    }
-
-    TEST_CASE("of none do nothing, and say no error")
-    {
-        asio::io_context ctx;
-        channel<int> c(ctx.get_executor(), {.capacity_messages = 1});
-        fill(c.sender);
-        error_code ec = channel_errc::closed;
-        CHECK(c.sender.try_send_some({}, ec) == 0);
-        CHECK_FALSE(ec);
-        CHECK(c.receiver.try_receive_some({}, ec) == 0);
-        CHECK_FALSE(ec);
-        CHECK(drain(c.receiver) == 1);
-    }
-
-    TEST_CASE("stop before a message that cannot go, with its error (case 9)")
-    {
-        asio::io_context ctx;
-        channel<std::string> c(ctx.get_executor(), {.capacity_bytes = 128});
-        const std::array<std::string, 3> three{"first", std::string(1000, 'x'), "third"};
-        error_code ec;
-        CHECK(c.sender.try_send_some(three, ec) == 1);
-        CHECK(ec == channel_errc::too_long);
-        std::array<std::string, 3> got;
-        CHECK(c.receiver.try_receive_some(got, ec) == 1);
-        CHECK(got[0] == "first");
-    }
-
-    TEST_CASE("end with the close, when everything has been received")
-    {
-        asio::io_context ctx;
-        channel<int> c(ctx.get_executor());
-        CHECK(c.sender.try_send(1));
-        c.sender.close();
-        std::array<int, 2> got{};
-        error_code ec;
-        CHECK(c.receiver.try_receive_some(got, ec) == 1);
-        CHECK_FALSE(ec);
-        CHECK(c.receiver.try_receive_some(got, ec) == 0);
-        CHECK(ec == channel_errc::closed);
-        CHECK(c.sender.try_send_some(got, ec) == 0);
-        CHECK(ec == asio::error::bad_descriptor);
-    }
-
-    TEST_CASE("wake a receiver that sleeps, and a sender that waits for room")
-    {
-        asio::io_context ctx;
-        channel<int> c(ctx.get_executor(), {.capacity_messages = 4});
-        outcome<error_code, int> received;
-        c.receiver.async_receive(received.handler());
-        ctx.poll();
-        const std::array<int, 4> four{1, 2, 3, 4};
-        error_code ec;
-        CHECK(c.sender.try_send_some(four, ec) == 4);
-        outcome<error_code> sent;
-        c.sender.async_send(5, sent.handler());
-        run(ctx);
-        CHECK(received.result() == 1);
-        CHECK_FALSE(sent.error());
-        std::array<int, 8> got{};
-        CHECK(c.receiver.try_receive_some(got, ec) == 4);
-        CHECK(got[3] == 5);
-    }
-}
-
-TEST_SUITE("channel: statistics")
-{
-    TEST_CASE("count what has happened, on both sides")
-    {
-        asio::io_context ctx;
-        channel<int> c(ctx.get_executor(), {.capacity_messages = 4});
-        fill(c.sender);
-        CHECK(c.receiver.try_receive());
-        auto sent = c.sender.statistics();
-        auto received = c.receiver.statistics();
-        CHECK(sent.messages == 4);
-        CHECK(received.messages == 1);
-        CHECK(sent.depth == 3);
-        CHECK(received.depth == 3);
-        CHECK(sent.capacity == 4);
-        CHECK(received.capacity == 4);
-        CHECK(sent.high_water >= 3);
-        CHECK(sent.stalls == 0);
-        CHECK(sent.rung == 0);
-
-        drain(c.receiver);
-        outcome<error_code, int> got;
-        c.receiver.async_receive(got.handler());
-        ctx.poll();
-        CHECK(c.sender.try_send(1));
-        run(ctx);
-        sent = c.sender.statistics();
-        received = c.receiver.statistics();
-        CHECK(sent.rung == 1);
-        CHECK(sent.depth == 0);
-        CHECK(received.messages == 5);
-        CHECK(received.stalls == 1);
-        CHECK(received.sleeps == 1);
-        CHECK(received.woken == 1);
-        CHECK(received.spins == 0);
-    }
-
-    TEST_CASE("of a full ring: the sender's stalls and its high water")
-    {
-        asio::io_context ctx;
-        channel<int> c(ctx.get_executor(), {.capacity_messages = 4});
-        fill(c.sender);
-        outcome<error_code> sent;
-        c.sender.async_send(1, sent.handler());
-        ctx.poll();
-        CHECK(drain(c.receiver) == 4);
-        run(ctx);
-        const auto s = c.sender.statistics();
-        CHECK(s.high_water == 4);
-        CHECK(s.stalls == 1);
-        CHECK(s.messages == 5);
-        CHECK(s.depth == 1);
-        CHECK(c.receiver.statistics().rung == 1);
     }
 }

@@ -111,8 +111,8 @@ TEST_SUITE("channel threads")
         int received = 0;
         asio::post(strand, [&] {
             for (int i = 0; i < 8; ++i) {
-                c->receiver.async_receive(
-                    asio::bind_executor(strand, [&](error_code ec, int) { received += ec ? 0 : 1; }));
+                c->receiver.async_receive(asio::bind_executor(
+                    strand, [&](error_code ec, int) { received += ec ? 0 : 1; }));
             }
             for (int i = 0; i < 8; ++i)
                 CHECK(c->sender.try_send(i));
@@ -163,8 +163,16 @@ TEST_SUITE("channel fork")
         c.receiver.async_receive(received.handler());
         ctx.poll();
         CHECK(procyard_test::in_fork([] { return 0; }) == 0);
-        CHECK(procyard_test::in_fork([] { ::_exit(3); return 0; }) == 3);
-        CHECK(procyard_test::in_fork([] { std::quick_exit(4); return 0; }) == 4);
+        CHECK(procyard_test::in_fork([] {
+                  ::_exit(3);
+                  return 0;
+              })
+              == 3);
+        CHECK(procyard_test::in_fork([] {
+                  std::quick_exit(4);
+                  return 0;
+              })
+              == 4);
         ctx.poll();
         CHECK_FALSE(received.done());
         CHECK(c.sender.try_send("still there"));

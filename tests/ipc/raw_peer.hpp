@@ -4,6 +4,8 @@
 #ifndef PROCYARD_TESTS_IPC_RAW_PEER_HPP
 #define PROCYARD_TESTS_IPC_RAW_PEER_HPP
 
+#include <fcntl.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -98,8 +100,8 @@ public:
         procyard::error_code ec;
         auto theirs = procyard::detail::receive_hello(socket_.get(), ec);
         REQUIRE_FALSE(ec);
-        peer_ = procyard::detail::ring_memory::attach(
-            std::move(theirs.memory), theirs.memory_bytes, theirs.role, terms_.shape, ec);
+        peer_ = procyard::detail::ring_memory::attach(std::move(theirs.memory), theirs.memory_bytes,
+                                                      theirs.role, terms_.shape, ec);
         REQUIRE_FALSE(ec);
         button_ = procyard::detail::doorbell_button::attach(std::move(theirs.button), ec);
         REQUIRE_FALSE(ec);
@@ -141,6 +143,18 @@ private:
     procyard::unique_fd button_for_peer_;
     procyard::detail::doorbell_button button_;
 };
+
+/// Descriptors that are neither memory nor a doorbell nor a hello socket.
+inline std::vector<procyard::unique_fd> wrong_descriptors()
+{
+    std::vector<procyard::unique_fd> made;
+    made.emplace_back(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+    made.emplace_back(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    made.emplace_back(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    made.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    made.emplace_back(::eventfd(0, EFD_CLOEXEC));
+    return made;
+}
 
 }  // namespace procyard_test
 

@@ -319,11 +319,11 @@ void start_operation(const std::shared_ptr<channel_core>& core, Handler&& handle
     asio::any_completion_executor work;
     if (place == handler_place::elsewhere)
         work = asio::prefer(
-            asio::any_completion_executor(
-                asio::get_associated_executor(handler, core->executor())),
+            asio::any_completion_executor(asio::get_associated_executor(handler, core->executor())),
             asio::execution::outstanding_work.tracked);
     auto operation = channel_operation::make<Operation>(
-        core->operation_memory(), *core, typename Operation::handler_type(std::forward<Handler>(handler)),
+        core->operation_memory(), *core,
+        typename Operation::handler_type(std::forward<Handler>(handler)),
         std::forward<Args>(args)...);
     operation->place = place;
     operation->handler_work = std::move(work);
