@@ -17,6 +17,8 @@
 #include <span>
 #include <utility>
 
+#include <procyard/ipc/detail/record_ring.hpp>
+
 #include "channel_hello.hpp"
 #include "wake_barrier.hpp"
 
@@ -301,6 +303,15 @@ error_code channel_core::blocked()
     if (peer_gone_)
         return channel_errc::peer_died;
     return asio::error::would_block;
+}
+
+bool channel_core::pass_padding()
+{
+    if (role_ != ring_role::consumer || terms_.shape.unit_bytes != 1
+        || !record_consumer(side_, peer_units_).pass_padding())
+        return false;
+    publish();
+    return true;
 }
 
 // --- operations ---------------------------------------------------------------------------------

@@ -163,3 +163,63 @@ TEST_SUITE("channel: statistics")
         CHECK(c.receiver.statistics().rung == 1);
     }
 }
+
+TEST_SUITE("channel: try, and wait when it would block")
+{
+    const std::string long_one(40, 'l');  // 56 bytes in the ring
+    const std::string short_one(4, 's');  // 16 bytes in the ring
+    constexpr procyard::channel_options bytes_64{.capacity_bytes = 64};
+
+    TEST_CASE("writable means that the message goes which was refused before")
+    {
+        asio::io_context ctx;
+        channel<std::string> c(ctx.get_executor(), bytes_64);
+        for (int i = 0; i < 3; ++i)
+            CHECK(c.sender.try_send(short_one));
+        CHECK_FALSE(c.sender.try_send(long_one));
+        outcome<error_code> writable;
+        c.sender.async_wait_writable(writable.handler());
+        for (int i = 0; i < 3; ++i) {
+            ctx.poll();
+            CHECK_FALSE(writable.done());
+            CHECK(c.receiver.try_receive() == short_one);
+        }
+        CHECK_FALSE(c.receiver.try_receive());
+        run(ctx);
+        CHECK_FALSE(writable.error());
+        CHECK(c.sender.try_send(long_one));
+        CHECK(c.receiver.try_receive() == long_one);
+    }
+
+    TEST_CASE("writable means so once: who sends something shorter does not wait for more")
+    {
+        asio::io_context ctx;
+        channel<std::string> c(ctx.get_executor(), bytes_64);
+        CHECK(c.sender.try_send(short_one));
+        CHECK_FALSE(c.sender.try_send(long_one));
+        CHECK(drain(c.receiver) == 1);
+        CHECK(c.sender.try_send(short_one));
+        outcome<error_code> writable;
+        c.sender.async_wait_writable(writable.handler());
+        run(ctx);
+        CHECK_FALSE(writable.error());
+    }
+
+    TEST_CASE("readable means that there is a message, and not the unused end of a ring")
+    {
+        asio::io_context ctx;
+        channel<std::string> c(ctx.get_executor(), bytes_64);
+        for (int i = 0; i < 3; ++i)
+            CHECK(c.sender.try_send(short_one));
+        CHECK(drain(c.receiver) == 3);
+        CHECK_FALSE(c.sender.try_send(long_one));  // goes to the beginning of the ring
+        outcome<error_code> readable;
+        c.receiver.async_wait_readable(readable.handler());
+        ctx.poll();
+        CHECK_FALSE(readable.done());
+        CHECK(c.sender.try_send(long_one));
+        run(ctx);
+        CHECK_FALSE(readable.error());
+        CHECK(c.receiver.try_receive() == long_one);
+    }
+}

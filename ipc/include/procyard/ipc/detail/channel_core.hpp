@@ -93,6 +93,18 @@ public:
     }
     /// Publishes what the lease has advanced.
     void take_back() noexcept;
+    /// A message needs room for so many units, and there is not as much.
+    void note_refusal(std::uint64_t wanted) noexcept
+        refused_ = wanted;
+        refused_after_ = counts_.messages;
+    }
+    /// The room that a wait is for: that of the last message, if it was refused.
+    [[nodiscard]] std::uint64_t wanted_room() const noexcept
+        return refused_after_ == counts_.messages ? refused_ : 1;
+    }
+    /// For a consumer of records: whether what it has found was the unused end of the ring, which
+    /// is passed then.
+    [[nodiscard]] bool pass_padding();
 
     // --- the rest -------------------------------------------------------------------------------
 
@@ -162,6 +174,8 @@ private:
     bool peer_gone_ = false;
     bool closed_ = false;
     channel_statistics counts_;
+    std::uint64_t refused_ = 1;        // what wanted_room() says
+    std::uint64_t refused_after_ = 0;  // as long as no other message has gone through
 
     const asio::any_io_executor executor_;
     const ring_role role_;

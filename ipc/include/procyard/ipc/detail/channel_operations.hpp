@@ -42,6 +42,8 @@ error_code send_now(channel_core& core, const T& message, std::uint64_t& wanted)
     if (!ec) {
         core.publish();
         core.count_messages(1);
+    } else if (ec == asio::error::would_block) {
+        core.note_refusal(wanted);
     }
     return ec;
 }
@@ -67,6 +69,8 @@ std::size_t send_some_now(channel_core& core, std::span<const T> messages, error
         core.publish();
         core.count_messages(sent);
     }
+    if (ec == asio::error::would_block)
+        core.note_refusal(wanted);
     return sent;
 }
 
@@ -205,15 +209,21 @@ private:
     T message_{};
 };
 
-/// Readable or writable: there is room.
+/// Readable or writable: there is a message, or room for the one that was refused.
 class wait_operation final : public channel_operation_of<> {
 public:
-    using channel_operation_of::channel_operation_of;
+    wait_operation(channel_core& core, handler_type handler)
+        : channel_operation_of(core, std::move(handler))
+    {
+        wanted = core.wanted_room();
+    }
 
     progress attempt() override
     {
         error_code ec;
-        (void)find_room(core_, wanted, ec);
+        do
+            (void)find_room(core_, wanted, ec);
+        while (!ec && core_.pass_padding());
         return after(ec);
     }
     void complete(std::unique_ptr<channel_operation> self, const error_code& instead) override

@@ -270,6 +270,20 @@ public:
         return answer::nothing;
     }
 
+    /// Passes a padding, if that is what comes next of what is known to be there; release it, as
+    /// after next(). False: it is something else, of which next() says what it is, or nothing.
+    [[nodiscard]] bool pass_padding() noexcept
+    {
+        if (side_.room() == 0)
+            return false;
+        const auto offset = ring_offset(side_.position(), side_.capacity());
+        const auto header = read_header(offset);
+        if (check_record(header, offset, side_.room(), side_.capacity()) != record_check::padding)
+            return false;
+        side_.advance(record_bytes(header.length));
+        return true;
+    }
+
 private:
     [[nodiscard]] record_header read_header(std::uint64_t offset) const noexcept
     {
