@@ -329,8 +329,8 @@ void channel_core::start(operation_ptr operation, asio::cancellation_slot slot)
     }
     first_ = last_ = known;
     error_code ec;
-    // To look is allowed here, and saves a turn where there is nothing. To take is not: an operation
-    // that loses a race must not have taken anything by then.
+    // To look is allowed here, and saves a turn where there is nothing. To take is not: an
+    // operation that loses a race must not have taken anything by then.
     const auto is_blocked = [&] { return lacks(known->wanted); };
     if (!spin_.is_none() || !is_blocked() || !may_sleep(known->wanted, is_blocked, ec))
         return post(std::move(operation));

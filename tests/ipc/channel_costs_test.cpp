@@ -63,12 +63,10 @@ void run_unbounded(asio::io_context& ctx, Coroutine coroutine)
     ctx.run();
 }
 
-// In a copy of this process that may make no system call from here on but those of an exit: with
-// any other it dies.
+// In a copy of this process: from here on it dies of any system call that moves bytes or waits.
 bool only_exit_from_here()
 {
-    // All numbers but those of exit_group and rt_sigreturn; the filter's mask compares bits, so each
-    // bit of the number that differs is a filter of its own. Enough: what a channel could call.
+    // One filter for each; it is enough to have what a channel could call.
     for (const long number : {SYS_read,         SYS_write,       SYS_readv,
                               SYS_writev,       SYS_sendto,      SYS_sendmsg,
                               SYS_recvfrom,     SYS_recvmsg,     SYS_epoll_wait,

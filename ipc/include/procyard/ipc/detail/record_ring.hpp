@@ -232,8 +232,8 @@ public:
         BOOST_ASSERT(is_record_capacity(side_.capacity()));
     }
 
-    /// The next record, which is passed then: release it by publishing the side. Do that before a sleep,
-    /// too, when `nothing` was the answer: the producer may wait for the room of a padding.
+    /// The next record, which is passed then: release it by publishing the side. Do that before a
+    /// sleep, too, when `nothing` was the answer: the producer may wait for the room of a padding.
     /// @warning A hostile producer can change the bytes while they are looked at. Whoever does not
     ///          trust it copies them first.
     [[nodiscard]] answer next(std::span<const std::byte>& payload) noexcept
