@@ -44,6 +44,12 @@ std::chrono::nanoseconds sensible_spin(std::chrono::nanoseconds asked) noexcept
     return ::sysconf(_SC_NPROCESSORS_ONLN) == 1 ? std::chrono::nanoseconds(0) : asked;
 }
 
+// A pipe is opened anew through /proc by whoever is to press it; it is missing here if it is there.
+doorbell_kind possible_kind(doorbell_kind asked) noexcept
+{
+    return ::access("/proc/self/fd", X_OK) == 0 ? asked : doorbell_kind::socket;
+}
+
 ring_role other(ring_role role) noexcept
 {
     return role == ring_role::producer ? ring_role::consumer : ring_role::producer;
@@ -52,9 +58,10 @@ ring_role other(ring_role role) noexcept
 std::string explain_mismatch(const channel_terms& ours, const channel_hello& theirs)
 {
     type_description type;
-    if (ours.shape.type != theirs.shape.type
-        && type_description::parse(std::as_bytes(std::span(theirs.description)), type))
-        return explain_difference(*ours.type, type);
+    if (ours.shape.type != theirs.shape.type)
+        return type_description::parse(std::as_bytes(std::span(theirs.description)), type)
+            ? explain_difference(*ours.type, type)
+            : "here " + ours.type->to_string() + ", there a type that cannot be read";
     const auto text = [](const ring_shape& shape) {
         return std::to_string(shape.unit_count) + " units of " + std::to_string(shape.unit_bytes)
             + " bytes";
@@ -133,6 +140,7 @@ channel_core::channel_core(const asio::any_io_executor& ex, ring_role role, uniq
       role_(role),
       terms_(terms),
       own_(std::move(own)),
+      owner_(::getpid()),
       spin_(sensible_spin(terms.spin)),
       socket_(std::move(socket))
 {
@@ -155,7 +163,7 @@ std::shared_ptr<channel_core> channel_core::open(const asio::any_io_executor& ex
     std::shared_ptr<channel_core> made(
         new channel_core(ex, role, std::move(socket), terms, std::move(own)));
     unique_fd button;
-    made->bell_ = doorbell::create(terms.bell, button, ec);
+    made->bell_ = doorbell::create(possible_kind(terms.bell), button, ec);
     if (ec)
         return nullptr;
     const auto& memory = made->own_.memory();
@@ -169,6 +177,8 @@ std::shared_ptr<channel_core> channel_core::open(const asio::any_io_executor& ex
     ec.clear();
     made->own_.release_descriptor();
     made->connect();
+    if (made->peer_gone_ && made->connected_ && made->is_producer())
+        made->fail_by_peer();
     return made;
 }
 
@@ -232,6 +242,7 @@ void channel_core::fail(error_code why, std::string explanation)
     failure_ = why;
     explanation_ = std::move(explanation);
     usable_ = false;
+    let_go_of_peer();
     leave_reactor();  // whoever waits is told, and not by the peer
 }
 
@@ -256,8 +267,9 @@ void channel_core::take_back() noexcept
 {
     lent_ = false;
     usable_ = is_open();
-    // Also of an end that was closed meanwhile: what was committed before counts. (It is not, then:
-    // there is nobody to be told.)
+    if (owner_ != ::getpid())
+        return;
+    // A receiver's, also if it has been closed meanwhile: then there is nobody to be told.
     if (!side_.is_published())
         publish();
 }
@@ -271,7 +283,9 @@ error_code channel_core::closed_by_peer()
         if (!connected_)
             return failure_;
     }
-    return side_.peer_closed() ? error_code(channel_errc::closed) : error_code{};
+    if (side_.peer_closed())
+        fail(channel_errc::closed);
+    return failure_;
 }
 
 error_code channel_core::blocked()
@@ -298,11 +312,37 @@ error_code channel_core::blocked()
     }
     if (side_.room() != room)
         return {};
-    if (has_closed)
-        return channel_errc::closed;
-    if (peer_gone_)
-        return channel_errc::peer_died;
+    if (has_closed || peer_gone_) {
+        fail(has_closed ? channel_errc::closed : channel_errc::peer_died);
+        return failure_;
+    }
+    // Whoever only tries, and never waits, would not hear of the peer's death: nobody reads the
+    // bell. Now and then it is looked at here; not if an operation waits for it.
+    constexpr std::uint32_t look_every = 64;
+    if (first_ == nullptr && ++in_vain_ % look_every == 0
+        && bell_.answer() == doorbell_state::abandoned) {
+        peer_gone_ = true;
+        return {};
+    }
     return asio::error::would_block;
+}
+
+// A sender's peer has gone: there is nothing to be received before that is told.
+void channel_core::fail_by_peer()
+{
+    fail(side_.peer_closed() ? channel_errc::closed : channel_errc::peer_died);
+}
+
+// An honest peer of an end that is closed, or has failed, must not wait for it.
+void channel_core::let_go_of_peer() noexcept
+{
+    if (connected_) {
+        side_.close();
+        if (side_.must_ring_before_sleep())
+            button_.press();
+    }
+    // What the peer has mapped stays; that nobody presses its bell any more tells it the rest.
+    button_ = doorbell_button();
 }
 
 bool channel_core::pass_padding()
@@ -444,10 +484,13 @@ void channel_core::hear(const error_code& wait_error) noexcept
 {
     if (wait_error == asio::error::operation_aborted || !connected_ || closed_)
         return;
-    if (wait_error)  // end of file, or reset
-        peer_gone_ = true;
-    else
+    if (!wait_error) {
         ++counts_.woken;
+    } else {  // end of file, or reset
+        peer_gone_ = true;
+        if (is_producer())
+            fail_by_peer();
+    }
     if (side_.is_announced())
         side_.withdraw();
     counts_.high_water = std::max(counts_.high_water, depth());
@@ -569,16 +612,18 @@ void channel_core::close() noexcept
 {
     if (closed_)
         return;
+    if (owner_ != ::getpid()) {  // the words and the reactor are the original's, which goes on
+        closed_ = true;
+        usable_ = false;
+        return;
+    }
     if (!connected_ && usable_)
         connect();  // a peer that has come may sleep, and is to be rung for
     closed_ = true;
     usable_ = false;
     abort_all();
     side_.close();
-    if (side_.must_ring_before_sleep())
-        ring();
-    // What the peer has mapped stays; that nobody presses its bell any more tells it the rest.
-    button_ = doorbell_button();
+    let_go_of_peer();
     bell_ = doorbell();
     socket_.reset();
 }

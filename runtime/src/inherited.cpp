@@ -3,6 +3,7 @@
 
 #include <boost/system/system_error.hpp>
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -45,19 +46,19 @@ bool read(std::string_view& text, Number& number) noexcept
     return ec == std::errc() && end == field.data() + field.size();
 }
 
-std::optional<entry> find_entry(std::string_view list, std::string_view name)
+// The next of the list. Empty: it is malformed, and nobody's.
+std::optional<entry> take_entry(std::string_view& list, std::string_view& name) noexcept
 {
-    while (!list.empty()) {
-        auto one = cut(list, ';');
-        if (cut(one, '=') != name)
-            continue;
-        entry found;
-        if (read(one, found.number) && read(one, found.inode)
-            && read(one, found.options.capacity_messages)
-            && read(one, found.options.capacity_bytes) && found.number > 2)
-            return found;
-    }
-    return std::nullopt;
+    auto one = cut(list, ';');
+    name = cut(one, '=');
+    entry found;
+    int across = 0;
+    if (!read(one, found.number) || !read(one, found.inode)
+        || !read(one, found.options.capacity_messages) || !read(one, found.options.capacity_bytes)
+        || !read(one, across) || found.number <= 2)
+        return std::nullopt;
+    found.options.across_users = across != 0;
+    return found;
 }
 
 // The number may be somebody else's by now.
@@ -66,6 +67,23 @@ bool is_still_it(const entry& found) noexcept
     struct stat about{};
     return ::fstat(found.number, &about) == 0 && S_ISSOCK(about.st_mode)
         && about.st_ino == found.inode;
+}
+
+// Keeps all of them from the children of this process, and finds the one.
+std::optional<entry> find_entry(std::string_view list, std::string_view wanted) noexcept
+{
+    std::optional<entry> result;
+    while (!list.empty()) {
+        std::string_view name;
+        const auto found = take_entry(list, name);
+        if (!found)
+            continue;
+        if (is_still_it(*found))
+            (void)::fcntl(found->number, F_SETFD, FD_CLOEXEC);
+        if (name == wanted)
+            result = found;
+    }
+    return result;
 }
 
 }  // namespace
@@ -83,8 +101,7 @@ inherited_end find_inherited(std::string_view name, error_code& ec)
         return {};
     }
     unique_fd given(found->number);
-    // Not under this number any more, by which it would be found again; nor for the children of
-    // this process.
+    // Not under this number any more, by which it would be found again.
     auto socket = given.duplicate(ec);
     if (ec)
         (void)given.release();  // another try may find a free number

@@ -23,10 +23,10 @@ namespace detail {
 
 // The variable by which a child finds its ends of channels:
 //
-//     PROCYARD_CHANNELS=ticks=3:81234:0:262144;orders=4:81236:16:262144
+//     PROCYARD_CHANNELS=ticks=3:81234:0:262144:0;orders=4:81236:16:262144:0
 //
 // a name, the descriptor's number, its inode (so that another descriptor with this number, later,
-// is not taken for it), and the capacity in messages and in bytes.
+// is not taken for it), the capacity in messages and in bytes, and whether it goes across users.
 inline constexpr std::string_view channels_variable = "PROCYARD_CHANNELS";
 
 [[nodiscard]] inline bool is_channel_name(std::string_view name) noexcept

@@ -189,7 +189,8 @@ std::string channels_entry(const command& what)
         entry += end->name() + '=' + std::to_string(numbers.next()) + ':'
             + std::to_string(end->inode()) + ':'
             + std::to_string(end->options().capacity_messages) + ':'
-            + std::to_string(end->options().capacity_bytes);
+            + std::to_string(end->options().capacity_bytes)
+            + (end->options().across_users ? ":1" : ":0");
     }
     return entry;
 }

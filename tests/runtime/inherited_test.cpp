@@ -153,7 +153,7 @@ TEST_SUITE("inherited")
                  "[procyard.channel:12]\n");
         CHECK(complaint_of(child_that("absent").env("PROCYARD_CHANNELS", "absent=x;=3:;absent"))
                   .starts_with("inherited channel \"absent\": the parent has passed no channel"));
-        CHECK(complaint_of(child_that("gone").env("PROCYARD_CHANNELS", "gone=99:1:0:64"))
+        CHECK(complaint_of(child_that("gone").env("PROCYARD_CHANNELS", "gone=99:1:0:64:0"))
                   .starts_with("inherited channel \"gone\": this end has been opened or closed"));
         {
             auto in = make_channel<std::string>();

@@ -74,7 +74,8 @@ public:
     ///               `peer_broke_rules`; `bad_message`: the value is none that can be sent; EBADF:
     ///               this end is closed.
     /// @par Limits   What was sent to a peer that dies, or closes, before it has received it is
-    ///               lost, and a sender that does not wait for room may hear of that late.
+    ///               lost, and a sender that does not wait for room may hear of its death late.
+    ///               Goes ahead of operations that were started before and have not had their turn.
     /// @par Cost     A copy into the ring, and one system call if the receiver sleeps. No
     ///               allocation.
     bool try_send(const T& message, error_code& ec)
@@ -98,17 +99,21 @@ public:
         return detail::send_some_now<transport>(core(), messages, ec);
     }
 
-    /// Sends, and waits until there is room if there is none.
+    /// Sends, and waits until there is room if there is none. A message that borrows (a
+    /// std::string_view) must stay valid until it has been sent.
     /// @par Completion    void(error_code)
-    /// @par Errors        As try_send, but would_block.
+    /// @par Errors        As try_send, but would_block. ENOMEM: a codec had no memory, and nothing
+    ///                    has been sent. EPERM: membarrier(2) has been forbidden since this end was
+    ///                    opened, and the peer could not see that this one sleeps; it passes when
+    ///                    the peer has received again. Sandbox first, then open.
     /// @par Cancellation  terminal, partial and total: nothing has been sent then.
     /// @par Limits        GCC 12 and 13 destroy an aggregate that is made within a `co_await`
     ///                    expression twice, whatever function it is for. Give the message a name:
     ///                    `order o{1, "two"}; co_await tx.async_send(std::move(o), …)`.
     /// @par Cost          A turn of the executor. Where messages come in numbers, try_send first,
     ///                    and this only when it says would_block.
-    template <class Token = asio::deferred_t>
-    auto async_send(T message, Token&& token = {})
+    template <asio::completion_token_for<void(error_code)> Token = asio::deferred_t>
+    [[nodiscard]] auto async_send(T message, Token&& token = {})
     {
         return asio::async_initiate<Token, void(error_code)>(
             detail::initiate_send<T>{}, token, core_, std::move(message));
@@ -123,10 +128,11 @@ public:
     /// @par Errors        As async_send; `sent` messages have been sent before.
     /// @par Cancellation  terminal, partial and total: `sent` messages have been sent, the others
     ///                    have not.
-    template <std::ranges::forward_range Range, class Token = asio::deferred_t>
+    template <std::ranges::forward_range Range,
+              asio::completion_token_for<void(error_code, std::size_t)> Token = asio::deferred_t>
         requires std::convertible_to<std::ranges::range_reference_t<Range>, const T&>
         && std::is_object_v<Range>
-    auto async_send_all(Range messages, Token&& token = {})
+    [[nodiscard]] auto async_send_all(Range messages, Token&& token = {})
     {
         return asio::async_initiate<Token, void(error_code, std::size_t)>(
             detail::initiate_send_all<T, Range>{}, token, core_, std::move(messages));
@@ -136,9 +142,9 @@ public:
     /// there is none at once.
     /// @par Errors   As try_send.
     template <detail::in_place_message Message = T>
-    message_loan<Message> try_loan(std::size_t most, error_code& ec)
+    [[nodiscard]] message_loan<Message> try_loan(std::size_t most, error_code& ec)
     {
-        ec = detail::room_now(core(), true);
+        ec = detail::room_now(core(), true, transport::busy_after);
         if (ec || most == 0)
             return {};
         return message_loan<Message>(detail::channel_lease(core_), most);
@@ -149,7 +155,7 @@ public:
     /// @par Errors        As async_send.
     /// @par Cancellation  terminal, partial and total: nothing has been lent.
     template <class Token = asio::deferred_t, detail::in_place_message Message = T>
-    auto async_loan(std::size_t most, Token&& token = {})
+    [[nodiscard]] auto async_loan(std::size_t most, Token&& token = {})
     {
         return asio::async_initiate<Token, void(error_code, message_loan<Message>)>(
             detail::initiate_loan<message_loan<Message>>{}, token, core_, most);
@@ -159,8 +165,8 @@ public:
     /// @par Completion    void(error_code)
     /// @par Errors        As try_send, but would_block.
     /// @par Cancellation  terminal, partial and total.
-    template <class Token = asio::deferred_t>
-    auto async_wait_writable(Token&& token = {})
+    template <asio::completion_token_for<void(error_code)> Token = asio::deferred_t>
+    [[nodiscard]] auto async_wait_writable(Token&& token = {})
     {
         return asio::async_initiate<Token, void(error_code)>(detail::initiate_wait_for_room{}, token,
                                                              core_);
@@ -201,6 +207,8 @@ public:
     ///               received; `peer_died`: the same with a sender that has died; `bad_message`,
     ///               `peer_broke_rules`: it does not keep to the protocol; EBADF: this end is
     ///               closed.
+    /// @par Limits   Who only tries, and never waits, hears of the sender's death after some dozens
+    ///               of calls in vain. Goes ahead of operations that have not had their turn.
     /// @par Cost     A copy out of the ring, and one system call if the sender waits for room.
     bool try_receive(T& message, error_code& ec)
         requires(!borrows_message<T>)
@@ -209,7 +217,7 @@ public:
         return !ec;
     }
     /// The same. Empty also when the channel has ended; the next operation that waits says why.
-    std::optional<T> try_receive()
+    [[nodiscard]] std::optional<T> try_receive()
         requires(!borrows_message<T>)
     {
         std::optional<T> message(std::in_place);
@@ -229,14 +237,15 @@ public:
 
     /// Receives, and waits until there is something.
     /// @par Completion    void(error_code, T)
-    /// @par Errors        As try_receive, but would_block.
+    /// @par Errors        As try_receive, but would_block. ENOMEM: a codec had no memory, and the
+    ///                    message is still there. EPERM: see sender::async_send.
     /// @par Cancellation  terminal, partial and total: nothing has been received then, and what is
     ///                    there stays for the next. So `a.async_receive() || b.async_receive()`
     ///                    loses nothing.
     /// @par Cost          A turn of the executor. Where messages come in numbers, try_receive
     ///                    first, and this only when there is nothing.
-    template <class Token = asio::deferred_t>
-    auto async_receive(Token&& token = {})
+    template <asio::completion_token_for<void(error_code, T)> Token = asio::deferred_t>
+    [[nodiscard]] auto async_receive(Token&& token = {})
         requires(!borrows_message<T>)
     {
         return asio::async_initiate<Token, void(error_code, T)>(detail::initiate_receive<T>{},
@@ -245,9 +254,9 @@ public:
 
     /// All that is there now, to be read in place. Empty, and `ec` says why, if there is nothing.
     /// @par Errors   As try_receive.
-    message_batch<T> try_receive_batch(error_code& ec)
+    [[nodiscard]] message_batch<T> try_receive_batch(error_code& ec)
     {
-        ec = detail::room_now(core(), false);
+        ec = detail::room_now(core(), false, transport::busy_after);
         return ec ? message_batch<T>() : message_batch<T>(detail::channel_lease(core_));
     }
 
@@ -256,8 +265,8 @@ public:
     /// @par Completion    void(error_code, message_batch<T>)
     /// @par Errors        As try_receive, but would_block.
     /// @par Cancellation  terminal, partial and total: nothing has been received.
-    template <class Token = asio::deferred_t>
-    auto async_receive_some(Token&& token = {})
+    template <asio::completion_token_for<void(error_code, message_batch<T>)> Token = asio::deferred_t>
+    [[nodiscard]] auto async_receive_some(Token&& token = {})
     {
         return asio::async_initiate<Token, void(error_code, message_batch<T>)>(
             detail::initiate_batch<message_batch<T>>{}, token, core_);
@@ -267,8 +276,8 @@ public:
     /// @par Completion    void(error_code)
     /// @par Errors        As try_receive, but would_block.
     /// @par Cancellation  terminal, partial and total.
-    template <class Token = asio::deferred_t>
-    auto async_wait_readable(Token&& token = {})
+    template <asio::completion_token_for<void(error_code)> Token = asio::deferred_t>
+    [[nodiscard]] auto async_wait_readable(Token&& token = {})
     {
         return asio::async_initiate<Token, void(error_code)>(detail::initiate_wait_for_room{}, token,
                                                              core_);

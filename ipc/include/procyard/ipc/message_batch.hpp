@@ -41,6 +41,7 @@ class message_batch {
     using transport = detail::transport_of<T>;
 
 public:
+    using message_type = T;
     class iterator;
 
     /// Empty.
@@ -48,6 +49,9 @@ public:
 
     /// Takes the next message. False: there is none, or this one is no value of the type; then the
     /// channel has failed, and the receiver's next operation says so.
+    /// @warning What borrows (std::string_view, std::span) refers to memory that the sender's
+    ///          process can still change, if it is hostile: what is checked must have been copied
+    ///          before.
     bool next(T& message)
     {
         return lease_ && transport::take_leased(lease_, message);

@@ -29,6 +29,8 @@ class message_loan {
     using transport = detail::transport_of<T>;
 
 public:
+    using message_type = T;
+
     /// Nothing.
     message_loan() noexcept = default;
 
@@ -39,19 +41,20 @@ public:
     [[nodiscard]] std::size_t size() const noexcept { return messages_.size(); }
     [[nodiscard]] T& operator[](std::size_t i) const noexcept { return messages_[i]; }
 
-    /// Sends the first `count` messages, and gives the rest back.
+    /// Sends the first `count` messages, and gives the rest back. False: the sender has been closed
+    /// or has failed meanwhile, and nothing was sent.
     /// @pre count <= size()
     /// @par Cost   One publication, and one system call if the receiver sleeps.
-    void commit(std::size_t count) noexcept
+    bool commit(std::size_t count) noexcept
     {
         PROCYARD_ASSERT(count <= size() && "not more than was lent can be committed");
-        if (count > 0)
-            lease_.commit(count);
+        const bool sent = !messages_.empty() && lease_.commit(count);
         messages_ = {};
         lease_ = detail::channel_lease();
+        return sent;
     }
     /// All of them.
-    void commit() noexcept { commit(size()); }
+    bool commit() noexcept { return commit(size()); }
 
     /// @private
     message_loan(detail::channel_lease lease, std::size_t most) noexcept

@@ -23,6 +23,9 @@ struct channel_options {
     /// holds up everything else on its executor meanwhile, and so adapts: less, when it is in vain.
     /// 0 where there is only one processor.
     std::chrono::nanoseconds spin{0};
+    /// The peer runs as another user, which may not open this one's pipes: to wake each other takes
+    /// a pair of sockets, and three times as long. So it is without /proc, asked for or not.
+    bool across_users = false;
 };
 
 /// An end of a channel that has not been opened: it can be opened here, or go to another thread or

@@ -4,6 +4,7 @@
 
 #include <boost/asio/any_io_executor.hpp>
 
+#include <chrono>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -32,7 +33,7 @@ struct inherited_end {
 /// The end of a channel that the parent has passed to this process by command::pass(), opened.
 ///
 /// `End` is a `sender<T>` or `receiver<T>`, with the same T as the parent's: the types are compared
-/// as soon as both ends are there.
+/// as soon as both ends are there. `spin` is this end's, as in channel_options.
 /// @par Errors   `channel_errc::not_passed`: the parent has passed no channel of this name;
 ///               `already_taken`: it has been opened before, or its descriptor been closed;
 ///               whatever sender's constructor says. If the parent has opened its end, also what
@@ -40,14 +41,17 @@ struct inherited_end {
 ///               `explanation()` of what is returned.
 /// @par Thread safety   Safe if nobody changes the environment meanwhile.
 /// @par Limits   The channels are found by an environment variable, which the children of this
-///               process inherit as well; the descriptors they do not.
+///               process inherit as well. The descriptors they do not, from the first call on; a
+///               child that this process has started before, and not by Procyard, has them.
 /// @par Example  @snippet examples/09_channel_to_child.cpp child
 template <class End>
-[[nodiscard]] End inherited(const asio::any_io_executor& ex, std::string_view name, error_code& ec)
+[[nodiscard]] End inherited(const asio::any_io_executor& ex, std::string_view name, error_code& ec,
+                            std::chrono::nanoseconds spin = std::chrono::nanoseconds(0))
 {
     auto found = detail::find_inherited(name, ec);
     if (ec)
         return {};
+    found.options.spin = spin;
     End end(ex, unopened<End>(std::move(found.socket), found.options), ec);
     if (!ec)
         ec = end.failure();  // the parent's end is there already, and does not fit
@@ -55,10 +59,11 @@ template <class End>
 }
 /// The same; throws boost::system::system_error, which names the channel.
 template <class End>
-[[nodiscard]] End inherited(const asio::any_io_executor& ex, std::string_view name)
+[[nodiscard]] End inherited(const asio::any_io_executor& ex, std::string_view name,
+                            std::chrono::nanoseconds spin = std::chrono::nanoseconds(0))
 {
     error_code ec;
-    auto end = inherited<End>(ex, name, ec);
+    auto end = inherited<End>(ex, name, ec, spin);
     if (ec)
         detail::throw_inherited(ec, name, end.explanation());
     return end;

@@ -6,6 +6,8 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 
+#include <sys/types.h>
+
 #include <array>
 #include <chrono>
 #include <cstddef>
@@ -93,13 +95,16 @@ public:
     }
     /// Publishes what the lease has advanced.
     void take_back() noexcept;
+
     /// A message needs room for so many units, and there is not as much.
     void note_refusal(std::uint64_t wanted) noexcept
+    {
         refused_ = wanted;
         refused_after_ = counts_.messages;
     }
     /// The room that a wait is for: that of the last message, if it was refused.
     [[nodiscard]] std::uint64_t wanted_room() const noexcept
+    {
         return refused_after_ == counts_.messages ? refused_ : 1;
     }
     /// For a consumer of records: whether what it has found was the unused end of the ring, which
@@ -114,7 +119,8 @@ public:
     /// For a sender to whom side().peer_closed() has been said: whether it has. No error: it has
     /// not, and may not even have come.
     [[nodiscard]] error_code closed_by_peer();
-    /// The peer has broken the rules of the ring, or sent what is none of its type.
+    /// The channel has ended: nothing can be done with this end any more but to close it, and the
+    /// peer is told that it is closed.
     void fail(error_code why, std::string explanation = {});
     /// A sentence about the error that ended the channel; empty if there is no more to say.
     [[nodiscard]] const std::string& explanation() const noexcept { return explanation_; }
@@ -129,6 +135,7 @@ public:
     void close() noexcept;
 
     [[nodiscard]] bool is_open() const noexcept { return !closed_ && !failure_; }
+    [[nodiscard]] bool is_producer() const noexcept { return role_ == ring_role::producer; }
     [[nodiscard]] bool is_connected() const noexcept { return connected_; }
     [[nodiscard]] error_code failure() const noexcept { return failure_; }
     [[nodiscard]] channel_statistics statistics() const noexcept;
@@ -144,6 +151,8 @@ private:
     void ring() noexcept;
     void connect() noexcept;
     void take_hello();
+    void fail_by_peer();
+    void let_go_of_peer() noexcept;
     void leave_reactor() noexcept;
 
     void post(operation_ptr operation);
@@ -183,6 +192,8 @@ private:
     ring_memory own_;
     ring_memory peer_;
     ring_words unconnected_;  // the peer's, as long as there is none
+    std::uint32_t in_vain_ = 0;  // how often blocked() has had nothing to say
+    pid_t owner_;                // a copy of this process, made by fork(), leaves everything alone
     spin_budget spin_;
 
     unique_fd socket_;  // until the hello has come

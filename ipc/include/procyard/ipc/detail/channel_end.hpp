@@ -43,6 +43,8 @@ template <class T>
     terms.shape.type = type.fingerprint;
     terms.type = &type;
     terms.spin = options.spin;
+    if (options.across_users)
+        terms.bell = doorbell_kind::socket;
     return terms;
 }
 

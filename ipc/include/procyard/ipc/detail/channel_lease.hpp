@@ -63,8 +63,15 @@ public:
         room_ -= units;
         core_->count_messages(messages);
     }
-    /// A producer's: publishes so many units, a message each.
-    void commit(std::uint64_t units) noexcept { advance(units, units); }
+    /// A producer's: publishes so many units, a message each. False: the end is closed or has
+    /// failed, and whoever was told that must not get messages after it.
+    [[nodiscard]] bool commit(std::uint64_t units) noexcept
+    {
+        if (!core_->is_open())
+            return false;
+        advance(units, units);
+        return true;
+    }
     /// Nothing more is taken.
     void end() noexcept { room_ = 0; }
 

@@ -28,19 +28,22 @@ public:
     operation_memory() = default;
     operation_memory(const operation_memory&) = delete;
     operation_memory& operator=(const operation_memory&) = delete;
-    ~operation_memory() { ::operator delete(spare_); }
+    ~operation_memory() { ::operator delete(spare_, alignment); }
+
+    // A line: messages may be aligned to one.
+    static constexpr std::align_val_t alignment{64};
 
     /// At least `bytes`; says how many these are.
     [[nodiscard]] void* take(std::size_t& bytes)
     {
         if (spare_ == nullptr || spare_bytes_ < bytes)
-            return ::operator new(bytes);
+            return ::operator new(bytes, alignment);
         bytes = spare_bytes_;
         return std::exchange(spare_, nullptr);
     }
     void give_back(void* at, std::size_t bytes) noexcept
     {
-        ::operator delete(std::exchange(spare_, at));
+        ::operator delete(std::exchange(spare_, at), alignment);
         spare_bytes_ = bytes;
     }
 
@@ -79,7 +82,9 @@ public:
     template <class Operation, class... Args>
     [[nodiscard]] static std::unique_ptr<Operation> make(operation_memory& memory, Args&&... args)
     {
-        static_assert(alignof(Operation) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+        static_assert(alignof(Operation) <= static_cast<std::size_t>(operation_memory::alignment),
+                      "a message that is aligned to more than 64 bytes can be used in place only: "
+                      "by async_loan and async_receive_some");
         auto bytes = sizeof(Operation);
         void* const at = memory.take(bytes);
         try {

@@ -31,6 +31,29 @@ namespace detail {
 
 // --- at once ------------------------------------------------------------------------------------
 
+/// Several messages in one call: publishes and counts those that went through, also when a codec
+/// throws in the middle.
+class publication {
+public:
+    explicit publication(channel_core& core) noexcept : core_(core) { }
+    publication(const publication&) = delete;
+    publication& operator=(const publication&) = delete;
+    ~publication()
+    {
+        if (count_ == 0)
+            return;
+        core_.publish();
+        core_.count_messages(count_);
+    }
+
+    void add() noexcept { ++count_; }
+    [[nodiscard]] std::size_t count() const noexcept { return count_; }
+
+private:
+    channel_core& core_;
+    std::size_t count_ = 0;
+};
+
 template <class Transport, class T>
 error_code send_now(channel_core& core, const T& message, std::uint64_t& wanted)
 {
@@ -51,7 +74,6 @@ error_code send_now(channel_core& core, const T& message, std::uint64_t& wanted)
 template <class Transport, class T>
 std::size_t send_some_now(channel_core& core, std::span<const T> messages, error_code& ec)
 {
-    std::size_t sent = 0;
     ec.clear();
     if (core.side().peer_closed()) [[unlikely]] {
         ec = core.closed_by_peer();
@@ -59,15 +81,16 @@ std::size_t send_some_now(channel_core& core, std::span<const T> messages, error
             return 0;
     }
     std::uint64_t wanted = 0;
-    for (const auto& message : messages) {
-        ec = Transport::put(core, message, wanted);
-        if (ec)
-            break;
-        ++sent;
-    }
-    if (sent > 0) {
-        core.publish();
-        core.count_messages(sent);
+    std::size_t sent = 0;
+    {
+        publication sending(core);
+        for (const auto& message : messages) {
+            ec = Transport::put(core, message, wanted);
+            if (ec)
+                break;
+            sending.add();
+        }
+        sent = sending.count();
     }
     if (ec == asio::error::would_block)
         core.note_refusal(wanted);
@@ -88,24 +111,21 @@ error_code receive_now(channel_core& core, T& message)
 template <class Transport, class T>
 std::size_t receive_some_now(channel_core& core, std::span<T> messages, error_code& ec)
 {
-    std::size_t received = 0;
     ec.clear();
+    publication receiving(core);
     for (auto& message : messages) {
         ec = Transport::take(core, message);
         if (ec)
             break;
-        ++received;
+        receiving.add();
     }
-    if (received > 0) {
-        core.publish();
-        core.count_messages(received);
+    if (receiving.count() > 0)
         ec.clear();  // what comes after them is told when they have been looked at
-    }
-    return received;
+    return receiving.count();
 }
 
 /// Whether there is room for a lease: would_block, or what has ended the channel.
-inline error_code room_now(channel_core& core, bool to_send)
+inline error_code room_now(channel_core& core, bool to_send, std::uint64_t busy_after)
 {
     error_code ec;
     if (to_send && core.side().peer_closed()) [[unlikely]] {
@@ -113,7 +133,10 @@ inline error_code room_now(channel_core& core, bool to_send)
         if (ec)
             return ec;
     }
-    (void)find_room(core, 1, ec);
+    // The unused end of a ring of records is no message.
+    do
+        (void)find_room(core, 1, ec, busy_after);
+    while (!ec && core.pass_padding());
     return ec;
 }
 
@@ -221,8 +244,13 @@ public:
     progress attempt() override
     {
         error_code ec;
+        if (core_.is_producer() && core_.side().peer_closed()) [[unlikely]] {
+            ec = core_.closed_by_peer();
+            if (ec)
+                return after(ec);
+        }
         do
-            (void)find_room(core_, wanted, ec);
+            (void)find_room(core_, wanted, ec, busy_after_bytes);
         while (!ec && core_.pass_padding());
         return after(ec);
     }
@@ -243,6 +271,7 @@ public:
           messages_(std::move(messages)),
           next_(std::ranges::begin(messages_))
     {
+        wanted = 0;  // there may be nothing to send, or what can never go through
     }
 
     progress attempt() override
@@ -253,15 +282,12 @@ public:
             if (ec)
                 return after(ec);
         }
-        const auto before = sent_;
+        publication sending(core_);
         for (; next_ != std::ranges::end(messages_); ++next_, ++sent_) {
             ec = transport_of<T>::put(core_, *next_, wanted);
             if (ec)
                 break;
-        }
-        if (sent_ > before) {
-            core_.publish();
-            core_.count_messages(sent_ - before);
+            sending.add();
         }
         return after(ec);
     }
@@ -286,6 +312,7 @@ class lease_operation final : public channel_operation_of<Lent> {
     using base = channel_operation_of<Lent>;
 
 public:
+    using transport = transport_of<typename Lent::message_type>;
     static constexpr bool to_send = requires(Lent lent) { lent.commit(); };
 
     lease_operation(channel_core& core, typename base::handler_type handler, std::size_t most = 0)
@@ -296,13 +323,13 @@ public:
 
     channel_operation::progress attempt() override
     {
-        return base::after(room_now(base::core_, to_send));
+        return base::after(room_now(base::core_, to_send, transport::busy_after));
     }
     void complete(std::unique_ptr<channel_operation> self, const error_code& instead) override
     {
         auto handler = base::take_handler();
         const auto ec = instead ? instead : base::ec_;
-        auto lent = ec ? Lent() : lend();
+        auto lent = ec || (to_send && most_ == 0) ? Lent() : lend();
         self.reset();
         std::move(handler)(ec, std::move(lent));
     }

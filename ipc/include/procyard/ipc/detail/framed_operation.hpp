@@ -238,7 +238,13 @@ private:
             complete(self, asio::error::operation_aborted);
             return;
         }
-        const auto answer = taker_.take(*state_);
+        error_code answer;
+        try {
+            answer = taker_.take(*state_);
+        } catch (...) {
+            state_->receiving = false;  // it is for whoever calls run(); the stream is as before
+            throw;
+        }
         if (answer != asio::error::would_block) {
             complete(self, answer);
             return;

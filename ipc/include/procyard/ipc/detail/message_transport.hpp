@@ -71,6 +71,8 @@ concept in_place_message = plain_message<T> && is_dense<T>() && is_total<T>() &&
 
 template <class T>
 struct cell_transport {
+    static constexpr std::uint64_t busy_after = busy_after_cells;
+
     /// From one cell to the next. Not less than 8, so that a cell's place is aligned; a power of
     /// two it need not be.
     static constexpr std::size_t stride = (fixed_bytes<T> + 7) / 8 * 8;
@@ -163,6 +165,8 @@ struct cell_transport {
 
 template <class T>
 struct record_transport {
+    static constexpr std::uint64_t busy_after = busy_after_bytes;
+
     static constexpr std::size_t stride = 1;
 
     [[nodiscard]] static ring_shape shape(std::uint64_t capacity_messages,
@@ -216,10 +220,14 @@ struct record_transport {
                 return ec;
             record_consumer consumer(core.side(), core.peer_units());
             std::span<const std::byte> payload;
-            switch (consumer.next(payload)) {
+            switch (consumer.look_at(core.side().room(), payload)) {
             case record_consumer::answer::record:
-                if (decode_message(payload, value))
+                // Passed when it has been decoded: a codec may throw, for want of memory, and then
+                // it stays.
+                if (decode_message(payload, value)) {
+                    consumer.pass(payload);
                     return {};
+                }
                 core.fail(channel_errc::bad_message);
                 return channel_errc::bad_message;
             case record_consumer::answer::nothing: core.publish(); break;  // it was a padding
@@ -236,11 +244,12 @@ struct record_transport {
         const auto before = core.side().position();
         record_consumer consumer(core.side(), core.peer_units());
         std::span<const std::byte> payload;
-        const auto answer = consumer.next_of(lease.room(), payload);
-        lease.has_advanced(core.side().position() - before,
-                           answer == record_consumer::answer::record ? 1 : 0);
-        if (answer == record_consumer::answer::record && decode_message(payload, message))
+        const auto answer = consumer.look_at(lease.room(), payload);
+        lease.has_advanced(core.side().position() - before, 0);  // a padding
+        if (answer == record_consumer::answer::record && decode_message(payload, message)) {
+            lease.advance(record_bytes(payload.size()), 1);
             return true;
+        }
         lease.end();
         if (answer != record_consumer::answer::nothing)
             core.fail(answer == record_consumer::answer::record ? channel_errc::bad_message

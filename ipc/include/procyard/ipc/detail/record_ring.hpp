@@ -253,21 +253,34 @@ public:
     /// @pre room <= the side's, and ends where a record does
     [[nodiscard]] answer next_of(std::uint64_t room, std::span<const std::byte>& payload) noexcept
     {
+        const auto found = look_at(room, payload);
+        if (found == answer::record)
+            pass(payload);
+        return found;
+    }
+
+    /// The same, but the record is not passed: call pass() with the payload when it has been used.
+    [[nodiscard]] answer look_at(std::uint64_t room, std::span<const std::byte>& payload) noexcept
+    {
         while (room > 0) {
             const auto offset = ring_offset(side_.position(), side_.capacity());
             const auto header = read_header(offset);
             const auto check = check_record(header, offset, room, side_.capacity());
             if (check == record_check::violation)
                 return answer::violation;
-            const auto taken = record_bytes(header.length);
-            side_.advance(taken);
-            room -= taken;
             if (check == record_check::data) {
                 payload = {bytes_ + offset + sizeof(record_header), header.length};
                 return answer::record;
             }
+            const auto taken = record_bytes(header.length);
+            side_.advance(taken);
+            room -= taken;
         }
         return answer::nothing;
+    }
+    void pass(std::span<const std::byte> payload) noexcept
+    {
+        side_.advance(record_bytes(payload.size()));
     }
 
     /// Passes a padding, if that is what comes next of what is known to be there; release it, as
