@@ -434,5 +434,115 @@ test_terminal() {
         if [ "$(stty -g)" = "$before" ]; then echo as before; fi' "$demo"
 }
 
+# Figures of all kinds, each message in its place; what is shown meanwhile goes elsewhere.
+test_channel() {
+    local n='[0-9.]+( [kMG])?' t='[0-9.]+ (ns|µs|ms|s)' via
+    "$demo" channel --seconds 100ms --size 8 --size 70000 >"$directory/table" 2>"$directory/live"
+    ends_right $?
+    for via in channel pipe 'pipe, 64 KiB a write'; do
+        has table " 8 B  $via +$n +[0-9.]+ +[0-9.]+ +$n +[0-9]+ %"
+    done
+    for via in channel pipe; do
+        has table "70000 B  $via +$n +[0-9.]+ +[0-9.]+ +$n +[0-9]+ %"
+    done
+    for via in channel 'channel, spin 50 µs' pipe; do
+        has table "64 B  $via +$n/s +$t +$t +$n"
+    done
+    has table '^[0-9]+ messages, each in its place$'
+    has live '^channel of 8 B: .*/s  .*/s  .* calls per million'
+    if grep -q $'[\r\e]' "$directory/live"; then fail 'a terminal is spoken to where there is none'; fi
+    "$demo" channel --seconds 50ms --size 8 --spin 0 >"$directory/table" 2>/dev/null
+    ends_right $?
+    if grep -q spin "$directory/table"; then fail 'a spin of 0 is none'; fi
+    expect 2 '^--size: Value 7 not in range 8 to 16777216' "$demo" channel --size 7
+    expect 2 'not in range' "$demo" channel --size 16777217
+    expect 2 'many' "$demo" channel --size many
+    expect 2 '^--seconds: a step takes some time' "$demo" channel --seconds 0
+    expect 2 '^--spin: more than 100 ms' "$demo" channel --spin 101ms
+    expect 2 '"soon" is no duration' "$demo" channel --timeout soon
+    expect 2 'standard output: No space left' sh -c 'exec "$1" channel >/dev/full' sh "$demo"
+    expect 125 'no channel of this name' "$demo" channel-peer sink 8
+}
+
+# What was sent by whom is killed arrives; who sends to whom is killed hears of it.
+test_channel_kill() {
+    local t='[0-9.]+ (ns|µs|ms|s)' size
+    "$demo" channel --kill --seconds 200ms --size 64 --size 100000 >"$directory/table" 2>/dev/null
+    ends_right $?
+    for size in 64 100000; do
+        has table "$size B  the sender +$t +[0-9]+ +[0-9]+ +[0-9]+ +0$"
+        has table "$size B  the receiver +$t +[0-9]+ +[0-9]+ +≥ [0-9]+ +-$"
+    done
+}
+
+# ends_right CODE: of a demo that has written into $directory, and should end with 0.
+ends_right() {
+    [[ $1 == 0 ]] || fail "exit $1: $(tail -n 3 "$directory/table" "$directory/live" 2>/dev/null)"
+}
+
+# has FILE TEXT: a line of $directory/FILE matches the regular expression.
+has() {
+    if ! grep -qE -- "$2" "$directory/$1"; then
+        fail "not in $1: $2"
+        cat "$directory/$1"
+    fi
+}
+
+# await_child PID: prints the number of its first child, when there is one.
+await_child() {
+    local end=$((SECONDS + 30)) status line
+    until ((SECONDS > end)); do
+        for status in /proc/[0-9]*/stat; do
+            { read -r line <"$status"; } 2>/dev/null || continue
+            if [[ ${line##*) } =~ ^[^Z]\ $1\  ]]; then
+                status=${status%/stat}
+                echo "${status#/proc/}"
+                return
+            fi
+        done
+    done
+}
+
+# Whoever ends it, and however: the other process ends as well.
+test_channel_ended() {
+    local pid peer how signal code text line
+    for how in 'INT 130 interrupted by SIGINT' 'TERM 143 interrupted by SIGTERM'; do
+        read -r signal code text <<<"$how"
+        "$demo" channel --seconds 1m >"$directory/log" 2>&1 &
+        pid=$!
+        peer=$(await_child "$pid")
+        kill "-$signal" "$pid"
+        ends_with "$code" "$text" "$pid"
+        is_gone "$peer" || fail "the other process has outlived SIG$signal"
+    done
+    expect 124 'timeout after 300 ms' "$demo" channel --seconds 1m --timeout 300ms
+    # A ^C that is typed; and on a terminal, one line that is written over itself.
+    mkfifo "$directory/screen" "$directory/keys"
+    exec 7<>"$directory/keys"
+    "$demo" pty -- "$demo" channel --seconds 1m <"$directory/keys" >"$directory/screen" 2>&1 &
+    pid=$!
+    exec 6<"$directory/screen"
+    while read -r -d $'\r' line <&6 && [[ $line != channel* ]]; do :; done
+    read -r -d $'\r' line <&6
+    if [[ $line != 'channel of 8 B: '*$'\e[K' || $line == *$'\n'* ]]; then
+        fail "not a line written over itself: $line"
+    fi
+    printf '\003' >&7
+    /bin/cat <&6 >"$directory/log"
+    ends_with 130 'interrupted by SIGINT' "$pid"
+    # The other process, and then the demo, is killed by somebody else.
+    "$demo" channel --seconds 1m >"$directory/log" 2>&1 &
+    pid=$!
+    kill -9 "$(await_child "$pid")"
+    ends_with 125 'the other process: killed by SIGKILL.*the peer has died' "$pid"
+    "$demo" channel --seconds 1m >"$directory/log" 2>&1 &
+    pid=$!
+    peer=$(await_child "$pid")
+    kill -9 "$pid"
+    { wait "$pid"; } 2>/dev/null
+    await_death "$peer"
+    is_gone "$peer" || fail 'the other process has outlived a demo that was killed'
+}
+
 "test_$case_name"
 exit $((failures > 0))

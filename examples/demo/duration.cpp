@@ -23,6 +23,8 @@ std::optional<double> seconds_per(std::string_view unit)
 {
     if (unit.empty() || unit == "s")
         return 1;
+    if (unit == "us")
+        return 1e-6;
     if (unit == "ms")
         return 0.001;
     if (unit == "m")

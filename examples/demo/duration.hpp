@@ -8,7 +8,7 @@
 
 namespace demo {
 
-/// `5`, `5s`, `1.5s`, `500ms`, `2m`, `1h`; a number alone counts seconds.
+/// `5`, `5s`, `1.5s`, `500ms`, `50us`, `2m`, `1h`; a number alone counts seconds.
 /// @throws std::invalid_argument   when it is none of these, negative, or more than 366 days; says
 ///                                 which
 std::chrono::nanoseconds parse_duration(std::string_view text);

@@ -130,6 +130,50 @@ CLI::App* describe_pty(CLI::App& app)
     return pty;
 }
 
+CLI::App* describe_channel(CLI::App& app, demo::channel_command_options& options)
+{
+    constexpr std::size_t largest = 16 << 20;
+    auto* channel = app.add_subcommand(
+        "channel", "Compares messages to a process through a channel with a pipe");
+    channel->add_option("--size", options.sizes, "Bytes of a message; may be given several times")
+        ->type_name("BYTES")
+        ->check(CLI::Range(std::size_t{8}, largest))
+        ->capture_default_str()
+        ->allow_extra_args(false);
+    add_duration(*channel, "--seconds", options.step, "How long each step takes; 1s unless given");
+    add_duration(*channel, "--spin", options.spin,
+                 "How long a side looks for an answer before it sleeps; 50us unless given");
+    channel->add_flag("--kill", options.kill,
+                      "Kills the other process in the middle, and tells what was heard of it");
+    add_duration(*channel, "--timeout", options.timeout, "Stops everything when it is over");
+    channel->final_callback([&options] {
+        if (options.step.count() == 0)
+            throw CLI::ValidationError("--seconds", "a step takes some time");
+        if (options.spin > std::chrono::milliseconds(100))
+            throw CLI::ValidationError("--spin", "more than 100 ms");
+    });
+    channel->footer(
+        "Each message has a number, which the receiver checks; GB are powers of ten. Exit code:\n"
+        "0; 1 when a message was wrong or lost; 2 when nothing could be done; 124 after a\n"
+        "timeout; 125 when the demo itself or its other process failed; 128 + N after signal N.\n"
+        "The table goes to standard output, everything else to standard error.");
+    return channel;
+}
+
+// How `demo channel` starts itself.
+struct peer_options {
+    std::string role;
+    std::size_t size = 0;
+};
+
+CLI::App* describe_channel_peer(CLI::App& app, peer_options& options)
+{
+    auto* peer = app.add_subcommand("channel-peer")->group("");
+    peer->add_option("role", options.role)->required();
+    peer->add_option("size", options.size)->required();
+    return peer;
+}
+
 // Descriptors that nobody has opened would be given to the first that comes, and our output would
 // go to, say, the event loop's. Opened the wrong way round, writing to them is still an error.
 void open_standard_descriptors()
@@ -153,6 +197,10 @@ int run(int argc, char** argv)
     describe_main(app, top_options);
     const auto* run = describe_run(app, run_options);
     const auto* pty = describe_pty(app);
+    demo::channel_command_options channel_options;
+    const auto* channel = describe_channel(app, channel_options);
+    peer_options as_peer;
+    const auto* peer = describe_channel_peer(app, as_peer);
     try {
         auto reversed = line.ours;  // as CLI11 wants them
         std::reverse(reversed.begin(), reversed.end());
@@ -163,6 +211,10 @@ int run(int argc, char** argv)
         }
         if (pty->parsed())
             return demo::run_pty(line.words_of(*pty));
+        if (channel->parsed())
+            return demo::run_channel(channel_options);
+        if (peer->parsed())
+            return demo::run_channel_peer(as_peer.role, as_peer.size);
         return demo::run_top(top_options);
     } catch (const CLI::ParseError& error) {
         if (app.exit(error) == 0)

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_EXAMPLES_DEMO_CHANNEL_FLOW_HPP
+#define PROCYARD_EXAMPLES_DEMO_CHANNEL_FLOW_HPP
+
+#include <boost/asio/awaitable.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "channel_stage.hpp"
+
+namespace demo {
+
+/// Messages one way, as fast as they go.
+struct flow_figures {
+    std::string name;
+    std::size_t size = 0;
+    std::uint64_t sent = 0;
+    std::uint64_t received = 0;
+    std::uint64_t wrong = 0;
+    /// Of both sides: to wake the other one, and to write to a pipe or read from it.
+    std::uint64_t calls = 0;
+    double depth = 0;  ///< how full it was on average, 0 to 1
+    std::chrono::nanoseconds elapsed{};
+
+    /// All that was sent has arrived, once and in order.
+    [[nodiscard]] bool is_right() const noexcept { return wrong == 0 && sent == received; }
+};
+
+boost::asio::awaitable<flow_figures> channel_flow(channel_stage& stage, std::size_t size,
+                                                  std::chrono::nanoseconds duration);
+/// The same through a pipe: each message is written by itself, or as many at once as a buffer of
+/// 64 KiB holds.
+boost::asio::awaitable<flow_figures> pipe_flow(channel_stage& stage, std::size_t size,
+                                               std::chrono::nanoseconds duration,
+                                               std::size_t messages_per_write);
+
+[[nodiscard]] std::string flow_heading();
+[[nodiscard]] std::string flow_row(const flow_figures& figures);
+
+}  // namespace demo
+
+#endif
