@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Pictures of 1 MiB that nobody copies: a child makes them in the shared memory, and they are looked
-// at where they lie. The child is this program again.
+// Pictures of 1 MiB that nobody copies: a child makes them in the shared memory, and they are
+// looked at where they lie. The child is this program again.
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
