@@ -21,6 +21,7 @@
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include <procyard/runtime.hpp>
 
@@ -117,12 +118,16 @@ private:
         if (!print(flow_heading()))
             co_return unable;
         for (const auto size : options_.sizes) {
-            if (!take(co_await channel_flow(stage_, size, options_.step))
-                || !take(co_await pipe_flow(stage_, size, options_.step, 1)))
-                co_return unable;
-            const auto together = pipe_buffer_bytes / size;
-            if (together > 1 && !take(co_await pipe_flow(stage_, size, options_.step, together)))
-                co_return unable;
+            // One by one, and as many together as are worth a system call to a pipe.
+            std::vector<std::size_t> portions{1};
+            if (const auto together = pipe_buffer_bytes / size; together > 1)
+                portions.push_back(together);
+            for (const auto at_once : portions)
+                if (!take(co_await channel_flow(stage_, size, options_.step, at_once)))
+                    co_return unable;
+            for (const auto at_once : portions)
+                if (!take(co_await pipe_flow(stage_, size, options_.step, at_once)))
+                    co_return unable;
         }
         if (!print('\n' + rally_heading())
             || !take(co_await channel_rally(stage_, options_.step, std::chrono::nanoseconds(0)))

@@ -58,6 +58,11 @@ public:
     [[nodiscard]] std::uint64_t sent() const noexcept { return figures_.sent; }
     [[nodiscard]] bool is_over() const noexcept { return pace_.is_over(); }
 
+    void look(const channel_statistics& now)
+    {
+        calls = now.rung;
+        has_seen(static_cast<double>(now.depth) / static_cast<double>(now.capacity));
+    }
     void has_seen(double depth)
     {
         depth_ = depth;
@@ -110,13 +115,37 @@ asio::awaitable<void> fill(sender<bytes> down, flow_meter& meter, std::size_t si
             co_await down.async_send(message, asio::use_awaitable);
         }
         if (meter.has_sent(1)) {
-            const auto now = down.statistics();
-            meter.calls = now.rung;
-            meter.has_seen(static_cast<double>(now.depth) / static_cast<double>(now.capacity));
+            meter.look(down.statistics());
             co_await asio::post(asio::use_awaitable);
         }
     }
-    meter.calls = down.statistics().rung;
+    meter.look(down.statistics());
+    down.close();
+}
+
+/// The same with many at once, which become visible together.
+asio::awaitable<void> fill_together(sender<bytes> down, flow_meter& meter, std::size_t size,
+                                    std::size_t at_once)
+{
+    std::vector<std::byte> memory(size * at_once);
+    std::vector<bytes> messages;
+    for (std::size_t i = 0; i < at_once; ++i)
+        messages.emplace_back(memory.data() + i * size, size);
+    while (!meter.is_over()) {
+        for (std::size_t i = 0; i < at_once; ++i)
+            stamp(std::span(memory).subspan(i * size, size), meter.sent() + i + 1);
+        error_code ec;
+        const auto sent = down.try_send_some(messages, ec);
+        if (ec && ec != asio::error::would_block)
+            throw boost::system::system_error(ec, "the channel");
+        if (ec)
+            co_await down.async_send_all(std::span(messages).subspan(sent), asio::use_awaitable);
+        if (meter.has_sent(at_once)) {
+            meter.look(down.statistics());
+            co_await asio::post(asio::use_awaitable);
+        }
+    }
+    meter.look(down.statistics());
     down.close();
 }
 
@@ -130,14 +159,14 @@ double depth_of(const pipe_writer& pipe, std::size_t capacity)
 }
 
 asio::awaitable<void> fill(pipe_writer& down, flow_meter& meter, std::size_t size,
-                           std::size_t messages_per_write)
+                           std::size_t at_once)
 {
     error_code ignored;  // as large as the channel, if the kernel lets us
     set_pipe_capacity(down.native_handle(), ring_bytes(size), ignored);
     const auto capacity = pipe_capacity(down.native_handle(), ignored);
-    std::vector<std::byte> messages(size * messages_per_write);
+    std::vector<std::byte> messages(size * at_once);
     while (!meter.is_over()) {
-        for (std::size_t i = 0; i < messages_per_write; ++i)
+        for (std::size_t i = 0; i < at_once; ++i)
             stamp(std::span(messages).subspan(i * size, size), meter.sent() + i + 1);
         for (auto rest = asio::buffer(std::as_const(messages)); rest.size() > 0;) {
             error_code ec;
@@ -148,7 +177,7 @@ asio::awaitable<void> fill(pipe_writer& down, flow_meter& meter, std::size_t siz
             else if (ec)
                 throw boost::system::system_error(ec, "the pipe");
         }
-        if (meter.has_sent(messages_per_write)) {
+        if (meter.has_sent(at_once)) {
             meter.has_seen(depth_of(down, capacity));
             co_await asio::post(asio::use_awaitable);
         }
@@ -159,7 +188,7 @@ asio::awaitable<void> fill(pipe_writer& down, flow_meter& meter, std::size_t siz
 }  // namespace
 
 asio::awaitable<flow_figures> channel_flow(channel_stage& stage, std::size_t size,
-                                           std::chrono::nanoseconds duration)
+                                           std::chrono::nanoseconds duration, std::size_t at_once)
 {
     auto what = channel_stage::peer_command("sink", size);
     auto ends = make_channel<bytes>({.capacity_bytes = ring_bytes(size)});
@@ -169,17 +198,18 @@ asio::awaitable<flow_figures> channel_flow(channel_stage& stage, std::size_t siz
     stage.start(what);
     co_await reports.wait_until_ready();
 
-    flow_meter meter("channel", size, duration);
+    flow_meter meter(at_once == 1 ? "channel" : "channel, 64 KiB at once", size, duration);
     live_view shown(stage, [&] { return meter.live(reports.latest()); });
-    co_await (fill(std::move(down), meter, size) && reports.follow());
+    auto filling = at_once == 1 ? fill(std::move(down), meter, size)
+                                : fill_together(std::move(down), meter, size, at_once);
+    co_await (std::move(filling) && reports.follow());
     auto figures = meter.result(reports.latest());
     co_await stage.end();
     co_return figures;
 }
 
 asio::awaitable<flow_figures> pipe_flow(channel_stage& stage, std::size_t size,
-                                        std::chrono::nanoseconds duration,
-                                        std::size_t messages_per_write)
+                                        std::chrono::nanoseconds duration, std::size_t at_once)
 {
     auto what = channel_stage::peer_command("pipe-sink", size);
     what.std_in(stdio::pipe());
@@ -187,16 +217,16 @@ asio::awaitable<flow_figures> pipe_flow(channel_stage& stage, std::size_t size,
     stage.start(what);
     co_await reports.wait_until_ready();
 
-    flow_meter meter(messages_per_write == 1 ? "pipe" : "pipe, 64 KiB a write", size, duration);
+    flow_meter meter(at_once == 1 ? "pipe" : "pipe, 64 KiB at once", size, duration);
     live_view shown(stage, [&] { return meter.live(reports.latest()); });
-    co_await (fill(stage.peer().std_in(), meter, size, messages_per_write) && reports.follow());
+    co_await (fill(stage.peer().std_in(), meter, size, at_once) && reports.follow());
     auto figures = meter.result(reports.latest());
     co_await stage.end();
     co_return figures;
 }
 
 namespace {
-constexpr auto flow_layout = "{:>9}  {:<21} {:>11} {:>7} {:>11} {:>14} {:>6}\n";
+constexpr auto flow_layout = "{:>9}  {:<23} {:>11} {:>7} {:>11} {:>14} {:>6}\n";
 }
 
 std::string flow_heading()

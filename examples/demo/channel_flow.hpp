@@ -29,13 +29,14 @@ struct flow_figures {
     [[nodiscard]] bool is_right() const noexcept { return wrong == 0 && sent == received; }
 };
 
+/// `at_once`: how many are made visible together.
 boost::asio::awaitable<flow_figures> channel_flow(channel_stage& stage, std::size_t size,
-                                                  std::chrono::nanoseconds duration);
-/// The same through a pipe: each message is written by itself, or as many at once as a buffer of
-/// 64 KiB holds.
+                                                  std::chrono::nanoseconds duration,
+                                                  std::size_t at_once);
+/// `at_once`: how many are written together.
 boost::asio::awaitable<flow_figures> pipe_flow(channel_stage& stage, std::size_t size,
                                                std::chrono::nanoseconds duration,
-                                               std::size_t messages_per_write);
+                                               std::size_t at_once);
 
 [[nodiscard]] std::string flow_heading();
 [[nodiscard]] std::string flow_row(const flow_figures& figures);

@@ -136,7 +136,7 @@ asio::awaitable<rally_figures> pipe_rally(channel_stage& stage, std::chrono::nan
 }
 
 namespace {
-constexpr auto rally_layout = "{:>9}  {:<21} {:>11} {:>7} {:>11} {:>14} {:>6}\n";
+constexpr auto rally_layout = "{:>9}  {:<23} {:>11} {:>7} {:>11} {:>14} {:>6}\n";
 }
 
 std::string rally_heading()

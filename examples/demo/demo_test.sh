@@ -439,7 +439,7 @@ test_channel() {
     local n='[0-9.]+( [kMG])?' t='[0-9.]+ (ns|µs|ms|s)' via
     "$demo" channel --seconds 100ms --size 8 --size 70000 >"$directory/table" 2>"$directory/live"
     ends_right $?
-    for via in channel pipe 'pipe, 64 KiB a write'; do
+    for via in channel pipe 'channel, 64 KiB at once' 'pipe, 64 KiB at once'; do
         has table " 8 B  $via +$n +[0-9.]+ +[0-9.]+ +$n +[0-9]+ %"
     done
     for via in channel pipe; do
