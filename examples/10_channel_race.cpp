@@ -29,7 +29,7 @@ struct reading {
     std::uint64_t number;
     double celsius;
 };
-constexpr std::uint64_t readings_each = 5000;
+constexpr std::uint64_t readings_each = 1000;
 
 // [child]
 asio::awaitable<void> measure()
