@@ -47,8 +47,7 @@ asio::awaitable<void> serve()
     auto responses = inherited<sender<response>>(executor, "responses");
     for (;;) {
         error_code ec;
-        request r =
-            co_await requests.async_receive(asio::redirect_error(asio::use_awaitable, ec));
+        request r = co_await requests.async_receive(asio::redirect_error(asio::use_awaitable, ec));
         if (ec == channel_errc::closed)
             co_return;
         if (ec)

@@ -13,8 +13,7 @@ PROCYARD_NAMESPACE_BEGIN
 namespace detail {
 
 std::shared_ptr<channel_core> open_end(const asio::any_io_executor& ex, ring_role role,
-                                       unique_fd socket, const channel_terms& terms,
-                                       error_code& ec)
+                                       unique_fd socket, const channel_terms& terms, error_code& ec)
 {
     if (!socket) {
         ec = make_errno(EBADF);

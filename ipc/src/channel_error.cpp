@@ -51,8 +51,7 @@ public:
         case channel_errc::peer_broke_rules: return make_error_condition(errc::protocol_error);
         case channel_errc::too_long: return make_error_condition(errc::message_size);
         case channel_errc::lent: return make_error_condition(errc::device_or_resource_busy);
-        case channel_errc::not_passed:
-            return make_error_condition(errc::no_such_file_or_directory);
+        case channel_errc::not_passed: return make_error_condition(errc::no_such_file_or_directory);
         case channel_errc::already_taken: return make_error_condition(errc::bad_file_descriptor);
         }
         return error_category::default_error_condition(value);

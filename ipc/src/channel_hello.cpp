@@ -85,9 +85,12 @@ channel_hello receive_hello(int socket, error_code& ec)
     if (ec)
         return {};
     const auto* const text = reinterpret_cast<const char*>(bytes.data() + sizeof header);
-    return {static_cast<ring_role>(header.role), header.shape,
-            header.memory_bytes,                 std::string(text, got.bytes - sizeof header),
-            std::move(descriptors[0]),           std::move(descriptors[1])};
+    return {static_cast<ring_role>(header.role),
+            header.shape,
+            header.memory_bytes,
+            std::string(text, got.bytes - sizeof header),
+            std::move(descriptors[0]),
+            std::move(descriptors[1])};
 }
 
 }  // namespace detail

@@ -129,8 +129,7 @@ void doorbell_button::press() const noexcept
     if (kind_ == doorbell_kind::pipe)
         (void)retry_eintr([&] { return ::write(fd_.get(), &byte, 1); });
     else
-        (void)retry_eintr(
-            [&] { return ::send(fd_.get(), &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL); });
+        (void)retry_eintr([&] { return ::send(fd_.get(), &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL); });
 }
 
 }  // namespace detail

@@ -187,9 +187,8 @@ std::string channels_entry(const command& what)
     for (const auto& end : access::passed(what)) {
         entry += entry.empty() ? std::string(channels_variable) + '=' : std::string(1, ';');
         entry += end->name() + '=' + std::to_string(numbers.next()) + ':'
-            + std::to_string(end->inode()) + ':'
-            + std::to_string(end->options().capacity_messages) + ':'
-            + std::to_string(end->options().capacity_bytes)
+            + std::to_string(end->inode()) + ':' + std::to_string(end->options().capacity_messages)
+            + ':' + std::to_string(end->options().capacity_bytes)
             + (end->options().across_users ? ":1" : ":0");
     }
     return entry;

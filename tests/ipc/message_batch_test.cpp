@@ -70,7 +70,10 @@ struct receive_some {
     {
         receiving.emplace(std::move(ends.receiver));
     }
-    void start(auto&& token) { receiving->async_receive_some(std::forward<decltype(token)>(token)); }
+    void start(auto&& token)
+    {
+        receiving->async_receive_some(std::forward<decltype(token)>(token));
+    }
     void satisfy() { CHECK(ends.sender.try_send(1)); }
     void break_it() { ends.sender.close(); }
     [[nodiscard]] error_code breakage() const { return channel_errc::closed; }
@@ -82,10 +85,7 @@ struct receive_some {
 
 }  // namespace
 
-TEST_SUITE("async_receive_some")
-{
-    PROCYARD_OPERATION_CONTRACT(receive_some)
-}
+TEST_SUITE("async_receive_some"){PROCYARD_OPERATION_CONTRACT(receive_some)}
 
 TEST_SUITE("message_batch")
 {

@@ -52,10 +52,7 @@ message_loan<block> loan_of(sender<block>& tx, std::size_t most)
 
 }  // namespace
 
-TEST_SUITE("async_loan")
-{
-    PROCYARD_OPERATION_CONTRACT(lend)
-}
+TEST_SUITE("async_loan"){PROCYARD_OPERATION_CONTRACT(lend)}
 
 TEST_SUITE("message_loan")
 {

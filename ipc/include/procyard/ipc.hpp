@@ -4,17 +4,21 @@
 #define PROCYARD_IPC_HPP
 
 #include <procyard/ipc/async_copy.hpp>
+#include <procyard/ipc/channel.hpp>
 #include <procyard/ipc/channel_error.hpp>
+#include <procyard/ipc/channel_statistics.hpp>
 #include <procyard/ipc/codec.hpp>
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/copy_result.hpp>
+#include <procyard/ipc/descriptor_passing.hpp>
+#include <procyard/ipc/fifo.hpp>
 #include <procyard/ipc/framed.hpp>
 #include <procyard/ipc/framed_error.hpp>
 #include <procyard/ipc/framed_options.hpp>
-#include <procyard/ipc/descriptor_passing.hpp>
-#include <procyard/ipc/fifo.hpp>
 #include <procyard/ipc/line_buffer.hpp>
 #include <procyard/ipc/line_reader.hpp>
+#include <procyard/ipc/message_batch.hpp>
+#include <procyard/ipc/message_loan.hpp>
 #include <procyard/ipc/named_segment.hpp>
 #include <procyard/ipc/owned_name.hpp>
 #include <procyard/ipc/pipe.hpp>
@@ -30,5 +34,6 @@
 #include <procyard/ipc/unix_listener.hpp>
 #include <procyard/ipc/unix_peer.hpp>
 #include <procyard/ipc/unix_socket.hpp>
+#include <procyard/ipc/unopened.hpp>
 
 #endif

@@ -115,8 +115,8 @@ public:
     template <asio::completion_token_for<void(error_code)> Token = asio::deferred_t>
     [[nodiscard]] auto async_send(T message, Token&& token = {})
     {
-        return asio::async_initiate<Token, void(error_code)>(
-            detail::initiate_send<T>{}, token, core_, std::move(message));
+        return asio::async_initiate<Token, void(error_code)>(detail::initiate_send<T>{}, token,
+                                                             core_, std::move(message));
     }
 
     /// Sends all elements of a range, in order, waiting for room as often as is needed. They become
@@ -161,15 +161,16 @@ public:
             detail::initiate_loan<message_loan<Message>>{}, token, core_, most);
     }
 
-    /// Waits until a message would go through at once, or the channel has ended. Sends nothing.
+    /// Waits until a message would go through at once, or the channel has ended. Sends nothing. Of
+    /// messages that differ in length: until there is room for the one that was refused last.
     /// @par Completion    void(error_code)
     /// @par Errors        As try_send, but would_block.
     /// @par Cancellation  terminal, partial and total.
     template <asio::completion_token_for<void(error_code)> Token = asio::deferred_t>
     [[nodiscard]] auto async_wait_writable(Token&& token = {})
     {
-        return asio::async_initiate<Token, void(error_code)>(detail::initiate_wait_for_room{}, token,
-                                                             core_);
+        return asio::async_initiate<Token, void(error_code)>(detail::initiate_wait_for_room{},
+                                                             token, core_);
     }
 };
 
@@ -265,7 +266,8 @@ public:
     /// @par Completion    void(error_code, message_batch<T>)
     /// @par Errors        As try_receive, but would_block.
     /// @par Cancellation  terminal, partial and total: nothing has been received.
-    template <asio::completion_token_for<void(error_code, message_batch<T>)> Token = asio::deferred_t>
+    template <
+        asio::completion_token_for<void(error_code, message_batch<T>)> Token = asio::deferred_t>
     [[nodiscard]] auto async_receive_some(Token&& token = {})
     {
         return asio::async_initiate<Token, void(error_code, message_batch<T>)>(
@@ -279,8 +281,8 @@ public:
     template <asio::completion_token_for<void(error_code)> Token = asio::deferred_t>
     [[nodiscard]] auto async_wait_readable(Token&& token = {})
     {
-        return asio::async_initiate<Token, void(error_code)>(detail::initiate_wait_for_room{}, token,
-                                                             core_);
+        return asio::async_initiate<Token, void(error_code)>(detail::initiate_wait_for_room{},
+                                                             token, core_);
     }
 };
 

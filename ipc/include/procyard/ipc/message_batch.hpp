@@ -52,10 +52,7 @@ public:
     /// @warning What borrows (std::string_view, std::span) refers to memory that the sender's
     ///          process can still change, if it is hostile: what is checked must have been copied
     ///          before.
-    bool next(T& message)
-    {
-        return lease_ && transport::take_leased(lease_, message);
-    }
+    bool next(T& message) { return lease_ && transport::take_leased(lease_, message); }
 
     /// How many are left. Only of messages of one length.
     [[nodiscard]] std::size_t size() const noexcept

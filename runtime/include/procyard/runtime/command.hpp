@@ -33,7 +33,7 @@ PROCYARD_NAMESPACE_BEGIN
 namespace detail {
 struct command_access;
 class passed_end;
-}
+}  // namespace detail
 
 /// The namespaces a child gets of its own, and who it is inside a user namespace.
 /// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.

@@ -24,9 +24,8 @@ struct inherited_end {
 };
 [[nodiscard]] PROCYARD_RUNTIME_EXPORT inherited_end find_inherited(std::string_view name,
                                                                    error_code& ec);
-[[noreturn]] PROCYARD_RUNTIME_EXPORT void throw_inherited(const error_code& ec,
-                                                          std::string_view name,
-                                                          const std::string& explanation);
+[[noreturn]] PROCYARD_RUNTIME_EXPORT void
+throw_inherited(const error_code& ec, std::string_view name, const std::string& explanation);
 
 }  // namespace detail
 

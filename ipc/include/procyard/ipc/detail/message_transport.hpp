@@ -66,8 +66,8 @@ inline constexpr std::uint64_t busy_after_bytes = 64 * 64;
 /// Can be written and read where it lies: the cells are an array of it, and whatever a peer writes
 /// into them is a value.
 template <class T>
-concept in_place_message = plain_message<T> && is_dense<T>() && is_total<T>() && sizeof(T) % 8 == 0
-    && alignof(T) <= 4096;
+concept in_place_message =
+    plain_message<T> && is_dense<T>() && is_total<T>() && sizeof(T) % 8 == 0 && alignof(T) <= 4096;
 
 template <class T>
 struct cell_transport {
@@ -88,8 +88,7 @@ struct cell_transport {
                                            std::uint64_t ahead = 0) noexcept
     {
         const auto& side = core.side();
-        return static_cast<std::size_t>(
-                   ring_offset(side.position() + ahead, side.capacity()))
+        return static_cast<std::size_t>(ring_offset(side.position() + ahead, side.capacity()))
             * stride;
     }
 
@@ -148,8 +147,8 @@ struct cell_transport {
     {
         const auto count = in_one_piece(lease);
         // Objects of this type are there because bytes are all that one is made of.
-        const auto* const first = reinterpret_cast<const T*>(lease.core().peer_units()
-                                                             + place(lease.core()));
+        const auto* const first =
+            reinterpret_cast<const T*>(lease.core().peer_units() + place(lease.core()));
         lease.advance(count, count);
         return {first, static_cast<std::size_t>(count)};
     }
