@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "pair.hpp"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace bench {
+namespace {
+
+struct half {
+    const char* name;
+    pid_t pid;
+    int pidfd;
+};
+
+half watch(const char* name, pid_t pid)
+{
+    const auto pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+    require(pidfd != -1, "pidfd_open");
+    return {name, pid, pidfd};
+}
+
+void kill_both(const std::array<half, 2>& halves)
+{
+    for (const half& h : halves)
+        if (h.pid != 0)
+            (void)::kill(h.pid, SIGKILL);
+}
+
+// 0 if it has left without an error; else the round fails, after the other half has been killed.
+void collect(half& ended, const std::array<half, 2>& halves)
+{
+    int status = 0;
+    require(::waitpid(ended.pid, &status, 0) == ended.pid, "waitpid");
+    ended.pid = 0;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return;
+    kill_both(halves);
+    if (WIFSIGNALED(status))
+        std::fprintf(stderr, "the %s process was killed by signal %d\n", ended.name,
+                     WTERMSIG(status));
+    else
+        std::fprintf(stderr, "the %s process left with %d\n", ended.name, WEXITSTATUS(status));
+    std::exit(1);
+}
+
+void wait_for(std::array<half, 2> halves, long deadline_seconds)
+{
+    const double until_us = now_us() + static_cast<double>(deadline_seconds) * 1e6;
+    while (halves[0].pid != 0 || halves[1].pid != 0) {
+        std::array<pollfd, 2> looks{};
+        for (std::size_t i = 0; i < halves.size(); ++i)
+            looks[i] = {halves[i].pid != 0 ? halves[i].pidfd : -1, POLLIN, 0};
+        const auto left_ms = static_cast<int>((until_us - now_us()) / 1e3);
+        const int ended = left_ms <= 0 ? 0 : ::poll(looks.data(), looks.size(), left_ms);
+        if (ended == -1 && errno == EINTR)
+            continue;
+        if (ended <= 0) {
+            kill_both(halves);
+            errno = 0;
+            require(false, ("hangs: " + std::to_string(deadline_seconds) + " s").c_str());
+        }
+        for (std::size_t i = 0; i < halves.size(); ++i)
+            if (looks[i].revents != 0)
+                collect(halves[i], halves);
+    }
+    for (const half& h : halves)
+        ::close(h.pidfd);
+}
+
+}  // namespace
+
+process_pair::process_pair(const round_options& options)
+    : processors_(options.number("processors", 2)),
+      deadline_seconds_(options.number("deadline", 30))
+{
+    require(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, meeting_.data()) == 0,
+            "socketpair");
+}
+
+pid_t process_pair::start(side which, const std::function<void()>& work)
+{
+    const pid_t supervisor = ::getpid();
+    const pid_t pid = ::fork();
+    require(pid != -1, "fork");
+    if (pid != 0)
+        return pid;
+    // The driver kills the supervisor when its own patience ends.
+    require(::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0, "PR_SET_PDEATHSIG");
+    if (::getppid() != supervisor)
+        std::_Exit(1);
+    side_ = which;
+    ::close(meeting_[1 - which]);
+    pin_to(processors_ == 1 ? 0 : static_cast<long>(which));
+    work();
+    std::exit(0);
+}
+
+void process_pair::run(const std::function<void()>& first, const std::function<void()>& second)
+{
+    const half one = watch("first", start(first_side, first));
+    const half two = watch("second", start(second_side, second));
+    for (const int end : meeting_)
+        ::close(end);
+    wait_for({one, two}, deadline_seconds_);
+}
+
+void process_pair::meet()
+{
+    char byte = 0;
+    require(::send(meeting_[side_], &byte, 1, MSG_NOSIGNAL) == 1, "the other process is gone");
+    const auto n = ::recv(meeting_[side_], &byte, 1, 0);
+    if (n == 0)
+        errno = 0;
+    require(n == 1, "the other process is gone");
+}
+
+void* share_memory(std::size_t bytes)
+{
+    void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                          MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    require(memory != MAP_FAILED, "mmap of what the two processes share");
+    return memory;
+}
+
+}  // namespace bench
