@@ -51,6 +51,8 @@ inline constexpr std::uint64_t last_message = std::uint64_t{1} << 63U;
 template <std::size_t Bytes>
 inline constexpr std::size_t batch_of = std::clamp<std::size_t>(16384 / Bytes, 1, 128);
 
+inline constexpr std::size_t burst_messages = 16;
+
 /// Messages a queue holds for contenders that can choose: from 256 KiB of small ones to 8 MiB.
 template <std::size_t Bytes>
 inline constexpr std::size_t capacity_of =

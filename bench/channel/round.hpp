@@ -43,8 +43,6 @@ concept in_place_link = requires(Link link) {
     link.receive_in_place([](const message<Bytes>&) { });
 };
 
-inline constexpr std::size_t burst_messages = 16;
-
 template <class Link, std::size_t Bytes>
 constexpr std::size_t link_batch()
 {
