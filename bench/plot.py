@@ -68,10 +68,26 @@ def plain_table(rows, *benches):
     return table([""] + columns, contender_lines(rows, names))
 
 
+def channel_tables(rows):
+    """One table for each way messages go, or a ping-pong waits; columns are what follows."""
+    kinds = {}
+    for name in of_bench(rows, "channel"):
+        kind, _, column = name[1].partition(", ")
+        kinds.setdefault(kind, {})[name] = column
+    return "\n".join(
+        table(
+            [kind] + [f"{column} ({report.unit_of(rows[name])})" for name, column in names.items()],
+            contender_lines(rows, list(names)),
+        )
+        for kind, names in kinds.items()
+    )
+
+
 def goal_table(checks):
-    lines = [
-        [c.bench, c.row, c.goal, c.measured(), "met" if c.met else "**missed**"] for c in checks
-    ]
+    def word(c):
+        return "not measured" if c.pending else "met" if c.met else "**missed**"
+
+    lines = [[c.bench, c.row, c.goal, c.measured(), word(c)] for c in checks]
     return table(["bench", "row", "goal: ratio", "measured", ""], lines, "---") if lines else ""
 
 
@@ -79,14 +95,14 @@ def missed_list(checks):
     """The goals that are missed, those with the same reason together."""
     by_reason = {}
     for c in checks:
-        if not c.met:
+        if not c.met and not c.pending:
             by_reason.setdefault(goals.reason(c), []).append(f"{c.bench}: {c.row} ({c.goal})")
     return "".join(f"- {'; '.join(names)}. {why}\n" for why, names in by_reason.items())
 
 
 def machine_table(about):
-    keys = ("processor", "processors", "memory_mib", "kernel", "system", "compiler", "rounds")
-    keys += ("quick", "realtime", "load_before", "load_after", "commit")
+    keys = ("processor", "processors", "first_two_processors", "memory_mib", "kernel", "system")
+    keys += ("compiler", "rounds", "quick", "realtime", "load_before", "load_after", "commit")
     values = [(key.replace("_", " "), about[key]) for key in keys if key in about]
     lines = [[key, ("no", "yes")[v] if isinstance(v, bool) else str(v)] for key, v in values]
     lines += [[f"left out: {name}", why] for name, why in about.get("left_out", {}).items()]
@@ -105,6 +121,7 @@ def sections(results, about, checks):
         "copy": plain_table(rows, "copy", "lines"),
         "children": plain_table(rows, "children"),
         "allocations": plain_table(rows, "allocations"),
+        "channel": channel_tables(rows),
     }
 
 

@@ -9,6 +9,7 @@ import re
 import sys
 import time
 
+import channel_contenders
 import contenders
 import goals
 import machine
@@ -41,11 +42,25 @@ def chosen_rows(arguments, directory):
         for row in group(directory, arguments.quick):
             if not any(re.search(arguments.rows or "", f.row) for f in row.figures):
                 continue
+            if row.tag("two processors") and os.cpu_count() < 2:
+                print(f"  left out, this machine has one processor: {row.figures[0].row}")
+                continue
             # A fork copies page tables, and the other half belongs to whoever else is here.
             if row.memory_mib() * 1.5 > memory_mib:
                 print(f"  left out, {memory_mib} MiB available: {row.figures[0].row}")
             else:
                 yield row
+
+
+def find_contenders(arguments, directory):
+    found, left_out = [], {}
+    for finder in (contenders, channel_contenders):
+        is_of_channel = finder is channel_contenders
+        if arguments.only is None or is_of_channel == (arguments.only == "channel"):
+            some, missing = finder.find(directory)
+            found += some
+            left_out |= missing
+    return found, left_out
 
 
 def write(path, value):
@@ -55,7 +70,7 @@ def write(path, value):
 def main():
     arguments = parse()
     directory = arguments.build / "bench"
-    taking_part, left_out = contenders.find(directory)
+    taking_part, left_out = find_contenders(arguments, directory)
     print("contenders: " + "; ".join(c.name for c in taking_part))
     for name, reason in left_out.items():
         print(f"left out: {name}: {reason}")

@@ -20,6 +20,7 @@ class Check:
     ratio: float | None  # None: not measured
     met: bool
     beside: str = ""  # what the same run says of it, if it is missed
+    pending: bool = False  # nobody can meet it yet: the contender is not there
 
     def measured(self):
         return "not measured" if self.ratio is None else f"{self.ratio:.2f}"
@@ -28,10 +29,14 @@ class Check:
 class Results:
     def __init__(self, results):
         self.median = {(r["bench"], r["row"], r["contender"]): r["median"] for r in results}
+        self.units = {(r["bench"], r["row"]): r["unit"] for r in results}
         self.spread = {
             (r["bench"], r["row"], r["contender"]): (r["min"], r["max"]) for r in results
         }
         self.rows = list(dict.fromkeys((r["bench"], r["row"]) for r in results))
+
+    def unit(self, bench, row):
+        return self.units.get((bench, row))
 
     def of(self, bench, row, contender="procyard"):
         return self.median.get((bench, row, contender))
@@ -60,10 +65,10 @@ def raw_beside(results, bench, row, base_row):
 def check(bench, row, goal, value, reference, factor, at_least=False, beside=""):
     sign = ">=" if at_least else "<="
     if value is None or not reference:
-        return Check(bench, row, f"{goal} {sign} {factor:g}", None, False)
+        return Check(bench, row, f"{goal} {sign} {factor:.3g}", None, False)
     ratio = value / reference
     met = ratio >= factor if at_least else ratio <= factor
-    return Check(bench, row, f"{goal} {sign} {factor:g}", ratio, met, beside)
+    return Check(bench, row, f"{goal} {sign} {factor:.3g}", ratio, met, beside)
 
 
 def spawn_checks(results, bench, row, tags):
@@ -130,12 +135,72 @@ def linear_checks(results):
         yield check(bench, name.format(5000), "of 1000 alive", ours, base, 1.2)
 
 
+def ahead_of_peers(results, bench, row, limit):
+    """Of every peer, which is to say of the best one."""
+    peers = results.peers(bench, row)
+    best = min(peers, key=peers.get, default=None)
+    name = f"of the best peer, {best}," if best else "of the best peer"
+    beside = spread_beside(results, bench, row, best)
+    raw = results.of(bench, row, limit)
+    if best and raw and raw > peers[best] and not beside:
+        beside = f"`{limit}` is behind it as well: {raw / peers[best]:.2f}."
+    ours = results.of(bench, row)
+    return check(bench, row, name, ours, peers.get(best), NOISE, beside=beside)
+
+
+def faster(results, bench, row, reference, factor, contender="procyard"):
+    """A ratio of speeds, whichever way the row's unit counts."""
+    ours, theirs = (results.of(bench, row, name) for name in (contender, reference))
+    if (results.unit(bench, row) or "").startswith("ns"):
+        ours, theirs = (1 / value if value else None for value in (ours, theirs))
+    goal = f"speed of {reference}"
+    return check(bench, row, goal, ours, theirs, factor, at_least=True)
+
+
+def beginning(results, bench, row, prefix):
+    """The contender of a row whose name has a version in it."""
+    return next((c for c in results.peers(bench, row) if c.startswith(prefix)), prefix)
+
+
+def ping_pong_checks(results, bench, row, waiting):
+    spinning = waiting == "spinning"
+    limit = "raw spin on a shared line" if spinning else "raw eventfd + epoll"
+    if row.endswith("p50"):
+        ours, raw = (results.of(bench, row, name) for name in ("procyard", limit))
+        yield check(bench, row, f"of {limit}", ours, raw, 1.5 if spinning else 1.1)
+    yield ahead_of_peers(results, bench, row, limit)
+
+
+def checks_of_a_way(results, bench, row, tags):
+    way = tags[0]
+    if way == "one at a time" and not row.endswith(("64 KiB", "1 MiB")):
+        lockfree = beginning(results, bench, row, "Boost.Lockfree")
+        yield faster(results, bench, row, lockfree, 1 / NOISE)
+    elif way == "batches":
+        yield faster(results, bench, row, "raw ring, batches", 0.9)
+    elif way == "in place":
+        yield faster(results, bench, row, "raw ring, in place", 0.95)
+        yield faster(results, bench, row, beginning(results, bench, row, "iceoryx"), 1 / NOISE)
+    elif way == "bursts":
+        yield faster(results, bench, row, "procyard, batches", 0.8)
+    elif way in ("sleeping", "spinning"):
+        yield from ping_pong_checks(results, bench, row, way)
+
+
+def channel_checks(results, bench, row, tags):
+    pending = not any(b == bench and c.startswith("procyard") for b, _, c in results.median)
+    for found in checks_of_a_way(results, bench, row, tags):
+        found.pending = pending
+        yield found
+
+
 OF_A_ROW = {
     "spawn": spawn_checks,
     "spawn call": spawn_checks,
     "stdout": stream_checks,
     "copy": stream_checks,
     "children": children_checks,
+    "channel": channel_checks,
 }
 
 

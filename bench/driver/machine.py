@@ -45,12 +45,25 @@ def load_average():
     return round(os.getloadavg()[0], 2)
 
 
+def first_two_processors():
+    """Where the two processes of the group `channel` are. Of a virtual machine that is its word."""
+    try:
+        path = pathlib.Path("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list")
+        siblings = path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return "unknown"
+    first, _, rest = siblings.partition("-") if "-" in siblings else siblings.partition(",")
+    together = first == "0" and rest.split(",")[0].split("-")[0] == "1"
+    return "two threads of one core" if together else "two cores"
+
+
 def describe(source, build):
     compiler = cached(build, "CMAKE_CXX_COMPILER")
     return {
         "commit": first_line(["git", "-C", str(source), "describe", "--always", "--dirty"]),
         "processor": field("/proc/cpuinfo", "model name"),
         "processors": os.cpu_count(),
+        "first_two_processors": first_two_processors(),
         "memory_mib": int(field("/proc/meminfo", "MemTotal").split()[0]) // 1024,
         "kernel": platform.release(),
         "system": field("/etc/os-release", "PRETTY_NAME"),

@@ -116,11 +116,55 @@ def allocation_rows(directory, _quick):
     yield Row("allocations", {"program": str(directory / "bench_nothing")}, figures, rounds=1)
 
 
+SIZES = {8: "8 B", 64: "64 B", 1024: "1 KiB", 65536: "64 KiB", 1048576: "1 MiB"}
+LARGE = 65536  # from here on it is a question of bandwidth
+
+
+def send_row(way, bytes_, quick):
+    """One way, between two processes. The tag is how the messages go."""
+    unit = ("gb_per_s", "GB/s") if bytes_ >= LARGE else ("ns", "ns per message")
+    figures = [Figure(unit[0], "channel", f"{way}, {SIZES[bytes_]}", unit[1])]
+    arguments = {"bytes": bytes_, "way": way.replace(" ", "_").removesuffix("_at_a_time")}
+    return Row("send", arguments | seconds(quick), figures, (way, "two processors"))
+
+
+def ping_row(waiting, processors, quick):
+    """There and back. The tag is what a side does that has nothing to do."""
+    name = f"ping-pong, {'one core' if processors == 1 else 'two cores'}, {waiting}"
+    figures = [Figure(f"{p}_us", "channel", f"{name}, {p}", "us") for p in ("p50", "p99")]
+    wait = {"sleeping": "sleep", "spinning": "spin"}[waiting]
+    arguments = {"bytes": 64, "wait": wait, "processors": processors}
+    tags = (waiting,) + (("two processors",) if processors == 2 else ())
+    return Row("ping", arguments | seconds(quick), figures, tags)
+
+
+def seconds(quick):
+    return {"seconds": 0.1 if quick else 0.3}
+
+
+def channel_rows(_directory, quick):
+    for way in ("one at a time", "batches"):
+        for bytes_ in SIZES:
+            yield send_row(way, bytes_, quick)
+    for bytes_ in SIZES:
+        if bytes_ >= LARGE:
+            yield send_row("in place", bytes_, quick)
+    yield send_row("bursts", 64, quick)
+    yield ping_row("sleeping", 2, quick)
+    yield ping_row("spinning", 2, quick)
+    yield ping_row("sleeping", 1, quick)
+    # Here is room for what else a channel is measured by: recovery after kill -9, fan-in and
+    # fan-out, memory.
+    figures = [Figure("ns", "channel", "within a process, 64 B", "ns per message")]
+    yield Row("within", {"bytes": 64} | seconds(quick), figures, ("within",))
+
+
 GROUPS = {
     "spawn": spawn_rows,
     "stdout": stdout_rows,
     "children": children_rows,
     "allocations": allocation_rows,
+    "channel": channel_rows,
 }
 
 
