@@ -4,8 +4,8 @@
 #              --json FILE
 #
 # Installs what is missing, builds the benchmarks optimized with the peers this system has packages
-# for, and measures. `--help` names the options. A full run takes three quarters of an hour: let
-# nothing else run meanwhile. bench/plot.py makes tables and pictures of FILE.
+# for, and measures. `--help` names the options. A full run takes an hour: let nothing else
+# run meanwhile. bench/plot.py makes tables and pictures of FILE.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)

@@ -12,8 +12,8 @@
 
 namespace bench {
 
-// The rounds of contenders whose calls block (or spin), in terms of a link: one way from one process
-// to the other for messages of one size.
+// The rounds of contenders whose calls block (or spin), in terms of a link: one way from one
+// process to the other for messages of one size.
 //
 //     explicit link(const round_options&);   // before the processes part
 //     void open_receiver();                  // in one of them; must not wait for the other

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// iceoryx: a message is loaned from a pool in shared memory, and published by its offset. Its daemon,
-// RouDi, runs beside the two processes for as long as the round does, with a pool for the row's
-// messages.
+// iceoryx: a message is loaned from a pool in shared memory, and published by its offset. Its
+// daemon, RouDi, runs beside the two processes for as long as the round does, with a pool for the
+// row's messages.
 
 #include <algorithm>
 #include <array>
@@ -210,10 +210,12 @@ int main(int argc, char** argv)
         std::printf("%s\n", ICEORYX_LATEST_RELEASE_VERSION);
         return 0;
     }
-    std::optional<daemon_process> daemon;
+    // Static: it is waited for also when the round fails and leaves by std::exit. In the two
+    // processes, which are not its parent, it is a closed descriptor.
+    static std::optional<daemon_process> daemon;
     bench::for_message_size(options,
                             [&]<std::size_t Bytes>(std::integral_constant<std::size_t, Bytes>) {
-                                // Two queues of a ping-pong, and what both sides have in their hands.
+                                // Two queues of a ping-pong, and what both sides hold.
                                 daemon.emplace(Bytes, 2 * queue_of<Bytes> + 16);
                             });
     bench::run_link<iceoryx_link>(options);
