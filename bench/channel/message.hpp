@@ -53,8 +53,8 @@ inline constexpr std::size_t batch_of = std::clamp<std::size_t>(16384 / Bytes, 1
 
 inline constexpr std::size_t burst_messages = 16;
 
-/// Messages a queue holds, for contenders that can choose: up to 4096, up to 1 MiB of them, but 8 at
-/// least.
+/// Messages a queue holds, for contenders that can choose: up to 4096, up to 1 MiB of them, but at
+/// least 8.
 template <std::size_t Bytes>
 inline constexpr std::size_t capacity_of =
     std::clamp<std::size_t>((std::size_t{1} << 20U) / Bytes, 8, 4096);
