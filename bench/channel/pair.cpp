@@ -23,37 +23,16 @@ struct half {
     const char* name;
     pid_t pid;
     int pidfd;
+    bool running = true;
 };
+
+using halves = std::array<half, 2>;
 
 half watch(const char* name, pid_t pid)
 {
     const auto pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
     require(pidfd != -1, "pidfd_open");
     return {name, pid, pidfd};
-}
-
-void kill_who_is_left(const std::array<half, 2>& halves)
-{
-    for (const half& h : halves)
-        if (h.pid != 0 && ::kill(h.pid, SIGKILL) == 0)
-            (void)::waitpid(h.pid, nullptr, 0);
-}
-
-// 0 if it has left without an error; else the round fails, after the other half has been killed.
-void collect(half& ended, const std::array<half, 2>& halves)
-{
-    int status = 0;
-    require(::waitpid(ended.pid, &status, 0) == ended.pid, "waitpid");
-    ended.pid = 0;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        return;
-    kill_who_is_left(halves);
-    if (WIFSIGNALED(status))
-        std::fprintf(stderr, "the %s process was killed by signal %d\n", ended.name,
-                     WTERMSIG(status));
-    else
-        std::fprintf(stderr, "the %s process left with %d\n", ended.name, WEXITSTATUS(status));
-    std::exit(1);
 }
 
 // Under SCHED_FIFO two processes that spin leave no processor to anybody of their own priority, and
@@ -67,28 +46,60 @@ void stay_above()
     require(::sched_setscheduler(0, SCHED_FIFO, &priority) == 0, "sched_setscheduler");
 }
 
-void wait_for(std::array<half, 2> halves, long deadline_seconds)
+// Only when neither runs any more, and with the priority of everybody: the kernel takes a dead
+// process out of /proc by trying again for as long as somebody else has a look at it there, and
+// under SCHED_FIFO that somebody might not run again.
+void reap(const halves& both)
+{
+    const sched_param none{};
+    (void)::sched_setscheduler(0, SCHED_OTHER, &none);
+    for (const half& h : both) {
+        require(::waitpid(h.pid, nullptr, 0) == h.pid, "waitpid");
+        ::close(h.pidfd);
+    }
+}
+
+[[noreturn]] void fail(const halves& both, const std::string& what)
+{
+    for (const half& h : both)
+        if (h.running)
+            (void)::kill(h.pid, SIGKILL);
+    std::fprintf(stderr, "%s\n", what.c_str());
+    reap(both);
+    std::exit(1);
+}
+
+void expect_success(const half& ended, const halves& both)
+{
+    siginfo_t info{};
+    require(::waitid(P_PID, static_cast<id_t>(ended.pid), &info, WEXITED | WNOWAIT) == 0, "waitid");
+    const std::string name = std::string("the ") + ended.name + " process ";
+    if (info.si_code != CLD_EXITED)
+        fail(both, name + "was killed by signal " + std::to_string(info.si_status));
+    if (info.si_status != 0)
+        fail(both, name + "left with " + std::to_string(info.si_status));
+}
+
+void wait_for(halves both, long deadline_seconds)
 {
     const double until_us = now_us() + static_cast<double>(deadline_seconds) * 1e6;
-    while (halves[0].pid != 0 || halves[1].pid != 0) {
+    while (both[0].running || both[1].running) {
         std::array<pollfd, 2> looks{};
-        for (std::size_t i = 0; i < halves.size(); ++i)
-            looks[i] = {halves[i].pid != 0 ? halves[i].pidfd : -1, POLLIN, 0};
+        for (std::size_t i = 0; i < both.size(); ++i)
+            looks[i] = {both[i].running ? both[i].pidfd : -1, POLLIN, 0};
         const auto left_ms = static_cast<int>((until_us - now_us()) / 1e3);
         const int ended = left_ms <= 0 ? 0 : ::poll(looks.data(), looks.size(), left_ms);
         if (ended == -1 && errno == EINTR)
             continue;
-        if (ended <= 0) {
-            kill_who_is_left(halves);
-            errno = 0;
-            require(false, ("hangs: " + std::to_string(deadline_seconds) + " s").c_str());
-        }
-        for (std::size_t i = 0; i < halves.size(); ++i)
-            if (looks[i].revents != 0)
-                collect(halves[i], halves);
+        if (ended <= 0)
+            fail(both, "hangs: " + std::to_string(deadline_seconds) + " s");
+        for (std::size_t i = 0; i < both.size(); ++i)
+            if (looks[i].revents != 0) {
+                both[i].running = false;
+                expect_success(both[i], both);
+            }
     }
-    for (const half& h : halves)
-        ::close(h.pidfd);
+    reap(both);
 }
 
 }  // namespace
