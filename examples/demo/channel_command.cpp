@@ -92,7 +92,7 @@ private:
     asio::awaitable<int> work()
     {
         try {
-            // No conditional operator here: GCC 12 would make both coroutines, and destroy one twice.
+            // No conditional operator: GCC 12 would make both coroutines, and destroy one twice.
             if (options_.kill)
                 co_return co_await kill();
             co_return co_await compare();

@@ -316,14 +316,8 @@ error_code channel_core::blocked()
         fail(has_closed ? channel_errc::closed : channel_errc::peer_died);
         return failure_;
     }
-    // Whoever only tries, and never waits, would not hear of the peer's death: nobody reads the
-    // bell. Now and then it is looked at here; not if an operation waits for it.
-    constexpr std::uint32_t look_every = 64;
-    if (first_ == nullptr && ++in_vain_ % look_every == 0
-        && bell_.answer() == doorbell_state::abandoned) {
-        peer_gone_ = true;
-        return {};
-    }
+    // The peer may have died, which only the bell tells. Not asked here: an attempt in vain makes
+    // no system call.
     return asio::error::would_block;
 }
 

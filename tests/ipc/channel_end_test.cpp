@@ -91,7 +91,8 @@ TEST_SUITE("channel end: close")
         c.receiver.async_wait_readable(readable.handler());
         run(ctx);
         CHECK(readable.error() == channel_errc::closed);
-        CHECK(c.receiver.is_open());
+        CHECK_FALSE(c.receiver.is_open());
+        CHECK(c.receiver.failure() == channel_errc::closed);
     }
 
     TEST_CASE("of the sender: whoever waits hears of it")

@@ -48,7 +48,7 @@ struct pair {
 bool is_readable(int fd)
 {
     pollfd one{fd, POLLIN, 0};
-    return ::poll(&one, 1, 0) == 1 && (one.revents & POLLIN) != 0;
+    return ::poll(&one, 1, 0) == 1 && (one.revents & (POLLIN | POLLHUP)) != 0;
 }
 
 }  // namespace

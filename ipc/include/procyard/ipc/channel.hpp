@@ -208,8 +208,9 @@ public:
     ///               received; `peer_died`: the same with a sender that has died; `bad_message`,
     ///               `peer_broke_rules`: it does not keep to the protocol; EBADF: this end is
     ///               closed.
-    /// @par Limits   Who only tries, and never waits, hears of the sender's death after some dozens
-    ///               of calls in vain. Goes ahead of operations that have not had their turn.
+    /// @par Limits   Who only tries does not hear of the sender's death: that takes an operation
+    ///               that waits, as async_wait_readable. Goes ahead of operations that have not had
+    ///               their turn.
     /// @par Cost     A copy out of the ring, and one system call if the sender waits for room.
     bool try_receive(T& message, error_code& ec)
         requires(!borrows_message<T>)

@@ -191,9 +191,8 @@ private:
     channel_terms terms_;
     ring_memory own_;
     ring_memory peer_;
-    ring_words unconnected_;     // the peer's, as long as there is none
-    std::uint32_t in_vain_ = 0;  // how often blocked() has had nothing to say
-    pid_t owner_;                // a copy of this process, made by fork(), leaves everything alone
+    ring_words unconnected_;  // the peer's, as long as there is none
+    pid_t owner_;             // a copy of this process, made by fork(), leaves everything alone
     spin_budget spin_;
 
     unique_fd socket_;  // until the hello has come

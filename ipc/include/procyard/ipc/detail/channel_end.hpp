@@ -61,7 +61,8 @@ public:
     /// @pre not moved from, and not made by the default constructor
     [[nodiscard]] executor_type get_executor() const noexcept { return core().executor(); }
 
-    /// Whether this end can be used. What has happened to the peer is told by the operations.
+    /// Whether this end has been opened, has not been closed, and does not know of anything that
+    /// has ended the channel.
     [[nodiscard]] bool is_open() const noexcept { return core_ && core_->is_open(); }
     /// Whether the peer has opened its end, as far as this end knows.
     [[nodiscard]] bool is_connected() const noexcept { return core_ && core_->is_connected(); }
