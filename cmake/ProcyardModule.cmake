@@ -79,22 +79,27 @@ function(procyard_warnings target)
 endfunction()
 
 # procyard_add_test(name SOURCES s… [LIBRARIES target…] [INTERNALS module…] [LABELS label…]
-#                   [TIMEOUT seconds] [RUN_SERIAL] [PROPERTIES name value…])
+#                   [TIMEOUT seconds] [RUN_SERIAL] [ONE_THREAD] [PROPERTIES name value…])
 #
 # One doctest binary = one ctest entry, so that `ctest -j` spreads them and a crash names its test.
 # A test that cannot run here exits with 77 and is shown as skipped.
 #   INTERNALS   the test looks into <module>/src: those headers are on its include path. Hidden
 #               symbols are not reachable in a shared library, so there the test is left out.
 #   RUN_SERIAL  nothing else runs beside it (it looks at the whole machine: /proc, all cgroups).
+#   ONE_THREAD  it starts no thread: not built for ThreadSanitizer.
 #   TIMEOUT     seconds; a guard against a hang, never a measure. 120 unless told.
 #   PROPERTIES  any other ctest property.
 function(procyard_add_test name)
     cmake_parse_arguments(PARSE_ARGV 1 arg
-        "RUN_SERIAL" "TIMEOUT" "SOURCES;LIBRARIES;INTERNALS;LABELS;PROPERTIES")
+        "RUN_SERIAL;ONE_THREAD" "TIMEOUT" "SOURCES;LIBRARIES;INTERNALS;LABELS;PROPERTIES")
     if(arg_UNPARSED_ARGUMENTS)
         message(FATAL_ERROR "procyard_add_test(${name}): what is ${arg_UNPARSED_ARGUMENTS}?")
     endif()
     if(arg_INTERNALS AND BUILD_SHARED_LIBS)
+        return()
+    endif()
+    # ThreadSanitizer takes longest to compile, and has nothing to say of one thread.
+    if(arg_ONE_THREAD AND CMAKE_CXX_FLAGS MATCHES "-fsanitize=thread")
         return()
     endif()
 
