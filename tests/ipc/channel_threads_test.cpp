@@ -137,7 +137,6 @@ TEST_SUITE("channel threads")
             error_code end;
             procyard_test::run_coroutine(ctx, [&]() -> asio::awaitable<void> {
                 while (!end) {
-                    outcome<error_code, int> got;
                     try {
                         const int n = co_await r.async_receive(asio::use_awaitable);
                         CHECK(n == next++);

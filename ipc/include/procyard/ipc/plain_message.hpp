@@ -87,6 +87,7 @@ consteval plain_flaw find_class_flaw()
     if constexpr (!std::is_trivially_copyable_v<T>)
         return plain_flaw::not_trivially_copyable;
     else if constexpr (!std::is_aggregate_v<T>)
+        // NOLINTNEXTLINE(bugprone-branch-clone): what comes next cannot be asked of such a class
         return plain_flaw::opaque;
     else if constexpr (has_base<T>)
         return plain_flaw::base;
@@ -156,6 +157,7 @@ template <plain_message T>
 consteval bool is_dense()
 {
     if constexpr (is_plain_message<T>)
+        // NOLINTNEXTLINE(bugprone-branch-clone): vouched for, whatever it looks like
         return true;
     else if constexpr (is_padded_float<T>)
         return false;

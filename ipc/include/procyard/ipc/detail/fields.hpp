@@ -42,6 +42,7 @@ struct any_base_of {
 template <class T>
 inline constexpr bool has_base = requires { T{any_base_of<T>{}}; };
 
+// NOLINTBEGIN(bugprone-macro-parentheses): parts of a list of initializers and of a sum
 #define PROCYARD_DETAIL_BRACES(z, n, unused)                                                       \
     {                                                                                              \
     }
@@ -50,6 +51,8 @@ inline constexpr bool has_base = requires { T{any_base_of<T>{}}; };
     {                                                                                              \
         requires { T{BOOST_PP_ENUM_##z(n, PROCYARD_DETAIL_BRACES, ~)}; }                           \
     }
+
+// NOLINTEND(bugprone-macro-parentheses)
 
 /// How many fields, `most_fields + 1` when more. Bases count.
 template <aggregate_class T>
@@ -70,12 +73,15 @@ template <class T>
 concept has_fields = aggregate_class<T> && !has_base<T> && field_count<T> <= most_fields
     && (field_count<T> != 0 || std::is_empty_v<T>);
 
+// NOLINTBEGIN(bugprone-macro-parentheses): a declaration of names
 #define PROCYARD_DETAIL_TIE(z, n, unused)                                                          \
     else if constexpr (count == n)                                                                 \
     {                                                                                              \
         auto& [BOOST_PP_ENUM_PARAMS_Z(z, n, field)] = value;                                       \
         return std::tie(BOOST_PP_ENUM_PARAMS_Z(z, n, field));                                      \
     }
+
+// NOLINTEND(bugprone-macro-parentheses)
 
 /// References to all fields, in order.
 template <class T>

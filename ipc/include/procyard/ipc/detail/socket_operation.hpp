@@ -37,7 +37,7 @@ public:
     void async_wait(asio::socket_base::wait_type what, const asio::any_completion_executor& where,
                     asio::cancellation_slot slot, std::shared_ptr<socket_operation> operation) const
     {
-        wait_(socket_, what, where, std::move(slot), std::move(operation));
+        wait_(socket_, what, where, slot, std::move(operation));
     }
     // -1 when it is closed.
     [[nodiscard]] int native_handle() const { return number_(socket_); }
