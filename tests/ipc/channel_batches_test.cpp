@@ -4,9 +4,14 @@
 
 #include <boost/asio/io_context.hpp>
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
+#include <type_traits>
+#include <vector>
 
 #include <doctest/doctest.h>
 
@@ -20,6 +25,27 @@ using procyard_test::drain;
 using procyard_test::fill;
 using procyard_test::outcome;
 using procyard_test::run;
+
+namespace {
+
+struct three_numbers {
+    std::uint64_t a;
+    std::uint64_t b;
+    std::uint64_t c;
+
+    bool operator==(const three_numbers&) const = default;
+};
+
+template <class Message>
+Message numbered(std::uint64_t n)
+{
+    if constexpr (std::is_same_v<Message, three_numbers>)
+        return {n, ~n, n * 3};
+    else
+        return static_cast<Message>(n);
+}
+
+}  // namespace
 
 TEST_SUITE("channel: batches")
 {
@@ -43,6 +69,41 @@ TEST_SUITE("channel: batches")
         CHECK(c.receiver.try_receive_some(got, ec) == 0);
         CHECK(ec == asio::error::would_block);
         CHECK((got[0] == 0 && got[1] == 1 && got[2] == 2 && got[3] == 3));
+    }
+
+    // Whose bytes lie as they are in memory are copied several at a time, in two pieces at the end of
+    // the ring; others one by one.
+    TEST_CASE_TEMPLATE("of every size, from every place of the ring, arrive in order", Message, int,
+                       std::uint64_t, three_numbers)
+    {
+        asio::io_context ctx;
+        channel<Message> c(ctx.get_executor(), {.capacity_messages = 8});
+        error_code ec;
+        std::uint64_t sent = 0;
+        std::uint64_t received = 0;
+        for (std::size_t size = 1; size <= 9; ++size) {
+            for (std::size_t place = 0; place < 8; ++place) {
+                CAPTURE(size);
+                CAPTURE(place);
+                while (sent % 8 != place) {
+                    REQUIRE(c.sender.try_send(numbered<Message>(sent++), ec));
+                    REQUIRE(c.receiver.try_receive() == numbered<Message>(received++));
+                }
+                std::vector<Message> batch;
+                for (std::size_t i = 0; i < size; ++i)
+                    batch.push_back(numbered<Message>(sent + i));
+                const auto fit = std::min<std::size_t>(size, 8);
+                REQUIRE(c.sender.try_send_some(batch, ec) == fit);
+                REQUIRE((ec == asio::error::would_block) == (size == 9));
+                sent += fit;
+                std::vector<Message> got(size + 1);
+                REQUIRE(c.receiver.try_receive_some(got, ec) == fit);
+                REQUIRE_FALSE(ec);
+                for (std::size_t i = 0; i < fit; ++i)
+                    REQUIRE(got[i] == numbered<Message>(received++));
+                REQUIRE(got[fit] == Message{});
+            }
+        }
     }
 
     TEST_CASE("of none do nothing, and say no error")

@@ -46,7 +46,7 @@ public:
         core_.count_messages(count_);
     }
 
-    void add() noexcept { ++count_; }
+    void add(std::size_t messages = 1) noexcept { count_ += messages; }
     [[nodiscard]] std::size_t count() const noexcept { return count_; }
 
 private:
@@ -84,11 +84,16 @@ std::size_t send_some_now(channel_core& core, std::span<const T> messages, error
     std::size_t sent = 0;
     {
         publication sending(core);
-        for (const auto& message : messages) {
-            ec = Transport::put(core, message, wanted);
-            if (ec)
-                break;
-            sending.add();
+        if constexpr (in_place_message<T>) {
+            sending.add(Transport::put_some(core, messages, ec));
+            wanted = 1;
+        } else {
+            for (const auto& message : messages) {
+                ec = Transport::put(core, message, wanted);
+                if (ec)
+                    break;
+                sending.add();
+            }
         }
         sent = sending.count();
     }
@@ -113,11 +118,15 @@ std::size_t receive_some_now(channel_core& core, std::span<T> messages, error_co
 {
     ec.clear();
     publication receiving(core);
-    for (auto& message : messages) {
-        ec = Transport::take(core, message);
-        if (ec)
-            break;
-        receiving.add();
+    if constexpr (in_place_message<T>) {
+        receiving.add(Transport::take_some(core, messages, ec));
+    } else {
+        for (auto& message : messages) {
+            ec = Transport::take(core, message);
+            if (ec)
+                break;
+            receiving.add();
+        }
     }
     if (receiving.count() > 0)
         ec.clear();  // what comes after them is told when they have been looked at

@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <type_traits>
 
@@ -92,6 +93,18 @@ struct cell_transport {
             * stride;
     }
 
+    [[nodiscard]] static std::uint64_t until_end(const channel_core& core) noexcept
+    {
+        const auto& side = core.side();
+        return side.capacity() - ring_offset(side.position(), side.capacity());
+    }
+    /// How many of so many cells can be copied at once.
+    [[nodiscard]] static std::size_t fitting(const channel_core& core, std::size_t wanted) noexcept
+    {
+        return static_cast<std::size_t>(
+            std::min({std::uint64_t{wanted}, core.side().room(), until_end(core)}));
+    }
+
     /// Without so much room it does not go through for certain.
     [[nodiscard]] static std::uint64_t needs(const T&) noexcept { return 1; }
 
@@ -121,6 +134,34 @@ struct cell_transport {
         return {};
     }
 
+    /// As many as there is room for, by as few copies as the end of the ring allows: a message
+    /// costs what its bytes cost. How many; if not all, `ec` says why.
+    static std::size_t put_some(channel_core& core, std::span<const T> messages, error_code& ec)
+        requires in_place_message<T>
+    {
+        std::size_t done = 0;
+        while (done < messages.size() && find_room(core, 1, ec) != 0) {
+            const auto piece = messages.subspan(done, fitting(core, messages.size() - done));
+            std::memcpy(core.own_units() + place(core), piece.data(), piece.size_bytes());
+            core.side().advance(piece.size());
+            done += piece.size();
+        }
+        return done;
+    }
+
+    static std::size_t take_some(channel_core& core, std::span<T> messages, error_code& ec)
+        requires in_place_message<T>
+    {
+        std::size_t done = 0;
+        while (done < messages.size() && find_room(core, 1, ec) != 0) {
+            const auto piece = messages.subspan(done, fitting(core, messages.size() - done));
+            std::memcpy(piece.data(), core.peer_units() + place(core), piece.size_bytes());
+            core.side().advance(piece.size());
+            done += piece.size();
+        }
+        return done;
+    }
+
     static bool take_leased(channel_lease& lease, T& message)
     {
         auto& core = lease.core();
@@ -137,9 +178,7 @@ struct cell_transport {
     /// How many cells lie in one piece from here on.
     [[nodiscard]] static std::uint64_t in_one_piece(const channel_lease& lease) noexcept
     {
-        const auto& side = lease.core().side();
-        return std::min(lease.room(),
-                        side.capacity() - ring_offset(side.position(), side.capacity()));
+        return std::min(lease.room(), until_end(lease.core()));
     }
 
     [[nodiscard]] static std::span<const T> take_in_place(channel_lease& lease) noexcept
