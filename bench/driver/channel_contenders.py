@@ -52,6 +52,10 @@ EXECUTABLES = {
     "nng": (("nng {} ipc", SLEEPS, {}),),
     "iceoryx": (("iceoryx {}", (ONE, "in place", "bursts", "sleeping", "spinning"), {}),),
     "asio": ASIO,
+    "recovery": (
+        ("procyard", ("recovery", "memory"), {}),
+        ("raw pipe, end of file", ("recovery",), {"mechanism": "pipe"}),
+    ),
 }
 
 # What /proc/sys/fs/mqueue/msgsize_max lets every user have, and below what memcpy says nothing.
@@ -61,7 +65,7 @@ SIZE_MIN = {"raw memcpy": rows.LARGE}
 
 def takes_part(name, tags):
     def only_if(row):
-        size = row.arguments["bytes"]
+        size = row.arguments.get("bytes", 64)
         if not SIZE_MIN.get(name, 0) <= size <= SIZE_MAX.get(name, size):
             return False
         return row.tags[0] in tags
@@ -84,7 +88,7 @@ def find(directory):
         version = contenders.version_of([str(path)]) if has_version else ""
         for name, tags, arguments in entries:
             only_if = takes_part(name, tags)
-            commands = ("send", "ping", "within")
+            commands = ("send", "ping", "within", "recovery", "memory")
             found.append(
                 contenders.Contender(
                     name.format(version), [str(path)], commands, arguments, only_if

@@ -185,6 +185,8 @@ def checks_of_a_way(results, bench, row, tags):
         yield faster(results, bench, row, "procyard, batches", 0.8)
     elif way in ("sleeping", "spinning"):
         yield from ping_pong_checks(results, bench, row, way)
+    elif way == "recovery" and row.endswith("p99"):
+        yield check(bench, row, "of 5 ms", results.of(bench, row), 5000, 1.0)
 
 
 def channel_checks(results, bench, row, tags):

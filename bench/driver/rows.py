@@ -138,6 +138,14 @@ def ping_row(waiting, processors, quick):
     return Row("ping", arguments | seconds(quick), figures, tags)
 
 
+def recovery_row(load, quick):
+    """From kill -9 of the sender until the receiver has all that was committed, and the error."""
+    name = f"recovery after kill -9, {load}"
+    figures = [Figure(f"{p}_us", "channel", f"{name}, {p}", "us") for p in ("p50", "p99")]
+    arguments = {"load": load, "kills": 50 if quick else 200}
+    return Row("recovery", arguments, figures, ("recovery", "two processors"))
+
+
 def seconds(quick):
     return {"seconds": 0.1 if quick else 0.3}
 
@@ -153,10 +161,12 @@ def channel_rows(_directory, quick):
     yield ping_row("sleeping", 2, quick)
     yield ping_row("spinning", 2, quick)
     yield ping_row("sleeping", 1, quick)
-    # Here is room for what else a channel is measured by: recovery after kill -9, fan-in and
-    # fan-out, memory.
     figures = [Figure("ns", "channel", "within a process, 64 B", "ns per message")]
     yield Row("within", {"bytes": 64} | seconds(quick), figures, ("within",))
+    for load in ("busy", "idle"):
+        yield recovery_row(load, quick)
+    figures = [Figure("bytes", "channel", "memory beside the ring, of both ends", "bytes")]
+    yield Row("memory", {"channels": 1000}, figures, ("memory",))
 
 
 GROUPS = {
