@@ -12,7 +12,7 @@ EVERYTHING = (ONE, "batches", "in place", "bursts", "sleeping", "spinning", "wit
 # For each executable, bench_channel_NAME: the contenders it has, as
 # (name in the result, tags of the rows it takes part in, arguments). `{}` is the library's version.
 RAW = (
-    ("raw ring", (ONE, "bursts"), {}),
+    ("raw ring", (ONE, "bursts", "spinning"), {}),
     ("raw ring, batches", ("batches",), {}),
     ("raw ring, in place", ("in place",), {}),
     ("raw memcpy", (ONE,), {"mechanism": "memcpy"}),

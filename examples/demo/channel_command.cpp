@@ -10,6 +10,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/multiple_exceptions.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -96,6 +97,8 @@ private:
             if (options_.kill)
                 co_return co_await kill();
             co_return co_await compare();
+        } catch (const asio::multiple_exceptions& several) {
+            failure_ = several.first_exception();  // the others follow from it, and it says more
         } catch (...) {
             failure_ = std::current_exception();
         }

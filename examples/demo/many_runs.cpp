@@ -3,22 +3,20 @@
 // many_runs DEMO: 1,000 runs of `demo run -- true`, first inside this process and then as processes
 // of their own, leave nothing behind: no descriptor, thread, memory, child, zombie or cgroup.
 #include <fmt/core.h>
-#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 #include <boost/asio/io_context.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <fstream>
-#include <set>
 #include <string>
-#include <string_view>
 #include <system_error>
 
 #include <procyard/runtime.hpp>
@@ -72,37 +70,68 @@ std::size_t children()
     return count;
 }
 
-// The cgroups that Procyard has made are named after their makers: procyard-PID-NUMBER. Ours have
-// been reaped: one that lives is somebody else with a number that was given out again.
-bool is_left_behind(const std::string& name, const std::set<pid_t>& makers)
-{
-    constexpr std::string_view prefix = "procyard-";
-    if (!name.starts_with(prefix))
-        return false;
-    const auto maker = std::atoi(name.c_str() + prefix.size());
-    const bool is_ours = maker == ::getpid() || ::kill(maker, 0) == -1;
-    return is_ours && makers.contains(maker);
-}
-
-std::size_t cgroups(const std::set<pid_t>& makers)
-{
-    std::size_t count = 0;
-    std::error_code ec;  // another program's may vanish while we look
-    for (auto at = fs::recursive_directory_iterator("/sys/fs/cgroup", ec); !ec && at != fs::end(at);
-         at.increment(ec)) {
-        if (is_left_behind(at->path().filename().string(), makers))
-            ++count;
+// The cgroup that this process and all its runs live in, so that those which they leave behind are
+// not somebody else's: names tell nothing, as numbers of processes come round again within minutes.
+class place {
+public:
+    place()
+    {
+        std::ifstream mounts("/proc/self/mounts");
+        std::string device, point, type, rest;
+        while (mounts >> device >> point >> type && std::getline(mounts, rest) && type != "cgroup2")
+            ;
+        std::ifstream own("/proc/self/cgroup");
+        std::string line;
+        while (std::getline(own, line) && !line.starts_with("0::"))
+            ;
+        if (type != "cgroup2" || !line.starts_with("0::"))
+            return;
+        outside_ = point + line.substr(3);
+        const auto inside = outside_ / fmt::format("many-runs-{}", ::getpid());
+        std::error_code ec;
+        if (fs::create_directory(inside, ec) && enter(inside))
+            inside_ = inside;
+        else
+            fs::remove(inside, ec);
     }
-    return count;
-}
+    place(const place&) = delete;
+    place& operator=(const place&) = delete;
+    ~place()
+    {
+        std::error_code ec;
+        if (!inside_.empty() && enter(outside_))
+            fs::remove(inside_, ec);
+    }
 
-footprint measure(const std::set<pid_t>& makers)
+    // None where this process may make none: neither may its runs then.
+    [[nodiscard]] std::size_t cgroups() const
+    {
+        return inside_.empty()
+            ? 0
+            : static_cast<std::size_t>(std::count_if(
+                  fs::recursive_directory_iterator(inside_), fs::recursive_directory_iterator(),
+                  [](const fs::directory_entry& entry) { return entry.is_directory(); }));
+    }
+
+private:
+    static bool enter(const fs::path& cgroup)
+    {
+        std::ofstream procs(cgroup / "cgroup.procs");
+        procs << "0" << std::flush;
+        return procs.good();
+    }
+
+    fs::path outside_;
+    fs::path inside_;
+};
+
+footprint measure(const place& here)
 {
     footprint now;
     now.descriptors = entries("/proc/self/fd");
     now.threads = entries("/proc/self/task");
     now.children = children();
-    now.cgroups = cgroups(makers);
+    now.cgroups = here.cgroups();
     std::size_t pages = 0;
     std::ifstream("/proc/self/statm") >> pages >> pages;
     now.resident_kib = pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) / 1024;
@@ -135,14 +164,13 @@ bool succeeded_inside(int times)
     return all;
 }
 
-bool succeeded_as_processes(const std::string& program, int times, std::set<pid_t>& makers)
+bool succeeded_as_processes(const std::string& program, int times)
 {
     const command run(program, {"run", "--timeout", "1m", "--", "true"});
     bool all = true;
     for (int i = 0; i < times; ++i) {
         boost::asio::io_context context;
         auto demo = spawn(run, context.get_executor());
-        makers.insert(demo.id());
         demo.async_wait([&](error_code ec, const exit_status& status) {
             all = !ec && status.success() && all;
         });
@@ -153,14 +181,14 @@ bool succeeded_as_processes(const std::string& program, int times, std::set<pid_
 
 bool check(const std::string& program)
 {
-    std::set<pid_t> makers{::getpid()};
-    bool fine = succeeded_inside(runs / 10) && succeeded_as_processes(program, 1, makers);
-    auto before = measure(makers);
+    const place here;
+    bool fine = succeeded_inside(runs / 10) && succeeded_as_processes(program, 1);
+    auto before = measure(here);
     fine = succeeded_inside(runs) && fine;
-    fine = is_flat("runs inside", runs, before, measure(makers)) && fine;
-    before = measure(makers);
-    fine = succeeded_as_processes(program, processes, makers) && fine;
-    return is_flat("processes", processes, before, measure(makers)) && fine;
+    fine = is_flat("runs inside", runs, before, measure(here)) && fine;
+    before = measure(here);
+    fine = succeeded_as_processes(program, processes) && fine;
+    return is_flat("processes", processes, before, measure(here)) && fine;
 }
 
 }  // namespace
