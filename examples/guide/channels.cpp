@@ -144,6 +144,35 @@ asio::awaitable<void> refused()
     co_return;
 }
 
+// [spin]
+asio::awaitable<void> answer(receiver<tick>& questions, sender<tick>& answers, int count)
+{
+    tick t;
+    error_code ec;
+    while (count-- > 0) {
+        bool is_here = questions.try_receive(t, ec);
+        if (!is_here && questions.spin())  // up to channel_options::spin, without giving way
+            is_here = questions.try_receive(t, ec);
+        if (!is_here)
+            t = co_await questions.async_receive(asio::use_awaitable);
+        t.price *= 2;
+        if (!answers.try_send(t, ec))
+            co_await answers.async_send(t, asio::use_awaitable);
+    }
+}
+// [spin]
+
+asio::awaitable<void> to_and_fro()
+{
+    auto executor = co_await asio::this_coro::executor;
+    channel<tick> there(executor, {.spin = 1us});
+    channel<tick> back(executor);
+    there.sender.try_send({1, 1.5});
+    co_await answer(there.receiver, back.sender, 1);
+    tick t = co_await back.receiver.async_receive(asio::use_awaitable);
+    expect(t.price == 3.0, "twice as much");
+}
+
 asio::awaitable<void> co_main()
 {
     co_await first();
@@ -152,6 +181,7 @@ asio::awaitable<void> co_main()
     co_await in_place();
     co_await whichever();
     co_await refused();
+    co_await to_and_fro();
 }
 
 }  // namespace

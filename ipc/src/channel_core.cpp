@@ -366,7 +366,8 @@ void channel_core::start(operation_ptr operation, asio::cancellation_slot slot)
     // To look is allowed here, and saves a turn where there is nothing. To take is not: an
     // operation that loses a race must not have taken anything by then.
     const auto is_blocked = [&] { return lacks(known->wanted); };
-    if (!spin_.is_none() || !is_blocked() || !may_sleep(known->wanted, is_blocked, ec))
+    const bool may_spin = !spin_.is_none() && !has_spun_;
+    if (may_spin || !is_blocked() || !may_sleep(known->wanted, is_blocked, ec))
         return post(std::move(operation));
     count_stall();
     wait_in_reactor(std::move(operation));
@@ -424,19 +425,39 @@ bool channel_core::attempt(channel_operation& operation, error_code& ec)
     if (!is_blocked())
         return true;
     count_stall();
-    if (const auto budget = spin_.next(); budget.count() > 0) {
-        const auto until = std::chrono::steady_clock::now() + budget;
-        do {
+    if (!std::exchange(has_spun_, false) && spin_while(is_blocked))
+        return true;
+    return !may_sleep(operation.wanted, is_blocked, ec) && !ec;
+}
+
+// Whether that has not been in vain.
+template <class Look>
+bool channel_core::spin_while(Look is_blocked)
+{
+    const auto budget = spin_.next();
+    if (budget.count() <= 0)
+        return false;
+    // To look at the clock takes longer than to look at the ring.
+    constexpr int looks_per_time = 8;
+    const auto until = std::chrono::steady_clock::now() + budget;
+    do {
+        for (int i = 0; i < looks_per_time; ++i) {
             relax();
             if (!is_blocked()) {
                 spin_.has_succeeded();
                 ++counts_.spins;
                 return true;
             }
-        } while (std::chrono::steady_clock::now() < until);
-        spin_.has_failed();
-    }
-    return !may_sleep(operation.wanted, is_blocked, ec) && !ec;
+        }
+    } while (std::chrono::steady_clock::now() < until);
+    spin_.has_failed();
+    return false;
+}
+
+bool channel_core::spin()
+{
+    has_spun_ = !spin_while([this] { return lacks(wanted_room()); });
+    return !has_spun_;
 }
 
 // Says to the peer that this side sleeps, and looks once more. True: it may sleep now. False: there
@@ -508,6 +529,7 @@ void channel_core::wait_in_reactor(operation_ptr operation)
     }
     ++counts_.sleeps;
     operation->waiting = true;
+    has_spun_ = false;
     const auto slot = operation->wake.slot();
     turn when_woken(shared_from_this(), std::move(operation), true, false);
     // A read where a wait would do as well: Asio tries it at once, which costs less than to arm

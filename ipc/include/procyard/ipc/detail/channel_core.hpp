@@ -119,6 +119,9 @@ public:
     /// For a sender to whom side().peer_closed() has been said: whether it has. No error: it has
     /// not, and may not even have come.
     [[nodiscard]] error_code closed_by_peer();
+    /// Looks again and again, for as long as is sensible, whether there is something for the next
+    /// attempt. False: there is nothing, or the channel has ended.
+    [[nodiscard]] bool spin();
     /// The channel has ended: nothing can be done with this end any more but to close it, and the
     /// peer is told that it is closed.
     void fail(error_code why, std::string explanation = {});
@@ -158,6 +161,8 @@ private:
     void post(operation_ptr operation);
     void take_turn(operation_ptr operation, bool was_waiting, const error_code& wait_error);
     [[nodiscard]] bool attempt(channel_operation& operation, error_code& ec);
+    template <class Look>
+    [[nodiscard]] bool spin_while(Look is_blocked);
     [[nodiscard]] bool announce(std::uint64_t wanted, error_code& ec) noexcept;
     template <class Look>
     [[nodiscard]] bool may_sleep(const std::uint64_t& wanted, Look is_blocked, error_code& ec);
@@ -194,6 +199,7 @@ private:
     ring_words unconnected_;  // the peer's, as long as there is none
     pid_t owner_;             // a copy of this process, made by fork(), leaves everything alone
     spin_budget spin_;
+    bool has_spun_ = false;  // in vain, and nothing has come since
 
     unique_fd socket_;  // until the hello has come
     doorbell bell_;
