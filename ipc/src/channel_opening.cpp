@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: BSL-1.0
+// Of channel_core: how an end comes to be, and how it comes to have a peer.
+#include <procyard/ipc/detail/channel_core.hpp>
+
+#include <boost/asio/error.hpp>
+#include <boost/system/errc.hpp>
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+#include <new>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "channel_hello.hpp"
+#include "wake_barrier.hpp"
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+namespace {
+
+// On a machine with one processor whoever spins keeps the peer from running. This thread's own
+// affinity says nothing about the peer's.
+std::chrono::nanoseconds sensible_spin(std::chrono::nanoseconds asked) noexcept
+{
+    return ::sysconf(_SC_NPROCESSORS_ONLN) == 1 ? std::chrono::nanoseconds(0) : asked;
+}
+
+// A pipe is opened anew through /proc by whoever is to press it; it is missing here if it is there.
+doorbell_kind possible_kind(doorbell_kind asked) noexcept
+{
+    return ::access("/proc/self/fd", X_OK) == 0 ? asked : doorbell_kind::socket;
+}
+
+ring_role other(ring_role role) noexcept
+{
+    return role == ring_role::producer ? ring_role::consumer : ring_role::producer;
+}
+
+std::string explain_mismatch(const channel_terms& ours, const channel_hello& theirs)
+{
+    type_description type;
+    if (ours.shape.type != theirs.shape.type)
+        return type_description::parse(std::as_bytes(std::span(theirs.description)), type)
+            ? explain_difference(*ours.type, type)
+            : "here " + ours.type->to_string() + ", there a type that cannot be read";
+    const auto text = [](const ring_shape& shape) {
+        return std::to_string(shape.unit_count) + " units of " + std::to_string(shape.unit_bytes)
+            + " bytes";
+    };
+    return "the ring has " + text(ours.shape) + " here, and " + text(theirs.shape) + " there";
+}
+
+// Whether this side may ask the peer to leave out its fences.
+bool may_relax(std::uint64_t own_features, std::uint64_t peer_features) noexcept
+{
+    return (own_features & feature_barrier_caller) != 0
+        && (peer_features & feature_barrier_target) != 0;
+}
+
+}  // namespace
+
+// --- making -------------------------------------------------------------------------------------
+
+channel_core::channel_core(const asio::any_io_executor& ex, ring_role role, unique_fd socket,
+                           const channel_terms& terms, ring_memory own)
+    : side_(role, own.own_words(), unconnected_, terms.shape.unit_count),
+      executor_(ex),
+      role_(role),
+      terms_(terms),
+      own_(std::move(own)),
+      owner_(::getpid()),
+      spin_(sensible_spin(terms.spin)),
+      socket_(std::move(socket))
+{
+    if (role == ring_role::producer)
+        own_units_ = own_.own_units();
+    counts_.capacity = terms.shape.unit_count;
+    // A peer that seems to sleep, so that ring() is called for all that is published; and to have
+    // closed, so that a sender asks closed_by_peer() before.
+    unconnected_.sleep.store(1, std::memory_order_relaxed);
+    unconnected_.closed.store(1, std::memory_order_relaxed);
+}
+
+std::shared_ptr<channel_core> channel_core::open(const asio::any_io_executor& ex, ring_role role,
+                                                 unique_fd socket, const channel_terms& terms,
+                                                 error_code& ec)
+{
+    auto own = ring_memory::create(role, terms.shape, join_wake_barrier(), ec);
+    if (ec)
+        return nullptr;
+    std::shared_ptr<channel_core> made(
+        new channel_core(ex, role, std::move(socket), terms, std::move(own)));
+    unique_fd button;
+    made->bell_ = doorbell::create(possible_kind(terms.bell), button, ec);
+    if (ec)
+        return nullptr;
+    const auto& memory = made->own_.memory();
+    send_hello(made->socket_.get(), role, terms.shape, memory.size(), terms.type->to_bytes(),
+               memory.native_handle(), button.get(), ec);
+    // A peer that has gone may have left its hello, and messages.
+    made->peer_gone_ =
+        ec == boost::system::errc::broken_pipe || ec == boost::system::errc::connection_reset;
+    if (ec && !made->peer_gone_)
+        return nullptr;
+    ec.clear();
+    made->own_.release_descriptor();
+    made->connect();
+    if (made->peer_gone_ && made->connected_ && made->is_producer())
+        made->fail_by_peer();
+    return made;
+}
+
+// --- the peer comes -----------------------------------------------------------------------------
+
+void channel_core::connect() noexcept
+{
+    try {
+        take_hello();
+    } catch (const std::bad_alloc&) {
+        fail(error_code(ENOMEM, boost::system::system_category()));
+    }
+}
+
+void channel_core::take_hello()
+{
+    error_code ec;
+    auto hello = receive_hello(socket_.get(), ec);
+    if (ec == asio::error::would_block)
+        return;
+    if (ec == asio::error::eof) {
+        peer_gone_ = true;
+        return fail(channel_errc::peer_died, "the peer has gone before it came to the channel");
+    }
+    if (ec)
+        return fail(ec);
+    if (hello.role != other(role_))
+        return fail(channel_errc::not_a_channel, "the peer's end is of the same kind");
+    if (hello.shape != terms_.shape)
+        return fail(channel_errc::other_type, explain_mismatch(terms_, hello));
+    peer_ = ring_memory::attach(std::move(hello.memory), hello.memory_bytes, hello.role,
+                                terms_.shape, ec);
+    if (!ec)
+        button_ = doorbell_button::attach(std::move(hello.button), ec);
+    if (ec)
+        return fail(ec);
+    peer_.release_descriptor();
+
+    // Goes on where the old one stands: what was written before the peer came counts. Half a batch
+    // too, and its writer publishes no more than the new one knows of.
+    if (!side_.is_published())
+        side_.publish();
+    side_ = ring_side(role_, own_.own_words(), peer_.words(), terms_.shape.unit_count,
+                      may_relax(own_.features(), peer_.features()));
+    if (role_ == ring_role::consumer)
+        peer_units_ = peer_.units();
+    leave_reactor();
+    socket_.reset();
+    connected_ = true;
+}
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
