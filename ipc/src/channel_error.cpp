@@ -32,6 +32,13 @@ public:
         case channel_errc::lent: return "a batch or a loan of this end of the channel is in use";
         case channel_errc::not_passed: return "the parent has passed no channel of this name";
         case channel_errc::already_taken: return "this end has been opened or closed before";
+        case channel_errc::refused:
+            return "the peer is not allowed to connect, or to be connected to";
+        case channel_errc::other_direction: return "the peer's end is not the opposite of this one";
+        case channel_errc::over_limit:
+            return "the peer's memory or capacity is larger than allowed";
+        case channel_errc::too_slow: return "the listener has not heard enough before its deadline";
+        case channel_errc::unavailable: return "the listener can take no more channels at present";
         }
         return "unknown channel error " + std::to_string(value);
     }
@@ -53,6 +60,12 @@ public:
         case channel_errc::lent: return make_error_condition(errc::device_or_resource_busy);
         case channel_errc::not_passed: return make_error_condition(errc::no_such_file_or_directory);
         case channel_errc::already_taken: return make_error_condition(errc::bad_file_descriptor);
+        case channel_errc::refused: return make_error_condition(errc::permission_denied);
+        case channel_errc::other_direction: return make_error_condition(errc::wrong_protocol_type);
+        case channel_errc::over_limit: return make_error_condition(errc::value_too_large);
+        case channel_errc::too_slow: return make_error_condition(errc::timed_out);
+        case channel_errc::unavailable:
+            return make_error_condition(errc::resource_unavailable_try_again);
         }
         return error_category::default_error_condition(value);
     }

@@ -7,6 +7,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
 #include <new>
@@ -53,6 +54,15 @@ std::string explain_mismatch(const channel_terms& ours, const channel_hello& the
             + " bytes";
     };
     return "the ring has " + text(ours.shape) + " here, and " + text(theirs.shape) + " there";
+}
+
+// The most that a peer's memory may have: its pages may be larger than ours, but not by any size.
+std::uint64_t most_peer_bytes(const channel_terms& terms, ring_role role) noexcept
+{
+    error_code ec;  // our own ring has this shape
+    const auto page = static_cast<std::uint64_t>(::getpagesize());
+    const auto needed = ring_memory::size_bytes(role, terms.shape, ec);
+    return std::max(terms.max_peer_bytes, (needed + page - 1) / page * page);
 }
 
 // Whether this side may ask the peer to leave out its fences.
@@ -142,6 +152,10 @@ void channel_core::take_hello()
         return fail(channel_errc::not_a_channel, "the peer's end is of the same kind");
     if (hello.shape != terms_.shape)
         return fail(channel_errc::other_type, explain_mismatch(terms_, hello));
+    if (const auto most = most_peer_bytes(terms_, hello.role); hello.memory_bytes > most)
+        return fail(channel_errc::over_limit,
+                    "the peer's memory has " + std::to_string(hello.memory_bytes)
+                        + " bytes, and at most " + std::to_string(most) + " are allowed");
     peer_ = ring_memory::attach(std::move(hello.memory), hello.memory_bytes, hello.role,
                                 terms_.shape, ec);
     if (!ec)

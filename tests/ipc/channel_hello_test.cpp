@@ -216,6 +216,36 @@ TEST_SUITE("channel handshake: a hello that is none")
         });
     }
 
+    TEST_CASE("with more memory than is allowed: refused before it is mapped")
+    {
+        const auto all = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL;
+        check_answer(channel_errc::over_limit, [](raw_peer<int>& peer) {
+            peer.fields.memory_bytes = (std::uint64_t{64} << 20) + 1;
+            peer.greet();
+        });
+        // What is allowed is looked at, and found to be something else.
+        check_answer(segment_errc::wrong_size, [](raw_peer<int>& peer) {
+            peer.fields.memory_bytes = std::uint64_t{64} << 20;
+            peer.greet();
+        });
+        check_answer(channel_errc::over_limit, [&](raw_peer<int>& peer) {
+            const auto huge = memory_of(4096, true, all);
+            peer.fields.memory_bytes = ~std::uint64_t{0};
+            peer.fds[0] = huge.get();
+            peer.greet();
+        });
+    }
+
+    TEST_CASE("what the own capacity needs is never too much memory")
+    {
+        asio::io_context ctx;
+        procyard::channel<int> c(ctx.get_executor(),
+                                 {.capacity_messages = 3000, .max_peer_bytes = 0});
+        CHECK(c.receiver.is_connected());
+        CHECK(c.sender.try_send(1));
+        CHECK(c.receiver.try_receive() == 1);
+    }
+
     TEST_CASE("with the button of something else")
     {
         for (const auto& fd : wrong_descriptors()) {

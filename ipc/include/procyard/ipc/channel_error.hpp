@@ -49,7 +49,22 @@ enum class channel_errc {
     not_passed,
     /// This end has been opened before, or its descriptor been closed. Equal to
     /// `errc::bad_file_descriptor`.
-    already_taken
+    already_taken,
+    /// The listener does not let this process in, or is not one that this process wants to talk
+    /// to. Equal to `errc::permission_denied`.
+    refused,
+    /// Both sides send, or both receive, or only one of them does both. Equal to
+    /// `errc::wrong_protocol_type`.
+    other_direction,
+    /// The peer's memory, or the capacity that a listener asks for, is larger than this side
+    /// allows. Equal to `errc::value_too_large`.
+    over_limit,
+    /// The listener has cut the handshake off, since its deadline was over. Equal to
+    /// `errc::timed_out`.
+    too_slow,
+    /// The listener has no descriptors or no memory for one more channel, too many clients at once,
+    /// or ends; another time it may do. Equal to `errc::resource_unavailable_try_again`.
+    unavailable
 };
 
 /// The category "procyard.channel".

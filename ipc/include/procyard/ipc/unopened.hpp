@@ -26,6 +26,11 @@ struct channel_options {
     /// The peer runs as another user, which may not open this one's pipes: to wake each other takes
     /// a pair of sockets, and three times as long. So it is without /proc, asked for or not.
     bool across_users = false;
+    /// Most bytes of the peer's memory that are mapped: a peer that announces more is refused with
+    /// `channel_errc::over_limit`, before anything is mapped. What this end's own capacity needs is
+    /// never too much. Who connects to a channel_listener, and learns the capacity from it, makes
+    /// no larger memory of its own either.
+    std::size_t max_peer_bytes = std::size_t{64} * 1024 * 1024;
 };
 
 /// An end of a channel that has not been opened: it can be opened here, or go to another thread or

@@ -38,6 +38,7 @@ struct channel_terms {
     const type_description* type = nullptr;  ///< for whoever has to find out why two do not match
     std::chrono::nanoseconds spin{0};
     doorbell_kind bell = doorbell_kind::pipe;
+    std::uint64_t max_peer_bytes = 0;  ///< beyond what the shape needs
 };
 
 /// An end of a channel, all but the type of its messages: the ring's side, the doorbells, the
@@ -140,6 +141,9 @@ public:
     [[nodiscard]] bool is_open() const noexcept { return !closed_ && !failure_; }
     [[nodiscard]] bool is_producer() const noexcept { return role_ == ring_role::producer; }
     [[nodiscard]] bool is_connected() const noexcept { return connected_; }
+    /// Readable when the peer's hello is there, for who waits for that alone: then blocked() takes
+    /// it. -1: it has been taken.
+    [[nodiscard]] int hello_socket() const noexcept { return socket_.get(); }
     [[nodiscard]] error_code failure() const noexcept { return failure_; }
     [[nodiscard]] channel_statistics statistics() const noexcept;
 

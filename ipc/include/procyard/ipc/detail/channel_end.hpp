@@ -43,6 +43,7 @@ template <class T>
     terms.shape.type = type.fingerprint;
     terms.type = &type;
     terms.spin = options.spin;
+    terms.max_peer_bytes = options.max_peer_bytes;
     if (options.across_users)
         terms.bell = doorbell_kind::socket;
     return terms;
@@ -101,6 +102,8 @@ public:
     [[nodiscard]] std::string explanation() const;
 
 protected:
+    friend struct end_access;
+
     channel_end() noexcept = default;
     explicit channel_end(std::shared_ptr<channel_core> core) noexcept : core_(std::move(core)) { }
 
