@@ -3,14 +3,21 @@
 #ifndef PROCYARD_IPC_HPP
 #define PROCYARD_IPC_HPP
 
+#include <procyard/ipc/allowed_peers.hpp>
 #include <procyard/ipc/async_copy.hpp>
 #include <procyard/ipc/channel.hpp>
+#include <procyard/ipc/channel_address.hpp>
+#include <procyard/ipc/channel_connect.hpp>
+#include <procyard/ipc/channel_connect_options.hpp>
 #include <procyard/ipc/channel_error.hpp>
+#include <procyard/ipc/channel_listen_options.hpp>
+#include <procyard/ipc/channel_listener.hpp>
 #include <procyard/ipc/channel_statistics.hpp>
 #include <procyard/ipc/codec.hpp>
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/copy_result.hpp>
 #include <procyard/ipc/descriptor_passing.hpp>
+#include <procyard/ipc/duplex.hpp>
 #include <procyard/ipc/fifo.hpp>
 #include <procyard/ipc/framed.hpp>
 #include <procyard/ipc/framed_error.hpp>

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_IPC_CHANNEL_CONNECT_HPP
+#define PROCYARD_IPC_CHANNEL_CONNECT_HPP
+
+#include <boost/asio/any_completion_handler.hpp>
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/associated_executor.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/deferred.hpp>
+
+#include <memory>
+#include <utility>
+
+#include <procyard/ipc/channel_address.hpp>
+#include <procyard/ipc/channel_connect_options.hpp>
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/channel_connector.hpp>
+#include <procyard/ipc/detail/end_plan.hpp>
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+template <class End>
+class connector_of final : public channel_connector {
+public:
+    using handler_type = asio::any_completion_handler<void(error_code, End)>;
+
+    connector_of(const asio::any_io_executor& ex, channel_address address,
+                 channel_connect_options options, connect_failure* failure, handler_type handler)
+        : channel_connector(ex, asio::get_associated_executor(handler, ex), std::move(address),
+                            options, end_kind<End>::plan(options.channel), failure),
+          handler_(std::move(handler))
+    {
+    }
+    void launch() { start(handler_.get_cancellation_slot()); }
+
+private:
+    void complete(std::shared_ptr<channel_connector> self, const error_code& ec,
+                  end_cores cores) override
+    {
+        auto end = end_kind<End>::make(std::move(cores));
+        auto handler = std::move(handler_);
+        const auto result = ec;
+        self.reset();
+        std::move(handler)(result, std::move(end));
+    }
+
+    handler_type handler_;
+};
+
+template <class End>
+struct initiate_channel_connect {
+    template <class Handler>
+    void operator()(Handler handler, const asio::any_io_executor& ex, channel_address address,
+                    channel_connect_options options, connect_failure* failure) const
+    {
+        std::make_shared<connector_of<End>>(ex, std::move(address), std::move(options), failure,
+                                            std::move(handler))
+            ->launch();
+    }
+};
+
+}  // namespace detail
+
+/// Gets the other end of a channel from a channel_listener, in whatever process it is.
+///
+/// `End` is the opposite of the listener's: a `sender<T>` where that has a `receiver<T>`, a
+/// `duplex<A, B>` where that has a `duplex<B, A>`. The end is connected, and the listener has its
+/// own, though nobody may have accepted it yet: messages wait for that. The socket is closed; the
+/// death of the peer is told by the channel.
+/// @par Completion signature   `void(error_code, End)`; an end that is not open when `ec` is set.
+/// @par Errors   ENOENT: nobody has that name; ECONNREFUSED: nobody listens there; EACCES: not by
+///               the permissions of the socket file; EPROTOTYPE: a socket of another kind;
+///               `socket_errc::name_too_long`, `bad_name`. Told by the listener:
+///               `channel_errc::refused`, `other_type`, `other_direction`, `other_version`,
+///               `over_limit`, `too_slow`, `unavailable`. Found out here: `refused`, if it is the
+///               listener that is not allowed; `other_type`, `other_version`, `over_limit`;
+///               `bad_hello`: it is no channel_listener; ECONNRESET: it has gone meanwhile; EMFILE,
+///               ENOMEM and the like. Nothing is left then.
+/// @par Cancellation   terminal, partial, total: there is no channel. A listener that was told
+///                     everything by then may have accepted an end that is closed.
+/// @par Limits   Waits for a listener that does not accept for as long as nobody cancels it. While
+///               the listener's queue is full it tries again every 10 ms: the kernel does not tell.
+/// @par Thread safety  The cancellation signal, and `failure`, belong to the handler's executor.
+/// @par Cost     Some 15 system calls, and the memory of the rings.
+/// @par Example  @snippet examples/12_channel_server.cpp client
+template <connectable_end End,
+          asio::completion_token_for<void(error_code, End)> Token = asio::deferred_t>
+[[nodiscard]] auto async_connect(const asio::any_io_executor& ex, channel_address address,
+                                 channel_connect_options options, Token&& token = Token{})
+{
+    return asio::async_initiate<Token, void(error_code, End)>(
+        detail::initiate_channel_connect<End>{}, token, ex, std::move(address), std::move(options),
+        static_cast<connect_failure*>(nullptr));
+}
+/// The same, with the options as they are.
+template <connectable_end End,
+          asio::completion_token_for<void(error_code, End)> Token = asio::deferred_t>
+[[nodiscard]] auto async_connect(const asio::any_io_executor& ex, channel_address address,
+                                 Token&& token = Token{})
+{
+    return asio::async_initiate<Token, void(error_code, End)>(
+        detail::initiate_channel_connect<End>{}, token, ex, std::move(address),
+        channel_connect_options{}, static_cast<connect_failure*>(nullptr));
+}
+/// The same; says in `failure`, which must stay until the completion, what an error code cannot: of
+/// `other_type` both sides' types and what is different.
+template <connectable_end End,
+          asio::completion_token_for<void(error_code, End)> Token = asio::deferred_t>
+[[nodiscard]] auto async_connect(const asio::any_io_executor& ex, channel_address address,
+                                 channel_connect_options options, connect_failure& failure,
+                                 Token&& token = Token{})
+{
+    return asio::async_initiate<Token, void(error_code, End)>(
+        detail::initiate_channel_connect<End>{}, token, ex, std::move(address), std::move(options),
+        &failure);
+}
+
+PROCYARD_NAMESPACE_END
+
+#endif
