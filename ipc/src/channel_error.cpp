@@ -39,6 +39,9 @@ public:
             return "the peer's memory or capacity is larger than allowed";
         case channel_errc::too_slow: return "the listener has not heard enough before its deadline";
         case channel_errc::unavailable: return "the listener can take no more channels at present";
+        case channel_errc::lapped: return "the subscriber was too slow and has lost messages";
+        case channel_errc::too_many_subscribers:
+            return "the broadcast has as many subscribers as there can be";
         }
         return "unknown channel error " + std::to_string(value);
     }
@@ -66,6 +69,8 @@ public:
         case channel_errc::too_slow: return make_error_condition(errc::timed_out);
         case channel_errc::unavailable:
             return make_error_condition(errc::resource_unavailable_try_again);
+        case channel_errc::lapped: return make_error_condition(errc::no_buffer_space);
+        case channel_errc::too_many_subscribers: return make_error_condition(errc::too_many_links);
         }
         return error_category::default_error_condition(value);
     }

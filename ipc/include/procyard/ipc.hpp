@@ -5,6 +5,8 @@
 
 #include <procyard/ipc/allowed_peers.hpp>
 #include <procyard/ipc/async_copy.hpp>
+#include <procyard/ipc/broadcast.hpp>
+#include <procyard/ipc/broadcast_options.hpp>
 #include <procyard/ipc/channel.hpp>
 #include <procyard/ipc/channel_address.hpp>
 #include <procyard/ipc/channel_connect.hpp>

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_IPC_DETAIL_BROADCAST_END_HPP
+#define PROCYARD_IPC_DETAIL_BROADCAST_END_HPP
+
+#include <boost/asio/any_io_executor.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <procyard/ipc/channel_statistics.hpp>
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/broadcast_operations.hpp>
+#include <procyard/ipc/detail/broadcast_reader_core.hpp>
+#include <procyard/ipc/detail/broadcast_writer_core.hpp>
+#include <procyard/ipc/export.hpp>
+#include <procyard/ipc/unique_fd.hpp>
+#include <procyard/ipc/unopened.hpp>
+
+// What a broadcaster and the writer of a latest value have in common, and their readers.
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+[[noreturn]] PROCYARD_IPC_EXPORT void throw_broadcast(const error_code& ec, const char* what,
+                                                      const type_description& type);
+
+/// The end that writes.
+class PROCYARD_IPC_EXPORT broadcast_writer_end {
+public:
+    using executor_type = asio::any_io_executor;
+
+    broadcast_writer_end(broadcast_writer_end&&) noexcept = default;
+    broadcast_writer_end& operator=(broadcast_writer_end&& other) noexcept;
+    /// Closes. Never blocks.
+    ~broadcast_writer_end();
+
+    /// @pre not moved from, and not made by the default constructor
+    [[nodiscard]] executor_type get_executor() const noexcept { return core().executor(); }
+    [[nodiscard]] bool is_open() const noexcept { return core_ && core_->is_open(); }
+    /// Says that this is all. Pending operations complete with operation_aborted. Subscribers
+    /// receive what is there, and after that their operations say `channel_errc::closed`. Nothing
+    /// happens when it is closed already.
+    void close() noexcept;
+    /// Completes every pending operation with operation_aborted. None of them has sent anything.
+    void cancel() noexcept;
+
+    /// How many subscriptions there are, opened or not, but for those whose holder has gone.
+    /// @par Cost   A system call.
+    [[nodiscard]] std::size_t readers() const noexcept { return core_ ? core_->readers() : 0; }
+    /// How many subscribers have been cut off, since they did not keep to the protocol, or could
+    /// not be welcomed for want of descriptors or memory.
+    [[nodiscard]] std::uint64_t cut_off() const noexcept { return core_ ? core_->cut_off() : 0; }
+    /// `depth` are the units that are kept for those who come.
+    [[nodiscard]] channel_statistics statistics() const noexcept;
+
+protected:
+    broadcast_writer_end() noexcept = default;
+    broadcast_writer_end(const asio::any_io_executor& ex, const broadcast_terms& terms,
+                         error_code& ec)
+        : core_(broadcast_writer_core::open(ex, terms, ec))
+    {
+    }
+    broadcast_writer_end(const asio::any_io_executor& ex, const broadcast_terms& terms);
+
+    [[nodiscard]] broadcast_writer_core& core() const noexcept
+    {
+        PROCYARD_ASSERT(core_ && "an end that was never opened, or moved from, has no operations");
+        return *core_;
+    }
+
+    std::shared_ptr<broadcast_writer_core> core_;
+};
+
+/// An end that reads.
+class PROCYARD_IPC_EXPORT broadcast_reader_end {
+public:
+    using executor_type = asio::any_io_executor;
+
+    broadcast_reader_end(broadcast_reader_end&&) noexcept = default;
+    broadcast_reader_end& operator=(broadcast_reader_end&& other) noexcept;
+    /// Closes. Never blocks.
+    ~broadcast_reader_end();
+
+    /// @pre not moved from, and not made by the default constructor
+    [[nodiscard]] executor_type get_executor() const noexcept { return core().executor(); }
+    /// Whether this end has been opened, has not been closed, and does not know of anything that
+    /// has ended it.
+    [[nodiscard]] bool is_open() const noexcept { return core_ && core_->is_open(); }
+    /// The error that has ended it, as far as this end knows; what the next operation would say.
+    [[nodiscard]] error_code failure() const noexcept
+    {
+        return core_ ? core_->failure() : error_code();
+    }
+    /// Says that this end is done. Pending operations complete with operation_aborted. Nothing
+    /// happens when it is closed already.
+    void close() noexcept;
+    /// Completes every pending operation with operation_aborted. None of them has received
+    /// anything.
+    void cancel() noexcept;
+
+    /// `depth` are the units that are there and have not been received, `messages` those that were.
+    [[nodiscard]] channel_statistics statistics() const noexcept;
+    /// A sentence about the error with which it could not be opened, for a person: of `other_type`,
+    /// both sides' types and what is different. Empty where the error says it all.
+    [[nodiscard]] const std::string& explanation() const noexcept { return explanation_; }
+
+protected:
+    broadcast_reader_end() noexcept = default;
+    broadcast_reader_end(const asio::any_io_executor& ex, unique_fd socket,
+                         const channel_options& options, broadcast_terms terms, error_code& ec);
+    broadcast_reader_end(const asio::any_io_executor& ex, unique_fd socket,
+                         const channel_options& options, const broadcast_terms& terms);
+
+    [[nodiscard]] broadcast_reader_core& core() const noexcept
+    {
+        PROCYARD_ASSERT(core_ && "an end that was never opened, or moved from, has no operations");
+        return *core_;
+    }
+
+    std::shared_ptr<broadcast_reader_core> core_;
+
+private:
+    std::string explanation_;
+};
+
+/// A subscription's way to where it is opened: as that of a channel's end.
+[[nodiscard]] inline channel_options passed_options(const subscription_options& options) noexcept
+{
+    channel_options passed;
+    passed.spin = options.spin;
+    passed.across_users = options.across_users;
+    return passed;
+}
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
+
+#endif

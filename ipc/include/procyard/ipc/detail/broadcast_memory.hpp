@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_IPC_DETAIL_BROADCAST_MEMORY_HPP
+#define PROCYARD_IPC_DETAIL_BROADCAST_MEMORY_HPP
+
+#include <cstddef>
+#include <cstdint>
+
+#include <procyard/ipc/channel_error.hpp>
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/broadcast_ring.hpp>
+#include <procyard/ipc/detail/ring_memory.hpp>
+#include <procyard/ipc/export.hpp>
+#include <procyard/ipc/segment.hpp>
+#include <procyard/ipc/unique_fd.hpp>
+
+// Where a broadcast lies: a segment of the writer's, which all readers map, and one of each
+// reader's, which the writer maps. As a channel's (ring_memory.hpp), but for the words.
+//
+//     the writer's   | broadcast_header | broadcast_words | … | units … |
+//                    0                 128               384  4096
+//     a reader's     | broadcast_header | broadcast_words | … |
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+enum class broadcast_role : std::uint8_t { writer, reader };
+
+/// Stands at the beginning of each segment. An ABI, as broadcast_words.
+struct broadcast_header {
+    std::uint64_t magic;
+    std::uint32_t version;
+    std::uint32_t role;  ///< broadcast_role
+    ring_shape shape;
+};
+static_assert(sizeof(broadcast_header) == 40 && sizeof(broadcast_header) <= ring_words_offset);
+static_assert(ring_words_offset + sizeof(broadcast_words) <= ring_units_offset);
+
+/// A message with its header takes this part of the ring at most, so that the one before it is
+/// always there: a reader that was overtaken learns from it how much it has lost.
+inline constexpr std::uint64_t broadcast_longest_part = 4;
+
+/// A segment, one's own or the peer's.
+/// @par Thread safety   Distinct objects: safe. Shared objects: unsafe.
+class PROCYARD_IPC_EXPORT broadcast_memory {
+public:
+    /// None.
+    broadcast_memory() noexcept = default;
+
+    /// The bytes that such a segment needs.
+    /// @par Errors   `channel_errc::bad_shape`
+    [[nodiscard]] static std::size_t size_bytes(broadcast_role role, const ring_shape& shape,
+                                                error_code& ec) noexcept;
+    /// Makes one's own, which begins at `position`, and seals it.
+    /// @par Errors   `channel_errc::bad_shape`; those of segment::create and seal_for_peer
+    [[nodiscard]] static broadcast_memory create(broadcast_role role, const ring_shape& shape,
+                                                 std::uint64_t position, error_code& ec);
+    /// Maps the peer's, to be read. The peer may be hostile.
+    /// @par Errors   `channel_errc::not_a_channel`, `other_version`, `other_type`; those of
+    ///               segment::attach. The descriptor is closed then.
+    [[nodiscard]] static broadcast_memory attach(unique_fd fd, std::size_t announced_bytes,
+                                                 broadcast_role role, const ring_shape& shape,
+                                                 error_code& ec);
+
+    [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(segment_); }
+    [[nodiscard]] const segment& memory() const noexcept { return segment_; }
+    void release_descriptor() noexcept { (void)segment_.release_descriptor(); }
+
+    /// @pre one's own
+    [[nodiscard]] broadcast_words& own_words() noexcept;
+    [[nodiscard]] const broadcast_words& words() const noexcept;
+    /// @pre one's own, the writer's
+    [[nodiscard]] std::byte* own_units() noexcept
+    {
+        return segment_.writable_data() + ring_units_offset;
+    }
+    /// @pre the writer's
+    [[nodiscard]] const std::byte* units() const noexcept
+    {
+        return segment_.data() + ring_units_offset;
+    }
+
+private:
+    segment segment_;
+};
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
+
+#endif

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <procyard/ipc/broadcast.hpp>
+
+#include <boost/asio/error.hpp>
+#include <boost/asio/io_context.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include "channel_fixture.hpp"
+#include "procyard_test.hpp"
+
+namespace asio = boost::asio;
+using procyard::broadcaster;
+using procyard::channel_errc;
+using procyard::error_code;
+using procyard::slow_reader;
+using procyard::subscriber;
+using procyard_test::outcome;
+using procyard_test::run;
+using procyard_test::run_coroutine;
+
+namespace {
+
+// All that is there now, losses included; the error that ended it.
+template <class T>
+error_code drain(subscriber<T>& from, std::vector<T>& into)
+{
+    for (;;) {
+        T message{};
+        error_code ec;
+        if (from.try_receive(message, ec))
+            into.push_back(std::move(message));
+        else if (ec != channel_errc::lapped || !from.is_open())
+            return ec;
+    }
+}
+
+std::vector<int> numbers(int from, int to)
+{
+    std::vector<int> made(static_cast<std::size_t>(to - from));
+    std::iota(made.begin(), made.end(), from);
+    return made;
+}
+
+}  // namespace
+
+TEST_SUITE("broadcast")
+{
+    TEST_CASE("every subscriber gets every message, in order")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor(), {.capacity_messages = 16});
+        subscriber<int> one(ctx.get_executor(), b.subscribe());
+        subscriber<int> two(ctx.get_executor(), b.subscribe());
+        for (int n = 0; n < 10; ++n)
+            CHECK(b.try_send(n));
+        std::vector<int> first;
+        std::vector<int> second;
+        CHECK(drain(one, first) == asio::error::would_block);
+        CHECK(drain(two, second) == asio::error::would_block);
+        CHECK(first == numbers(0, 10));
+        CHECK(second == numbers(0, 10));
+        CHECK(b.readers() == 2);
+    }
+
+    TEST_CASE("of different lengths: the same")
+    {
+        asio::io_context ctx;
+        broadcaster<std::string> b(ctx.get_executor(), {.capacity_bytes = 1024});
+        subscriber<std::string> s(ctx.get_executor(),
+                                  b.subscribe({.when_slow = slow_reader::holds_back}));
+        std::uint64_t received = 0;
+        for (int n = 0; n < 1000; ++n) {
+            const std::string sent(static_cast<std::size_t>(n % 237),
+                                   static_cast<char>('a' + n % 26));
+            REQUIRE(b.try_send(sent));
+            std::string got;
+            error_code ec;
+            REQUIRE(s.try_receive(got, ec));
+            CHECK(got == sent);
+            ++received;
+        }
+        CHECK(received == 1000);
+        CHECK(s.lost() == 0);
+    }
+
+    TEST_CASE("a waiting subscriber is woken")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor());
+        subscriber<int> s(ctx.get_executor(), b.subscribe());
+        outcome<error_code, int> got;
+        s.async_receive(got.handler());
+        ctx.poll();
+        CHECK(!got.done());
+        CHECK(b.try_send(7));
+        run(ctx);
+        CHECK(got.error() == error_code());
+        CHECK(got.result() == 7);
+        CHECK(b.statistics().rung == 1);
+    }
+
+    TEST_CASE("one that is too slow learns how many it has lost, and goes on with the oldest")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor(), {.capacity_messages = 8});
+        subscriber<int> s(ctx.get_executor(), b.subscribe());
+        for (int n = 0; n < 20; ++n)
+            CHECK(b.try_send(n));
+        int got = -1;
+        error_code ec;
+        CHECK(!s.try_receive(got, ec));
+        CHECK(ec == channel_errc::lapped);
+        CHECK(s.lost() == 12);
+        std::vector<int> rest;
+        CHECK(drain(s, rest) == asio::error::would_block);
+        CHECK(rest == numbers(12, 20));
+        CHECK(s.lost() == 12);
+    }
+
+    TEST_CASE("one that holds back makes the writer wait, and loses nothing")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor(), {.capacity_messages = 4});
+        subscriber<int> s(ctx.get_executor(), b.subscribe({.when_slow = slow_reader::holds_back}));
+        subscriber<int> quick(ctx.get_executor(), b.subscribe());
+        for (int n = 0; n < 4; ++n)
+            CHECK(b.try_send(n));
+        error_code ec;
+        CHECK(!b.try_send(4, ec));
+        CHECK(ec == asio::error::would_block);
+        outcome<error_code> sent;
+        b.async_send(4, sent.handler());
+        ctx.poll();
+        CHECK(!sent.done());
+        std::vector<int> got;
+        CHECK(drain(quick, got) == asio::error::would_block);
+        ctx.restart();
+        ctx.poll();
+        CHECK(!sent.done());
+        CHECK(s.try_receive() == 0);
+        run(ctx);
+        CHECK(sent.error() == error_code());
+        got.clear();
+        CHECK(drain(s, got) == asio::error::would_block);
+        CHECK(got == numbers(1, 5));
+        CHECK(s.lost() == 0);
+    }
+
+    TEST_CASE("one that is dropped is told what it has lost, and that is its end")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor(), {.capacity_messages = 4});
+        subscriber<int> s(ctx.get_executor(), b.subscribe({.when_slow = slow_reader::is_dropped}));
+        for (int n = 0; n < 7; ++n)
+            CHECK(b.try_send(n));
+        int got = -1;
+        error_code ec;
+        CHECK(!s.try_receive(got, ec));
+        CHECK(ec == channel_errc::lapped);
+        CHECK(s.lost() == 3);
+        CHECK(!s.try_receive(got, ec));
+        CHECK(ec == channel_errc::lapped);
+        CHECK(s.lost() == 3);
+        CHECK(!s.is_open());
+        CHECK(b.readers() == 0);
+    }
+
+    TEST_CASE("a late joiner gets the last k, or what is there")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor(), {.capacity_messages = 8});
+        const auto joined = [&](std::size_t history) {
+            subscriber<int> s(ctx.get_executor(), b.subscribe({.history = history}));
+            std::vector<int> got;
+            CHECK(drain(s, got) == asio::error::would_block);
+            CHECK(s.lost() == 0);
+            return got;
+        };
+        CHECK(joined(3).empty());
+        for (int n = 0; n < 5; ++n)
+            CHECK(b.try_send(n));
+        CHECK(joined(0).empty());
+        CHECK(joined(3) == numbers(2, 5));
+        CHECK(joined(100) == numbers(0, 5));
+        for (int n = 5; n < 21; ++n)
+            CHECK(b.try_send(n));
+        CHECK(joined(8) == numbers(13, 21));
+        CHECK(joined(100) == numbers(13, 21));
+    }
+
+    TEST_CASE("closed: what was sent first, then the error")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor());
+        subscriber<int> s(ctx.get_executor(), b.subscribe());
+        auto late = b.subscribe({.history = 1});
+        CHECK(b.try_send(1));
+        b.close();
+        std::vector<int> got;
+        CHECK(drain(s, got) == channel_errc::closed);
+        CHECK(got == numbers(1, 2));
+        subscriber<int> opened_late(ctx.get_executor(), std::move(late));
+        got.clear();
+        CHECK(drain(opened_late, got) == channel_errc::closed);
+        CHECK(got == numbers(1, 2));
+        error_code ec;
+        CHECK(!b.try_send(2, ec));
+        CHECK(ec == asio::error::bad_descriptor);
+    }
+
+    TEST_CASE("a waiting subscriber hears that the writer has closed")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor());
+        subscriber<int> s(ctx.get_executor(), b.subscribe());
+        outcome<error_code, int> got;
+        s.async_receive(got.handler());
+        ctx.poll();
+        b.close();
+        run(ctx);
+        CHECK(got.error() == channel_errc::closed);
+    }
+
+    TEST_CASE("a waiting writer hears that the one that held it back has closed")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor(), {.capacity_messages = 2});
+        subscriber<int> s(ctx.get_executor(), b.subscribe({.when_slow = slow_reader::holds_back}));
+        auto unopened = b.subscribe({.when_slow = slow_reader::holds_back});
+        CHECK(b.try_send(0));
+        CHECK(b.try_send(1));
+        outcome<error_code> sent;
+        b.async_send(2, sent.handler());
+        ctx.poll();
+        s.close();
+        ctx.restart();
+        ctx.poll();
+        CHECK(!sent.done());
+        unopened = {};
+        run(ctx);
+        CHECK(sent.error() == error_code());
+        CHECK(b.readers() == 0);
+    }
+}
