@@ -24,6 +24,7 @@
 #include <procyard/ipc/framed.hpp>
 #include <procyard/ipc/framed_error.hpp>
 #include <procyard/ipc/framed_options.hpp>
+#include <procyard/ipc/latest_value.hpp>
 #include <procyard/ipc/line_buffer.hpp>
 #include <procyard/ipc/line_reader.hpp>
 #include <procyard/ipc/message_batch.hpp>

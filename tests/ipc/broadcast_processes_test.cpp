@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: BSL-1.0
+// A writer and its subscribers in different processes, of which some are killed, stopped or
+// hostile. Numbers of cases are those of the design.
+#include <procyard/ipc/broadcast.hpp>
+#include <procyard/ipc/latest_value.hpp>
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include "broadcast_fixture.hpp"
+#include "forked.hpp"
+#include "procyard_test.hpp"
+
+namespace asio = boost::asio;
+using procyard::broadcaster;
+using procyard::channel_errc;
+using procyard::error_code;
+using procyard::latest_reader;
+using procyard::latest_value;
+using procyard::slow_reader;
+using procyard::subscriber;
+using procyard::unopened;
+using procyard_test::forked;
+using procyard_test::mark;
+using procyard_test::marked;
+using procyard_test::outcome;
+using procyard_test::run;
+using procyard_test::run_until;
+
+namespace {
+
+// A subscriber's process: the exit code says what was wrong.
+template <class T>
+int receive_in_child(unopened<subscriber<T>> end, std::uint64_t sent)
+{
+    asio::io_context ctx;
+    subscriber<T> s(ctx.get_executor(), std::move(end));
+    const auto seen = procyard_test::receive_all(ctx, s);
+    if (seen.torn != 0)
+        return 1;
+    if (seen.wrong != 0)
+        return 2;
+    if (seen.end != channel_errc::closed)
+        return 3;
+    return seen.received + s.lost() == sent ? 0 : 4;
+}
+
+// A copy of this process, with what it has inherited of the broadcast left alone: it must not keep
+// the writer's descriptors, or it would be taken for the writer.
+template <class T, class Body>
+forked in_subscriber(broadcaster<T>& b, unopened<subscriber<T>>& end, Body body)
+{
+    return forked([&] {
+        auto mine = std::move(end);
+        b.close();
+        return body(std::move(mine));
+    });
+}
+
+}  // namespace
+
+TEST_SUITE("broadcast: processes")
+{
+    TEST_CASE("lossy: each process knows exactly what it has lost, and nothing is torn (case 13)")
+    {
+        constexpr std::uint64_t many = 50'000;
+        asio::io_context ctx;
+        broadcaster<marked> b(ctx.get_executor(), {.capacity_messages = 16});
+        auto first = b.subscribe();
+        auto second = b.subscribe();
+        forked one([&] {
+            b.close();
+            second = {};
+            return receive_in_child(std::move(first), many);
+        });
+        first = {};
+        forked two([&] {
+            b.close();
+            return receive_in_child(std::move(second), many);
+        });
+        second = {};
+        for (std::uint64_t n = 0; n < many; ++n)
+            REQUIRE(b.try_send(mark(n)));
+        b.close();
+        CHECK(one.result() == 0);
+        CHECK(two.result() == 0);
+    }
+
+    TEST_CASE("holding back: the slowest process decides, and nobody loses anything (case 14)")
+    {
+        constexpr std::uint64_t many = 5'000;
+        asio::io_context ctx;
+        broadcaster<std::string> b(ctx.get_executor(), {.capacity_bytes = 4096});
+        auto first = b.subscribe({.when_slow = slow_reader::holds_back});
+        auto second = b.subscribe({.when_slow = slow_reader::holds_back});
+        forked one([&] {
+            b.close();
+            second = {};
+            return receive_in_child(std::move(first), many);
+        });
+        first = {};
+        forked two([&] {
+            b.close();
+            return receive_in_child(std::move(second), many);
+        });
+        second = {};
+        std::uint64_t sent = 0;
+        for (; sent < many; ++sent) {
+            outcome<error_code> done;
+            b.async_send(procyard_test::mark_text(sent), done.handler());
+            run(ctx);
+            REQUIRE(!done.error());
+        }
+        b.close();
+        CHECK(one.result() == 0);
+        CHECK(two.result() == 0);
+    }
+
+    TEST_CASE("a killed subscriber holds nobody back, whether the writer waits or tries")
+    {
+        for (const bool waits : {true, false}) {
+            CAPTURE(waits);
+            asio::io_context ctx;
+            broadcaster<int> b(ctx.get_executor(), {.capacity_messages = 2});
+            auto end = b.subscribe({.when_slow = slow_reader::holds_back});
+            auto child = in_subscriber(b, end, [](unopened<subscriber<int>> mine) {
+                asio::io_context own;
+                subscriber<int> s(own.get_executor(), std::move(mine));
+                return ::pause();
+            });
+            end = {};
+            while (b.try_send(1)) { }
+            outcome<error_code> sent;
+            if (waits) {
+                b.async_send(2, sent.handler());
+                ctx.poll();
+                CHECK(!sent.done());
+            }
+            child.kill_hard();
+            if (waits) {
+                run(ctx);
+                CHECK(sent.error() == error_code());
+            }
+            CHECK(b.try_send(3));
+            CHECK(b.readers() == 0);
+            CHECK(b.cut_off() == 0);
+        }
+    }
+
+    TEST_CASE("a stopped subscriber is waited for; the wait can be cancelled (case 35)")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor(), {.capacity_messages = 2});
+        auto end = b.subscribe({.when_slow = slow_reader::holds_back});
+        auto child = in_subscriber(b, end, [](unopened<subscriber<int>> mine) {
+            ::raise(SIGSTOP);
+            asio::io_context own;
+            subscriber<int> s(own.get_executor(), std::move(mine));
+            int sum = 0;
+            for (;;) {
+                outcome<error_code, int> got;
+                s.async_receive(got.handler());
+                own.restart();
+                own.run();
+                if (got.error())
+                    return got.error() == channel_errc::closed ? sum : 100;
+                sum += got.result();
+            }
+        });
+        end = {};
+        int status = 0;
+        REQUIRE(::waitpid(child.pid(), &status, WUNTRACED) == child.pid());
+        CHECK(b.try_send(1));
+        CHECK(b.try_send(2));
+        asio::cancellation_signal give_up;
+        outcome<error_code> given_up;
+        b.async_send(50, asio::bind_cancellation_slot(give_up.slot(), given_up.handler()));
+        ctx.poll();
+        CHECK(!given_up.done());
+        give_up.emit(asio::cancellation_type::total);
+        run(ctx);
+        CHECK(given_up.error() == asio::error::operation_aborted);
+        outcome<error_code> sent;
+        b.async_send(4, sent.handler());
+        ctx.restart();
+        ctx.poll();
+        CHECK(!sent.done());
+        CHECK(b.readers() == 1);
+        ::kill(child.pid(), SIGCONT);
+        run(ctx);
+        CHECK(sent.error() == error_code());
+        b.close();
+        CHECK(child.result() == 7);
+    }
+
+    TEST_CASE("a writer killed at any moment: all that was published, nothing torn, then peer_died")
+    {
+        std::mt19937 random(7);
+        std::uint64_t received = 0;
+        for (int round = 0; round < 200; ++round) {
+            CAPTURE(round);
+            int ready[2];
+            REQUIRE(::pipe2(ready, O_CLOEXEC) == 0);
+            forked writer([&] {
+                ::close(ready[0]);
+                asio::io_context ctx;
+                broadcaster<marked> b(ctx.get_executor(), {.capacity_messages = 8});
+                auto end = b.subscribe();
+                forked reader([&] {
+                    const auto report = ready[1];
+                    b.close();
+                    asio::io_context own;
+                    subscriber<marked> s(own.get_executor(), std::move(end));
+                    const auto seen = procyard_test::receive_all(own, s);
+                    const char good =
+                        seen.torn == 0 && seen.wrong == 0 && seen.end == channel_errc::peer_died
+                        ? (seen.received > 0 ? 'y' : 'e')
+                        : 'n';
+                    return ::write(report, &good, 1) == 1 ? 0 : 1;
+                });
+                end = {};
+                for (std::uint64_t n = 0;; ++n)
+                    (void)b.try_send(mark(n));
+                return 0;
+            });
+            ::close(ready[1]);
+            const std::chrono::microseconds later(random() % 3000);
+            asio::io_context ctx;
+            asio::steady_timer timer(ctx, later);
+            timer.async_wait([](error_code) { });
+            run(ctx);
+            writer.kill_hard();
+            char said = 0;
+            const auto got = ::read(ready[0], &said, 1);
+            ::close(ready[0]);
+            // Nothing: it was killed before there was a reader.
+            CHECK((got == 0 || said == 'y' || said == 'e'));
+            received += said == 'y' ? 1U : 0U;
+        }
+        MESSAGE("rounds in which something had been received: " << received);
+        CHECK(received > 0);
+    }
+}
+
+TEST_SUITE("latest value: processes")
+{
+    TEST_CASE("a writer killed in the middle of a store leaves a whole value")
+    {
+        std::mt19937 random(11);
+        std::uint64_t loaded = 0;
+        for (int round = 0; round < 100; ++round) {
+            CAPTURE(round);
+            int ready[2];
+            REQUIRE(::pipe2(ready, O_CLOEXEC) == 0);
+            forked writer([&] {
+                ::close(ready[0]);
+                asio::io_context ctx;
+                latest_value<marked> value(ctx.get_executor());
+                auto end = value.subscribe();
+                forked reader([&] {
+                    value.close();
+                    asio::io_context own;
+                    latest_reader<marked> r(own.get_executor(), std::move(end));
+                    error_code ec;
+                    bool good = true;
+                    while (!ec) {
+                        r.async_wait_changed([&](error_code e) { ec = e; });
+                        own.restart();
+                        own.run();
+                        const auto& now = r.load();
+                        good = good && (!now || is_whole(*now));
+                    }
+                    good = good && ec == channel_errc::peer_died;
+                    const char said = !good ? 'n' : r.load() ? 'y' : 'e';
+                    return ::write(ready[1], &said, 1) == 1 ? 0 : 1;
+                });
+                end = {};
+                for (std::uint64_t n = 0;; ++n)
+                    (void)value.store(mark(n));
+                return 0;
+            });
+            ::close(ready[1]);
+            asio::io_context ctx;
+            asio::steady_timer timer(ctx, std::chrono::microseconds(random() % 3000));
+            timer.async_wait([](error_code) { });
+            run(ctx);
+            writer.kill_hard();
+            char said = 0;
+            const auto got = ::read(ready[0], &said, 1);
+            ::close(ready[0]);
+            CHECK((got == 0 || said == 'y' || said == 'e'));
+            loaded += said == 'y' ? 1U : 0U;
+        }
+        CHECK(loaded > 0);
+    }
+}
