@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: BSL-1.0
+// Peers of a broadcast that keep to no rules: they harm themselves alone.
+#include <procyard/ipc/broadcast.hpp>
+#include <procyard/ipc/latest_value.hpp>
+
+#include <boost/asio/error.hpp>
+#include <boost/asio/io_context.hpp>
+
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <random>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include <procyard/ipc/unix_socket.hpp>
+
+#include "broadcast_hello.hpp"
+#include "channel_fixture.hpp"
+#include "limit_guard.hpp"
+#include "procyard_test.hpp"
+
+namespace asio = boost::asio;
+using procyard::broadcaster;
+using procyard::channel_errc;
+using procyard::error_code;
+using procyard::latest_reader;
+using procyard::slow_reader;
+using procyard::subscriber;
+using procyard::unique_fd;
+using procyard::unopened;
+using procyard::detail::broadcast_hello;
+using procyard::detail::broadcast_memory;
+using procyard::detail::broadcast_role;
+using procyard::detail::doorbell;
+using procyard::detail::doorbell_button;
+using procyard::detail::doorbell_kind;
+using procyard_test::forked;
+using procyard_test::outcome;
+using procyard_test::run;
+
+namespace {
+
+constexpr procyard::subscription_options holding{.when_slow = slow_reader::holds_back};
+
+// A side that has the memory and the doorbell of one, and says what it likes.
+template <class T>
+class raw_side {
+public:
+    raw_side(broadcast_role role, unique_fd socket, const procyard::broadcast_options& options,
+             std::uint64_t start = 0)
+        : terms_(procyard::detail::broadcast_terms_of<T>(options)),
+          socket_(std::move(socket))
+    {
+        error_code ec;
+        memory_ = broadcast_memory::create(role, terms_.shape, start, ec);
+        REQUIRE_FALSE(ec);
+        bell_ = doorbell::create(doorbell_kind::pipe, button_for_peer_, ec);
+        REQUIRE_FALSE(ec);
+        hello.role = role;
+        hello.shape = terms_.shape;
+        hello.memory_bytes = memory_.memory().size();
+        hello.start = start;
+        hello.start_number = start;
+        hello.description = terms_.type->to_bytes();
+    }
+
+    broadcast_hello hello;
+
+    void greet()
+    {
+        error_code ec;
+        procyard::detail::send_broadcast_hello(
+            socket_.get(), hello, memory_.memory().native_handle(), button_for_peer_.get(), ec);
+        REQUIRE_FALSE(ec);
+        button_for_peer_.reset();
+    }
+    // Takes the writer's, who is honest; keeps its button, so as to be alive.
+    void meet()
+    {
+        error_code ec;
+        auto theirs =
+            procyard::detail::receive_broadcast_hello(socket_.get(), broadcast_role::writer, ec);
+        REQUIRE_FALSE(ec);
+        button_ = doorbell_button::attach(std::move(theirs.button), ec);
+        REQUIRE_FALSE(ec);
+    }
+    [[nodiscard]] procyard::detail::broadcast_words& words() { return memory_.own_words(); }
+    [[nodiscard]] std::span<std::byte> units()
+    {
+        return {memory_.own_units(),
+                static_cast<std::size_t>(terms_.shape.unit_count * terms_.shape.unit_bytes)};
+    }
+    void press() { button_.press(); }
+
+private:
+    procyard::detail::broadcast_terms terms_;
+    unique_fd socket_;
+    broadcast_memory memory_;
+    doorbell bell_;
+    unique_fd button_for_peer_;
+    doorbell_button button_;
+};
+
+constexpr procyard::broadcast_options few{.capacity_messages = 4};
+
+// A subscriber of ours with a hostile writer, who has not said hello as yet.
+template <class T>
+struct against_writer {
+    explicit against_writer(const procyard::broadcast_options& options, std::uint64_t start = 0)
+        : sockets(make_sockets()),
+          writer(broadcast_role::writer, std::move(sockets.first), options, start)
+    {
+    }
+    static std::pair<unique_fd, unique_fd> make_sockets()
+    {
+        error_code ec;
+        auto made = procyard::make_raw_socket_pair(SOCK_SEQPACKET, ec);
+        REQUIRE_FALSE(ec);
+        return {std::move(made.first), std::move(made.second)};
+    }
+    template <class End>
+    [[nodiscard]] unopened<End> end()
+    {
+        return {std::move(sockets.second), {}};
+    }
+
+    std::pair<unique_fd, unique_fd> sockets;
+    raw_side<T> writer;
+};
+
+template <class T>
+int scribble_as_writer(raw_side<T>& writer, unsigned seed)
+{
+    std::mt19937_64 random(seed);
+    const auto units = writer.units();
+    auto& words = writer.words();
+    for (std::uint64_t position = 0;;) {
+        for (int i = 0; i < 16; ++i)
+            units[random() % units.size()] = static_cast<std::byte>(random());
+        // Now and then a header that is one.
+        const std::array<std::uint32_t, 2> header{static_cast<std::uint32_t>(random() % 64),
+                                                  random() % 4 != 0 ? 0x41544144U : 0x20444150U};
+        std::memcpy(units.data() + random() % (units.size() / 8) * 8, &header, sizeof header);
+        position += random() % 64 * 8;
+        words.position.store(random() % 64 != 0 ? position : random());
+        words.oldest.store(random() % 2 != 0 ? position - random() % 256 * 8 : random());
+        words.sleep.store(random());
+        words.wake_at.store(random());
+        words.closed.store(random() % 1024 == 0 ? 1 : 0);
+    }
+}
+
+}  // namespace
+
+TEST_SUITE("broadcast: hostile reader")
+{
+    TEST_CASE("a position behind the last one, or beyond the writer's, cuts it off, and it alone")
+    {
+        for (const std::uint64_t position :
+             {std::uint64_t{1}, std::uint64_t{100}, ~std::uint64_t{0}}) {
+            CAPTURE(position);
+            asio::io_context ctx;
+            broadcaster<int> b(ctx.get_executor(), few);
+            subscriber<int> honest(ctx.get_executor(), b.subscribe(holding));
+            raw_side<int> liar(broadcast_role::reader, std::move(b.subscribe(holding)).take(), few);
+            liar.meet();
+            liar.greet();
+            for (int n = 0; n < 4; ++n)
+                CHECK(b.try_send(n));
+            liar.words().position.store(2);
+            CHECK(!b.try_send(4));
+            CHECK(b.readers() == 2);
+            liar.words().position.store(position);
+            CHECK(!b.try_send(4));
+            CHECK(b.readers() == 1);
+            CHECK(b.cut_off() == 1);
+            CHECK(honest.try_receive() == 0);
+            CHECK(b.try_send(4));
+            for (int n = 1; n < 5; ++n)
+                CHECK(honest.try_receive() == n);
+            CHECK(honest.lost() == 0);
+        }
+    }
+
+    TEST_CASE("a hello that does not fit cuts it off")
+    {
+        for (int flaw = 0; flaw < 4; ++flaw) {
+            CAPTURE(flaw);
+            asio::io_context ctx;
+            broadcaster<int> b(ctx.get_executor(), few);
+            const procyard_test::descriptor_check no_leak;
+            {
+                raw_side<int> liar(broadcast_role::reader, std::move(b.subscribe(holding)).take(),
+                                   few);
+                liar.meet();
+                switch (flaw) {
+                case 0: liar.hello.shape.unit_count *= 2; break;
+                case 1: liar.hello.memory_bytes /= 2; break;
+                case 2: liar.hello.role = broadcast_role::writer; break;
+                case 3: ++liar.hello.shape.type; break;
+                default: break;
+                }
+                liar.greet();
+                CHECK(b.try_send(1));
+                CHECK(b.readers() == 0);
+                CHECK(b.cut_off() == 1);
+            }
+        }
+    }
+
+    TEST_CASE("random bytes in all its words, and a doorbell without an end, while we write")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor(), few);
+        subscriber<int> honest(ctx.get_executor(), b.subscribe());
+        for (unsigned round = 0; round < 50; ++round) {
+            CAPTURE(round);
+            raw_side<int> liar(broadcast_role::reader, std::move(b.subscribe(holding)).take(), few,
+                               b.statistics().messages);
+            liar.meet();
+            liar.greet();
+            std::mt19937_64 random(round);
+            for (int i = 0; i < 200; ++i) {
+                liar.words().position.store(
+                    random() % 2 == 0 ? b.statistics().messages - random() % 6 : random());
+                liar.words().sleep.store(random());
+                liar.words().closed.store(random() % 64 == 0 ? 1 : 0);
+                liar.press();
+                error_code ec;
+                if (!b.try_send(i, ec))
+                    CHECK(ec == asio::error::would_block);
+                int got = 0;
+                (void)honest.try_receive(got, ec);
+                CHECK((!ec || ec == channel_errc::lapped || ec == asio::error::would_block));
+            }
+        }
+        CHECK(b.try_send(7));
+        CHECK(honest.is_open());
+    }
+}
+
+TEST_SUITE("broadcast: hostile writer")
+{
+    TEST_CASE("a position that goes back, an oldest beyond it, a start that is not there")
+    {
+        for (int flaw = 0; flaw < 3; ++flaw) {
+            CAPTURE(flaw);
+            asio::io_context ctx;
+            against_writer<int> test(few, 10);
+            if (flaw == 2)
+                test.writer.hello.start = 11;
+            test.writer.greet();
+            subscriber<int> s(ctx.get_executor(), test.end<subscriber<int>>());
+            error_code ec;
+            int n = 0;
+            if (flaw == 0) {
+                test.writer.words().position.store(12);
+                CHECK(s.try_receive(n, ec));
+                test.writer.words().position.store(9);
+                CHECK(s.try_receive(n, ec));  // what was there before is
+            } else if (flaw == 1) {
+                test.writer.words().position.store(12);
+                test.writer.words().oldest.store(13);
+            }
+            CHECK(!s.try_receive(n, ec));
+            CHECK(ec == channel_errc::peer_broke_rules);
+            CHECK(!s.is_open());
+        }
+    }
+
+    TEST_CASE("another type: both are named; a start between two records; no hello at all")
+    {
+        asio::io_context ctx;
+        error_code ec;
+        {
+            against_writer<int> test(few);
+            test.writer.greet();
+            const subscriber<double> s(ctx.get_executor(), test.end<subscriber<double>>(), ec);
+            CHECK(ec == channel_errc::other_type);
+            CHECK(s.explanation().find("f64") != std::string::npos);
+        }
+        {
+            against_writer<std::string> test({.capacity_bytes = 1024}, 1020);
+            test.writer.greet();
+            const subscriber<std::string> s(ctx.get_executor(), test.end<subscriber<std::string>>(),
+                                            ec);
+            CHECK(ec == channel_errc::bad_hello);
+        }
+        {
+            against_writer<int> test(few);
+            const subscriber<int> s(ctx.get_executor(), test.end<subscriber<int>>(), ec);
+            CHECK(ec == channel_errc::bad_hello);
+        }
+        {
+            const subscriber<int> s(ctx.get_executor(), unopened<subscriber<int>>(), ec);
+            CHECK(ec == boost::system::errc::bad_file_descriptor);
+        }
+    }
+
+    TEST_CASE("a process that writes random bytes over all of it, while we read: errors only")
+    {
+        for (unsigned round = 0; round < 60; ++round) {
+            CAPTURE(round);
+            asio::io_context ctx;
+            const auto read = [&](auto& test, auto receive) {
+                test.writer.greet();
+                forked writer([&] { return scribble_as_writer(test.writer, round); });
+                for (int i = 0; i < 3000; ++i) {
+                    if (receive())
+                        break;
+                }
+            };
+            if (round % 3 == 0) {
+                against_writer<std::uint64_t> test({.capacity_messages = 32});
+                std::optional<subscriber<std::uint64_t>> s;
+                std::uint64_t n = 0;
+                error_code ec;
+                read(test, [&] {
+                    if (!s)
+                        s.emplace(ctx.get_executor(), test.end<subscriber<std::uint64_t>>());
+                    (void)s->try_receive(n, ec);
+                    return !s->is_open();
+                });
+            } else if (round % 3 == 1) {
+                against_writer<std::string> test({.capacity_bytes = 1024});
+                std::optional<subscriber<std::string>> s;
+                std::string text;
+                error_code ec;
+                read(test, [&] {
+                    if (!s)
+                        s.emplace(ctx.get_executor(), test.end<subscriber<std::string>>());
+                    (void)s->try_receive(text, ec);
+                    return !s->is_open();
+                });
+            } else {
+                against_writer<std::uint64_t> test({.capacity_messages = 4});
+                std::optional<latest_reader<std::uint64_t>> r;
+                read(test, [&] {
+                    if (!r)
+                        r.emplace(ctx.get_executor(), test.end<latest_reader<std::uint64_t>>());
+                    (void)r->load();
+                    return !r->is_open();
+                });
+            }
+        }
+    }
+}
+
+TEST_SUITE("broadcast: limits")
+{
+    TEST_CASE("shapes that cannot be, and messages that are too long")
+    {
+        asio::io_context ctx;
+        error_code ec;
+        const broadcaster<std::string> by_number(ctx.get_executor(), {.capacity_messages = 4}, ec);
+        CHECK(ec == channel_errc::bad_shape);
+        const broadcaster<int> endless(ctx.get_executor(), {.capacity_messages = ~std::size_t{0}},
+                                       ec);
+        CHECK(ec == channel_errc::bad_shape);
+        broadcaster<std::string> b(ctx.get_executor(), {.capacity_bytes = 1024}, ec);
+        REQUIRE(!ec);
+        CHECK(b.try_send(std::string(236, 'x'), ec));
+        CHECK(!b.try_send(std::string(237, 'x'), ec));
+        CHECK(ec == channel_errc::too_long);
+        outcome<error_code> sent;
+        b.async_send(std::string(237, 'x'), sent.handler());
+        run(ctx);
+        CHECK(sent.error() == channel_errc::too_long);
+    }
+
+    TEST_CASE("no more subscriptions than there can be, until one goes")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor(), few);
+        std::vector<unopened<subscriber<int>>> all;
+        for (std::size_t i = 0; i < procyard::max_subscribers; ++i)
+            all.push_back(b.subscribe());
+        error_code ec;
+        (void)b.subscribe({}, ec);
+        CHECK(ec == channel_errc::too_many_subscribers);
+        all.pop_back();
+        all.push_back(b.subscribe({}, ec));
+        CHECK(!ec);
+        CHECK(b.readers() == procyard::max_subscribers);
+    }
+
+    TEST_CASE("no descriptors: each step fails cleanly, and what was there goes on (case 55)")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor(), few);
+        subscriber<int> s(ctx.get_executor(), b.subscribe());
+        CHECK(b.try_send(1));
+        auto end = b.subscribe({.history = 1});
+        const procyard_test::descriptor_check no_leak;
+        {
+            const procyard_test::limit_guard none(RLIMIT_NOFILE, 0);
+            error_code ec;
+            const broadcaster<int> another(ctx.get_executor(), few, ec);
+            CHECK(ec == boost::system::errc::too_many_files_open);
+            (void)b.subscribe({}, ec);
+            CHECK(ec == boost::system::errc::too_many_files_open);
+            CHECK(b.try_send(2));
+        }
+        CHECK(s.try_receive() == 1);
+        CHECK(s.try_receive() == 2);
+        CHECK(b.readers() == 2);
+    }
+}
