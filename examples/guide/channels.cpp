@@ -9,7 +9,9 @@
 #include <string_view>
 #include <vector>
 
+#include <procyard/ipc/broadcast.hpp>
 #include <procyard/ipc/channel.hpp>
+#include <procyard/ipc/latest_value.hpp>
 
 #include "guide.hpp"
 
@@ -173,6 +175,50 @@ asio::awaitable<void> to_and_fro()
     expect(t.price == 3.0, "twice as much");
 }
 
+asio::awaitable<void> to_many()
+{
+    auto executor = co_await asio::this_coro::executor;
+    // [broadcast]
+    broadcaster<tick> prices(executor, {.capacity_messages = 4});
+    auto for_books = prices.subscribe({.when_slow = slow_reader::holds_back});
+    auto for_chart = prices.subscribe();                     // loses what it is too slow for
+    subscriber<tick> books(executor, std::move(for_books));  // or pass() them to children
+    subscriber<tick> chart(executor, std::move(for_chart));
+
+    for (std::uint64_t n = 0; n < 6; ++n) {
+        tick t{n, 2.0};
+        co_await prices.async_send(t, asio::use_awaitable);  // waits for the books, if need be
+        tick booked = co_await books.async_receive(asio::use_awaitable);
+        expect(booked.time_ns == n, "every one of them");
+    }
+    error_code ec;
+    tick t{};
+    bool got = chart.try_receive(t, ec);
+    expect(!got && ec == channel_errc::lapped && chart.lost() == 2, "two are gone");
+    expect(chart.try_receive(t, ec) && t.time_ns == 2, "and here are the others");
+    // [broadcast]
+    // [history]
+    subscriber<tick> late(executor, prices.subscribe({.history = 3}));
+    tick before = co_await late.async_receive(asio::use_awaitable);
+    expect(before.time_ns == 3, "3, 4 and 5, and what is sent from now on");
+    // [history]
+}
+
+asio::awaitable<void> the_latest()
+{
+    auto executor = co_await asio::this_coro::executor;
+    // [latest]
+    latest_value<tick> price(executor);
+    latest_reader<tick> display(executor, price.subscribe());
+    for (std::uint64_t n = 1; n <= 100; ++n)
+        price.store({n, 2.5});  // never waits
+
+    co_await display.async_wait_changed(asio::use_awaitable);
+    std::optional<tick> now = display.load();  // nor does this
+    expect(now->time_ns == 100 && display.version() == 100, "the last one, whole");
+    // [latest]
+}
+
 asio::awaitable<void> co_main()
 {
     co_await first();
@@ -182,6 +228,8 @@ asio::awaitable<void> co_main()
     co_await whichever();
     co_await refused();
     co_await to_and_fro();
+    co_await to_many();
+    co_await the_latest();
 }
 
 }  // namespace

@@ -415,4 +415,22 @@ TEST_SUITE("broadcast: limits")
         CHECK(s.try_receive() == 2);
         CHECK(b.readers() == 2);
     }
+
+    TEST_CASE("no descriptors when a subscriber comes: it is cut off, and hears of it")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor(), few);
+        subscriber<int> s(ctx.get_executor(), b.subscribe(holding));
+        {
+            const procyard_test::limit_guard none(RLIMIT_NOFILE, 0);
+            CHECK(b.try_send(1));
+        }
+        CHECK(b.cut_off() == 1);
+        CHECK(b.readers() == 0);
+        CHECK(s.try_receive() == 1);
+        outcome<error_code, int> got;
+        s.async_receive(got.handler());
+        run(ctx);
+        CHECK(got.error() == channel_errc::peer_died);
+    }
 }
