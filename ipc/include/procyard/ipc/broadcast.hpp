@@ -140,8 +140,8 @@ public:
 
     /// Opens a subscription.
     /// @par Errors   `channel_errc::other_type`: the broadcast is of other messages; `bad_hello`,
-    ///               `other_version`, `not_a_channel`: it is none; those of segment::attach; EMFILE,
-    ///               ENFILE; ENOMEM; EBADF: there is no subscription.
+    ///               `other_version`, `not_a_channel`: it is none; those of segment::attach;
+    ///               EMFILE, ENFILE; ENOMEM; EBADF: there is no subscription.
     /// @par Cost     Two descriptors, two mappings; the ring is looked at page by page.
     subscriber(const asio::any_io_executor& ex, unopened<subscriber> end, error_code& ec)
         : broadcast_reader_end(ex, std::move(end).take(), end.options(),
@@ -163,8 +163,8 @@ public:
     ///               overwrites that too soon, one in the middle); of a subscription that
     ///               `is_dropped` it is the end. `closed`: the writer has closed, and everything
     ///               has been received; `peer_died`: the same with a writer that has died, or has
-    ///               cut this subscriber off; `bad_message`, `peer_broke_rules`: it does not keep to
-    ///               the protocol; EBADF: this end is closed.
+    ///               cut this subscriber off; `bad_message`, `peer_broke_rules`: it does not keep
+    ///               to the protocol; EBADF: this end is closed.
     /// @par Limits   Who only tries does not hear of the writer's death: that takes an operation
     ///               that waits, as async_wait_readable. Goes ahead of operations that have not had
     ///               their turn.

@@ -152,8 +152,8 @@ public:
 
     /// Waits until there is a value that load() has not returned.
     /// @par Completion    void(error_code)
-    /// @par Errors        `channel_errc::closed`: the writer has closed, and its last value has been
-    ///                    loaded; `peer_died`: the same with one that has died; `bad_message`,
+    /// @par Errors        `channel_errc::closed`: the writer has closed, and its last value has
+    ///                    been loaded; `peer_died`: the same with one that has died; `bad_message`,
     ///                    `peer_broke_rules`: it does not keep to the protocol; EBADF: this end is
     ///                    closed.
     /// @par Cancellation  terminal, partial and total.
