@@ -41,6 +41,8 @@ struct channel_terms {
     std::uint64_t max_peer_bytes = 0;  ///< beyond what the shape needs
 };
 
+class fan_in_core;
+
 /// An end of a channel, all but the type of its messages: the ring's side, the doorbells, the
 /// handshake, the operations that wait.
 ///
@@ -148,6 +150,8 @@ public:
     [[nodiscard]] channel_statistics statistics() const noexcept;
 
 private:
+    friend class fan_in_core;  // sleeps for many ends at once: announce, hear, and what to wait for
+
     using operation_ptr = std::unique_ptr<channel_operation>;
     struct turn;
     struct on_cancellation;
