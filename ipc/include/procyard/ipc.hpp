@@ -47,5 +47,6 @@
 #include <procyard/ipc/unix_peer.hpp>
 #include <procyard/ipc/unix_socket.hpp>
 #include <procyard/ipc/unopened.hpp>
+#include <procyard/ipc/work_options.hpp>
 
 #endif
