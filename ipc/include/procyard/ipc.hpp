@@ -7,6 +7,10 @@
 #include <procyard/ipc/async_copy.hpp>
 #include <procyard/ipc/broadcast.hpp>
 #include <procyard/ipc/broadcast_options.hpp>
+#include <procyard/ipc/call.hpp>
+#include <procyard/ipc/call_error.hpp>
+#include <procyard/ipc/call_options.hpp>
+#include <procyard/ipc/caller.hpp>
 #include <procyard/ipc/channel.hpp>
 #include <procyard/ipc/channel_address.hpp>
 #include <procyard/ipc/channel_connect.hpp>
@@ -35,6 +39,7 @@
 #include <procyard/ipc/owned_name.hpp>
 #include <procyard/ipc/pipe.hpp>
 #include <procyard/ipc/plain_message.hpp>
+#include <procyard/ipc/responder.hpp>
 #include <procyard/ipc/segment.hpp>
 #include <procyard/ipc/segment_error.hpp>
 #include <procyard/ipc/sigpipe_guard.hpp>
