@@ -13,7 +13,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -25,6 +24,7 @@
 
 #include "channel_fixture.hpp"
 #include "message_samples.hpp"
+#include "numbered_messages.hpp"
 
 namespace asio = boost::asio;
 using procyard::channel_errc;
@@ -34,10 +34,13 @@ using procyard::receiver;
 using procyard::sender;
 using procyard::unopened;
 using procyard_test::fixed_random;
+using procyard_test::numbered;
 using procyard_test::outcome;
+using procyard_test::receive_numbered;
 using procyard_test::receiving_process;
 using procyard_test::run;
 using procyard_test::sending_process;
+using procyard_test::whole;
 
 namespace {
 
@@ -48,33 +51,6 @@ constexpr int kills = 200;
 #endif
 constexpr procyard::channel_options small{.capacity_messages = 64};
 constexpr procyard::channel_options few_bytes{.capacity_bytes = 4096};
-
-struct whole {
-    std::array<std::uint64_t, 5> words{};
-};
-
-// The n-th message, of which each byte says which it is.
-template <class T>
-T numbered(std::uint64_t n)
-{
-    if constexpr (std::is_same_v<T, whole>) {
-        whole made;
-        made.words.fill(n);
-        return made;
-    } else {
-        return std::to_string(n) + std::string(n * 7 % 600, static_cast<char>('a' + n % 26));
-    }
-}
-
-bool is_numbered(const whole& message, std::uint64_t n)
-{
-    return std::all_of(message.words.begin(), message.words.end(),
-                       [n](std::uint64_t word) { return word == n; });
-}
-bool is_numbered(const std::string& message, std::uint64_t n)
-{
-    return message == numbered<std::string>(n);
-}
 
 // Sends for ever, by all the ways there are.
 template <class T>
@@ -94,20 +70,6 @@ asio::awaitable<void> send_for_ever(sender<T>& to, std::uint64_t seed)
                 batch.push_back(numbered<T>(n + i));
             n += to.try_send_some(batch, ec);
         }
-    }
-}
-
-template <class T>
-asio::awaitable<void> receive_numbered(receiver<T>& from, std::uint64_t until, std::uint64_t& next,
-                                       error_code& ec)
-{
-    while (!ec && next < until) {
-        const auto message =
-            co_await from.async_receive(asio::redirect_error(asio::use_awaitable, ec));
-        if (!ec && !is_numbered(message, next))
-            ec = channel_errc::bad_message;
-        if (!ec)
-            ++next;
     }
 }
 

@@ -51,6 +51,8 @@ public:
         (void)procyard::retry_eintr([&] { return ::waitpid(pid_, nullptr, 0); });
         pid_ = -1;
     }
+    /// Somebody else has waited for it, so its number means nothing any more.
+    void has_been_reaped() noexcept { pid_ = -1; }
     [[nodiscard]] pid_t pid() const noexcept { return pid_; }
 
 private:

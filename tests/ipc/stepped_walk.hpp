@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: BSL-1.0
+// A walk through what a peer does, one machine instruction after the other, and the way back to any
+// of its steps.
+//
+// A step that changes neither the shared memory nor, by a system call, a descriptor leaves the
+// other side with what it had before. So a peer is walked through an operation once, to find the
+// steps that do; other peers are brought to these and to some others at full speed, by a breakpoint
+// (where there is none, one step after the other).
+#ifndef PROCYARD_TESTS_IPC_STEPPED_WALK_HPP
+#define PROCYARD_TESTS_IPC_STEPPED_WALK_HPP
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include <procyard/ipc/channel.hpp>
+
+#include "single_step.hpp"
+
+namespace procyard_test {
+
+constexpr std::size_t never = 3'000'000;  // more instructions than any operation has
+
+/// The peer's memory as this process sees it, and whether it has changed since the last look.
+class peer_memory {
+public:
+    peer_memory()
+    {
+        std::ifstream maps("/proc/self/maps");
+        for (std::string line; std::getline(maps, line);) {
+            if (line.find(" r--s ") == line.npos || line.find("/memfd:procyard") == line.npos)
+                continue;
+            std::istringstream text(line);
+            std::uintptr_t begin = 0;
+            std::uintptr_t end = 0;
+            char dash = 0;
+            text >> std::hex >> begin >> dash >> end;
+            pieces_.push_back(
+                {reinterpret_cast<const char*>(begin), std::vector<char>(end - begin)});
+        }
+        (void)has_changed();
+    }
+
+    [[nodiscard]] bool has_changed()
+    {
+        bool changed = false;
+        for (auto& [at, seen] : pieces_) {
+            if (std::memcmp(at, seen.data(), seen.size()) == 0)
+                continue;
+            std::memcpy(seen.data(), at, seen.size());
+            changed = true;
+        }
+        return changed;
+    }
+
+private:
+    struct piece {
+        const char* at;
+        std::vector<char> seen;
+    };
+    std::vector<piece> pieces_;
+};
+
+/// What has been found on the way.
+struct walk {
+    std::vector<std::uintptr_t> instructions;  ///< where the n-th lies
+    std::set<std::size_t> points;              ///< after how many something may happen
+    std::size_t acted_at = never;              ///< when it has begun to wait
+    std::size_t missed = 0;                    ///< runs that did not come by where they should
+
+    /// How often the one at `to` is executed before, from `from` on.
+    [[nodiscard]] std::size_t hits(std::size_t from, std::size_t to) const
+    {
+        const auto at = instructions.begin();
+        return static_cast<std::size_t>(std::count(at + static_cast<std::ptrdiff_t>(from),
+                                                   at + static_cast<std::ptrdiff_t>(to),
+                                                   instructions[to]));
+    }
+};
+
+/// The whole operation. `act` is called when it waits.
+template <class Act>
+walk walk_through(single_stepped& copy, Act act)
+{
+    walk found;
+    peer_memory memory;
+    while (copy.marks().finished.load() == 0) {
+        const auto n = found.instructions.size();
+        REQUIRE(n < never);
+        if (found.acted_at == never && copy.marks().started.load() != 0) {
+            found.acted_at = n;
+            act();
+        }
+        found.instructions.push_back(copy.instruction());
+        const bool calls = copy.is_at_system_call();
+        copy.step();
+        if (calls || memory.has_changed()) {
+            found.points.insert(n);
+            found.points.insert(n + 1);
+        }
+    }
+    return found;
+}
+
+/// From step `from` to step `to` of a walk, or to its end.
+inline void go_on(single_stepped& copy, walk& known, std::size_t from, std::size_t to)
+{
+    if (to == from)
+        return;
+    if (to < known.instructions.size() && known.instructions[to] != 0) {
+        if (!copy.run_to(known.instructions[to], known.hits(from, to)))
+            ++known.missed;
+        return;
+    }
+    for (auto n = from; n < to && copy.marks().finished.load() == 0; ++n)
+        copy.step();
+}
+
+/// Of a channel's two ends, which is whose.
+template <class End>
+struct sides;
+
+template <class T>
+struct sides<procyard::sender<T>> {
+    static constexpr bool is_producer = true;
+    using other_end = procyard::receiver<T>;
+    static auto& own(procyard::unopened_channel<T>& ends) { return ends.sender; }
+    static auto& other(procyard::unopened_channel<T>& ends) { return ends.receiver; }
+};
+
+template <class T>
+struct sides<procyard::receiver<T>> {
+    static constexpr bool is_producer = false;
+    using other_end = procyard::sender<T>;
+    static auto& own(procyard::unopened_channel<T>& ends) { return ends.receiver; }
+    static auto& other(procyard::unopened_channel<T>& ends) { return ends.sender; }
+};
+
+/// The steps of a walk that are tried: those of interest, and some others; with PROCYARD_EVERY_STEP
+/// in the environment each.
+inline void add_other_points(walk& known)
+{
+    constexpr std::size_t others = 12;
+    const auto length = known.instructions.size();
+    const auto stride = std::getenv("PROCYARD_EVERY_STEP") != nullptr ? 1 : length / others + 1;
+    for (std::size_t n = 0; n < length; n += stride)
+        known.points.insert(n);
+}
+
+}  // namespace procyard_test
+
+#endif

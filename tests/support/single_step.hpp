@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: BSL-1.0
+// A copy of this process that goes on by one machine instruction at a time, so that it can be
+// killed between any two.
+#ifndef PROCYARD_TESTS_SUPPORT_SINGLE_STEP_HPP
+#define PROCYARD_TESTS_SUPPORT_SINGLE_STEP_HPP
+
+#include <elf.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+
+#include <doctest/doctest.h>
+
+#include <procyard/ipc/syscall.hpp>
+
+#include "forked.hpp"
+
+namespace procyard_test {
+
+/// What the copy says of itself, in memory that both see.
+struct step_marks {
+    std::atomic<int> started{0};   ///< the operation is under way, and waits
+    std::atomic<int> finished{0};  ///< it is over
+    std::atomic<int> let_go{0};    ///< nobody waits for a stop any more
+};
+
+/// Stops the copy until its parent wants it to go on.
+inline void stop_here()
+{
+    ::raise(SIGSTOP);
+}
+
+class single_stepped {
+public:
+    /// `body(step_marks&)` runs in the copy, until its first stop_here() at full speed.
+    template <class Body>
+    explicit single_stepped(Body body)
+        : marks_(make_marks()),
+          copy_([this, &body] {
+              if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) == -1)
+                  return errno == 0 ? 1 : errno;
+              return body(*marks_);
+          })
+    {
+    }
+    single_stepped(const single_stepped&) = delete;
+    single_stepped& operator=(const single_stepped&) = delete;
+    ~single_stepped() { ::munmap(marks_, sizeof(step_marks)); }
+
+    /// Waits for the first stop_here(). False: nobody may be traced here, and the copy has ended.
+    [[nodiscard]] bool reach_stop() { return wait_for_stop() == SIGSTOP; }
+    /// On at full speed, to the next stop_here().
+    void go_on_to_stop()
+    {
+        REQUIRE(::ptrace(PTRACE_CONT, copy_.pid(), nullptr, nullptr) == 0);
+        REQUIRE(wait_for_stop() == SIGSTOP);
+    }
+    /// One instruction; a system call counts as one.
+    void step()
+    {
+        REQUIRE(::ptrace(PTRACE_SINGLESTEP, copy_.pid(), nullptr, nullptr) == 0);
+        const int signal = wait_for_stop();
+        REQUIRE_MESSAGE(signal == SIGTRAP, "stopped by signal " << signal);
+    }
+    /// The address of its next instruction; 0 where this is not known.
+    [[nodiscard]] std::uintptr_t instruction() const
+    {
+#if defined(__x86_64__)
+        return registers().rip;
+#else
+        return 0;
+#endif
+    }
+    /// Whether that is a system call.
+    [[nodiscard]] bool is_at_system_call() const
+    {
+        const auto at = instruction();
+        return at != 0 && (text_at(at) & 0xffff) == 0x050f;
+    }
+    /// On at full speed, until the instruction at this address is the next one for the `hits`-th
+    /// time, counted from 0. False: it has come to a stop_here() before.
+    bool run_to([[maybe_unused]] std::uintptr_t address, [[maybe_unused]] std::size_t hits)
+    {
+#if defined(__x86_64__)
+        const auto text = text_at(address);
+        const auto trap = (text & ~0xffL) | 0xcc;
+        for (;; --hits) {
+            set_text(address, trap);
+            REQUIRE(::ptrace(PTRACE_CONT, copy_.pid(), nullptr, nullptr) == 0);
+            const int signal = wait_for_stop();
+            if (signal == SIGSTOP)
+                return false;
+            REQUIRE_MESSAGE(signal == SIGTRAP, "stopped by signal " << signal);
+            auto now = registers();
+            REQUIRE(now.rip == address + 1);
+            now.rip = address;
+            iovec room{&now, sizeof now};
+            REQUIRE(::ptrace(PTRACE_SETREGSET, copy_.pid(), NT_PRSTATUS, &room) == 0);
+            set_text(address, text);
+            if (hits == 0)
+                return true;
+            step();
+        }
+#else
+        return false;
+#endif
+    }
+    /// On at full speed, and not stopped any more. Its exit code, as forked::result().
+    int let_go()
+    {
+        marks_->let_go.store(1);
+        REQUIRE(::ptrace(PTRACE_DETACH, copy_.pid(), nullptr, nullptr) == 0);
+        return copy_.result();
+    }
+    void kill_hard() { copy_.kill_hard(); }
+    [[nodiscard]] const step_marks& marks() const noexcept { return *marks_; }
+
+private:
+    static step_marks* make_marks()
+    {
+        void* const room = ::mmap(nullptr, sizeof(step_marks), PROT_READ | PROT_WRITE,
+                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        REQUIRE(room != MAP_FAILED);
+        return new (room) step_marks;
+    }
+
+#if defined(__x86_64__)
+    [[nodiscard]] user_regs_struct registers() const
+    {
+        user_regs_struct found{};
+        iovec room{&found, sizeof found};
+        REQUIRE(::ptrace(PTRACE_GETREGSET, copy_.pid(), NT_PRSTATUS, &room) == 0);
+        return found;
+    }
+#endif
+    [[nodiscard]] long text_at(std::uintptr_t address) const
+    {
+        return ::ptrace(PTRACE_PEEKTEXT, copy_.pid(), address, nullptr);
+    }
+    void set_text(std::uintptr_t address, long text)
+    {
+        REQUIRE(::ptrace(PTRACE_POKETEXT, copy_.pid(), address, text) == 0);
+    }
+
+    /// The signal that has stopped it; 0: it has ended.
+    int wait_for_stop()
+    {
+        int status = 0;
+        const auto waited =
+            procyard::retry_eintr([&] { return ::waitpid(copy_.pid(), &status, __WALL); });
+        REQUIRE(waited == copy_.pid());
+        if (WIFSTOPPED(status))
+            return WSTOPSIG(status);
+        copy_.has_been_reaped();
+        return 0;
+    }
+
+    step_marks* marks_;
+    forked copy_;
+};
+
+}  // namespace procyard_test
+
+#endif
