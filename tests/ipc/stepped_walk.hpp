@@ -101,7 +101,7 @@ walk walk_through(single_stepped& copy, Act act)
             act();
         }
         found.instructions.push_back(copy.instruction());
-        const bool calls = copy.is_at_system_call();
+        const bool calls = copy.is_system_call(found.instructions.back());
         copy.step();
         if (calls || memory.has_changed()) {
             found.points.insert(n);
@@ -145,13 +145,18 @@ struct sides<procyard::receiver<T>> {
     static auto& other(procyard::unopened_channel<T>& ends) { return ends.sender; }
 };
 
+inline bool every_step()
+{
+    return std::getenv("PROCYARD_EVERY_STEP") != nullptr;
+}
+
 /// The steps of a walk that are tried: those of interest, and some others; with PROCYARD_EVERY_STEP
 /// in the environment each.
 inline void add_other_points(walk& known)
 {
     constexpr std::size_t others = 12;
     const auto length = known.instructions.size();
-    const auto stride = std::getenv("PROCYARD_EVERY_STEP") != nullptr ? 1 : length / others + 1;
+    const auto stride = every_step() ? 1 : length / others + 1;
     for (std::size_t n = 0; n < length; n += stride)
         known.points.insert(n);
 }

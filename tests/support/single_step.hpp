@@ -71,6 +71,15 @@ public:
         const int signal = wait_for_stop();
         REQUIRE_MESSAGE(signal == SIGTRAP, "stopped by signal " << signal);
     }
+    /// On at full speed, until it enters a system call or leaves it. False: it has come to a
+    /// stop_here() before.
+    bool run_to_system_call()
+    {
+        REQUIRE(::ptrace(PTRACE_SYSCALL, copy_.pid(), nullptr, nullptr) == 0);
+        const int signal = wait_for_stop();
+        REQUIRE_MESSAGE((signal == SIGTRAP || signal == SIGSTOP), "stopped by signal " << signal);
+        return signal == SIGTRAP;
+    }
     /// The address of its next instruction; 0 where this is not known.
     [[nodiscard]] std::uintptr_t instruction() const
     {
@@ -80,11 +89,10 @@ public:
         return 0;
 #endif
     }
-    /// Whether that is a system call.
-    [[nodiscard]] bool is_at_system_call() const
+    /// Whether the one at this address is a system call.
+    [[nodiscard]] bool is_system_call(std::uintptr_t instruction) const
     {
-        const auto at = instruction();
-        return at != 0 && (text_at(at) & 0xffff) == 0x050f;
+        return instruction != 0 && (text_at(instruction) & 0xffff) == 0x050f;
     }
     /// On at full speed, until the instruction at this address is the next one for the `hits`-th
     /// time, counted from 0. False: it has come to a stop_here() before.
