@@ -99,7 +99,7 @@ void channel_core::ring() noexcept
         const auto asleep = unconnected_.sleep.load(std::memory_order_relaxed);
         unconnected_.sleep.store(asleep + 4, std::memory_order_relaxed);  // see ring_words
         if (usable_)
-            connect();
+            (void)connect();
         if (!connected_ || !side_.must_ring())
             return;
     }
@@ -123,7 +123,7 @@ error_code channel_core::closed_by_peer()
     if (!usable_)
         return blocked();
     if (!connected_) {
-        connect();
+        (void)connect();
         if (!connected_)
             return failure_;
     }
@@ -141,10 +141,8 @@ error_code channel_core::blocked()
     if (lent_)
         return channel_errc::lent;
     if (!connected_) {
-        connect();
-        if (!connected_)
-            return failure_ ? failure_ : error_code(asio::error::would_block);
-        return {};
+        const auto ec = connect();
+        return failure_ ? failure_ : ec;
     }
     // First how the peer has ended, then what it had committed before: whoever looks the other way
     // round loses what came between.
@@ -494,7 +492,7 @@ void channel_core::close() noexcept
         return;
     }
     if (!connected_ && usable_)
-        connect();  // a peer that has come may sleep, and is to be rung for
+        (void)connect();  // a peer that has come may sleep, and is to be rung for
     closed_ = true;
     usable_ = false;
     abort_all();

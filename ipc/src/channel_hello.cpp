@@ -67,7 +67,7 @@ channel_hello receive_hello(int socket, error_code& ec)
 {
     hello_bytes bytes;
     std::array<unique_fd, descriptor_count> descriptors;
-    const auto got = receive_packet(socket, bytes, descriptors, ec);
+    const auto got = peek_packet(socket, bytes, descriptors, ec);
     if (ec)
         return {};
     hello_header header{};

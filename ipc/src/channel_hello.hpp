@@ -39,7 +39,8 @@ struct channel_hello {
 void send_hello(int socket, ring_role role, const ring_shape& shape, std::uint64_t memory_bytes,
                 std::string_view description, int memory, int button, error_code& ec);
 
-// Takes the peer's, who may be hostile; what it says of its ring is not yet compared with ours.
+// Reads the peer's, who may be hostile; what it says of its ring is not yet compared with ours. The
+// hello stays in the socket, so that one for which there is no descriptor now can be read later.
 // Errors: asio::error::would_block: there is none yet; asio::error::eof: the peer has gone without
 // one; channel_errc::bad_hello, other_version; EMFILE. What was received is closed then.
 [[nodiscard]] channel_hello receive_hello(int socket, error_code& ec);

@@ -65,6 +65,14 @@ std::uint64_t most_peer_bytes(const channel_terms& terms, ring_role role) noexce
     return std::max(terms.max_peer_bytes, (needed + page - 1) / page * page);
 }
 
+// What is missing here now, and is no fault of the peer's: its hello can be read again.
+bool may_pass(const error_code& ec) noexcept
+{
+    return ec == boost::system::errc::too_many_files_open
+        || ec == boost::system::errc::too_many_files_open_in_system
+        || ec == boost::system::errc::not_enough_memory;
+}
+
 // Whether this side may ask the peer to leave out its fences.
 bool may_relax(std::uint64_t own_features, std::uint64_t peer_features) noexcept
 {
@@ -119,7 +127,7 @@ std::shared_ptr<channel_core> channel_core::open(const asio::any_io_executor& ex
         return nullptr;
     ec.clear();
     made->own_.release_descriptor();
-    made->connect();
+    (void)made->connect();
     if (made->peer_gone_ && made->connected_ && made->is_producer())
         made->fail_by_peer();
     return made;
@@ -127,27 +135,32 @@ std::shared_ptr<channel_core> channel_core::open(const asio::any_io_executor& ex
 
 // --- the peer comes -----------------------------------------------------------------------------
 
-void channel_core::connect() noexcept
-{
-    try {
-        take_hello();
-    } catch (const std::bad_alloc&) {
-        fail(error_code(ENOMEM, boost::system::system_category()));
-    }
-}
-
-void channel_core::take_hello()
+// Why the peer is still not there, would_block if it has not come; none, if it is, or the channel
+// has failed.
+error_code channel_core::connect() noexcept
 {
     error_code ec;
+    try {
+        take_hello(ec);
+    } catch (const std::bad_alloc&) {
+        ec = error_code(ENOMEM, boost::system::system_category());
+    }
+    if (!ec || ec == asio::error::would_block || may_pass(ec))
+        return ec;
+    fail(ec);
+    return {};
+}
+
+void channel_core::take_hello(error_code& ec)
+{
     auto hello = receive_hello(socket_.get(), ec);
-    if (ec == asio::error::would_block)
-        return;
     if (ec == asio::error::eof) {
         peer_gone_ = true;
+        ec.clear();
         return fail(channel_errc::peer_died, "the peer has gone before it came to the channel");
     }
     if (ec)
-        return fail(ec);
+        return;
     if (hello.role != other(role_))
         return fail(channel_errc::not_a_channel, "the peer's end is of the same kind");
     if (hello.shape != terms_.shape)
@@ -156,13 +169,16 @@ void channel_core::take_hello()
         return fail(channel_errc::over_limit,
                     "the peer's memory has " + std::to_string(hello.memory_bytes)
                         + " bytes, and at most " + std::to_string(most) + " are allowed");
-    peer_ = ring_memory::attach(std::move(hello.memory), hello.memory_bytes, hello.role,
-                                terms_.shape, ec);
+    auto memory = ring_memory::attach(std::move(hello.memory), hello.memory_bytes, hello.role,
+                                      terms_.shape, ec);
+    doorbell_button button;
     if (!ec)
-        button_ = doorbell_button::attach(std::move(hello.button), ec);
+        button = doorbell_button::attach(std::move(hello.button), ec);
     if (ec)
-        return fail(ec);
-    peer_.release_descriptor();
+        return;
+    memory.release_descriptor();
+    peer_ = std::move(memory);
+    button_ = std::move(button);
 
     // Goes on where the old one stands: what was written before the peer came counts. Half a batch
     // too, and its writer publishes no more than the new one knows of.

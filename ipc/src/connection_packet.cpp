@@ -3,10 +3,14 @@
 
 #include <boost/system/errc.hpp>
 
+#include <sys/socket.h>
+
 #include <new>
 
 #include <procyard/ipc/channel_error.hpp>
 #include <procyard/ipc/socket_error.hpp>
+
+#include "descriptor_receipt.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -23,19 +27,31 @@ void send_answer(int socket, const connection_answer& answer, error_code& ec) no
     }
 }
 
+received_counts get_packet(int socket, std::span<std::byte> bytes, std::span<unique_fd> descriptors,
+                           int flags, error_code& ec) noexcept
+{
+    auto got = receive_descriptors(socket, bytes, descriptors, flags, ec);
+    // The peer has gone and has not read ours. The kernel tells that first, and once; what the peer
+    // had sent comes after.
+    if (ec == boost::system::errc::connection_reset)
+        got = receive_descriptors(socket, bytes, descriptors, flags, ec);
+    if (ec.category() == socket_category())
+        ec = channel_errc::bad_hello;
+    return got;
+}
+
 }  // namespace
 
 received_counts receive_packet(int socket, std::span<std::byte> bytes,
                                std::span<unique_fd> descriptors, error_code& ec) noexcept
 {
-    auto got = try_receive_descriptors(socket, bytes, descriptors, ec);
-    // The peer has gone and has not read ours. The kernel tells that first, and once; what the peer
-    // had sent comes after.
-    if (ec == boost::system::errc::connection_reset)
-        got = try_receive_descriptors(socket, bytes, descriptors, ec);
-    if (ec.category() == socket_category())
-        ec = channel_errc::bad_hello;
-    return got;
+    return get_packet(socket, bytes, descriptors, 0, ec);
+}
+
+received_counts peek_packet(int socket, std::span<std::byte> bytes,
+                            std::span<unique_fd> descriptors, error_code& ec) noexcept
+{
+    return get_packet(socket, bytes, descriptors, MSG_PEEK, ec);
 }
 
 void send_packet(int socket, std::span<const std::byte> bytes, std::span<const int> descriptors,

@@ -23,6 +23,11 @@ namespace detail {
 [[nodiscard]] received_counts receive_packet(int socket, std::span<std::byte> bytes,
                                              std::span<unique_fd> descriptors,
                                              error_code& ec) noexcept;
+// The same, but the packet stays, and each look at it opens its descriptors anew: so one for which
+// there is no descriptor now can be read later.
+[[nodiscard]] received_counts peek_packet(int socket, std::span<std::byte> bytes,
+                                          std::span<unique_fd> descriptors,
+                                          error_code& ec) noexcept;
 
 // As try_send_descriptors().
 void send_packet(int socket, std::span<const std::byte> bytes, std::span<const int> descriptors,

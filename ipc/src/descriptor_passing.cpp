@@ -17,6 +17,8 @@
 #include <procyard/ipc/socket_error.hpp>
 #include <procyard/ipc/syscall.hpp>
 
+#include "descriptor_receipt.hpp"
+
 #ifndef SCM_PIDFD
 #define SCM_PIDFD 0x04  // Linux 6.5; newer than the headers we build with
 #endif
@@ -149,6 +151,13 @@ std::size_t try_send_descriptors(int socket, std::span<const std::byte> data,
 received_counts try_receive_descriptors(int socket, std::span<std::byte> data,
                                         std::span<unique_fd> room, error_code& ec) noexcept
 {
+    return detail::receive_descriptors(socket, data, room, 0, ec);
+}
+
+received_counts detail::receive_descriptors(int socket, std::span<std::byte> data,
+                                            std::span<unique_fd> room, int flags,
+                                            error_code& ec) noexcept
+{
     for (auto& fd : room)
         fd.reset();
     if (data.empty()) {
@@ -167,8 +176,8 @@ received_counts try_receive_descriptors(int socket, std::span<std::byte> data,
     message.msg_control = control.bytes.data();
     message.msg_controllen = rights_space(max_count + 1) + other_space;
     const auto* const end = control.bytes.data() + message.msg_controllen;
-    const auto count =
-        retry_eintr([&] { return ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT); });
+    const auto count = retry_eintr(
+        [&] { return ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT | flags); });
     if (count == -1) {
         ec = would_block_or(errno);
         return {};

@@ -103,9 +103,11 @@ public:
     /// std::string_view) must stay valid until it has been sent.
     /// @par Completion    void(error_code)
     /// @par Errors        As try_send, but would_block. ENOMEM: a codec had no memory, and nothing
-    ///                    has been sent. EPERM: membarrier(2) has been forbidden since this end was
-    ///                    opened, and the peer could not see that this one sleeps; it passes when
-    ///                    the peer has received again. Sandbox first, then open.
+    ///                    has been sent. EMFILE, ENFILE, ENOMEM: the peer has come, and there is no
+    ///                    descriptor or memory for what it brings; try again when there is. EPERM:
+    ///                    membarrier(2) has been forbidden since this end was opened, and the peer
+    ///                    could not see that this one sleeps; it passes when the peer has received
+    ///                    again. Sandbox first, then open.
     /// @par Cancellation  terminal, partial and total: nothing has been sent then.
     /// @par Limits        GCC 12 and 13 destroy an aggregate that is made within a `co_await`
     ///                    expression twice, whatever function it is for. Give the message a name:
@@ -207,7 +209,7 @@ public:
     /// @par Errors   `channel_errc::closed`: the sender has closed, and everything has been
     ///               received; `peer_died`: the same with a sender that has died; `bad_message`,
     ///               `peer_broke_rules`: it does not keep to the protocol; EBADF: this end is
-    ///               closed.
+    ///               closed; EMFILE, ENFILE, ENOMEM: see sender::async_send.
     /// @par Limits   Who only tries does not hear of the sender's death: that takes an operation
     ///               that waits, as async_wait_readable. Goes ahead of operations that have not had
     ///               their turn.
@@ -240,7 +242,7 @@ public:
     /// Receives, and waits until there is something.
     /// @par Completion    void(error_code, T)
     /// @par Errors        As try_receive, but would_block. ENOMEM: a codec had no memory, and the
-    ///                    message is still there. EPERM: see sender::async_send.
+    ///                    message is still there. EMFILE, ENFILE, EPERM: see sender::async_send.
     /// @par Cancellation  terminal, partial and total: nothing has been received then, and what is
     ///                    there stays for the next. So `a.async_receive() || b.async_receive()`
     ///                    loses nothing.

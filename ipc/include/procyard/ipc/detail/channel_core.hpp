@@ -160,8 +160,8 @@ private:
                  const channel_terms& terms, ring_memory own);
 
     void ring() noexcept;
-    void connect() noexcept;
-    void take_hello();
+    error_code connect() noexcept;
+    void take_hello(error_code& ec);
     void fail_by_peer();
     void let_go_of_peer() noexcept;
     void leave_reactor() noexcept;
