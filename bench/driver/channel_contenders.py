@@ -56,6 +56,10 @@ EXECUTABLES = {
         ("procyard", ("recovery", "memory"), {}),
         ("raw pipe, end of file", ("recovery",), {"mechanism": "pipe"}),
     ),
+    "scaling": (
+        ("procyard", ("scaling",), {}),
+        ("raw pipes", ("scaling",), {"mechanism": "pipes"}),
+    ),
 }
 
 # What /proc/sys/fs/mqueue/msgsize_max lets every user have, and below what memcpy says nothing.
@@ -88,7 +92,7 @@ def find(directory):
         version = contenders.version_of([str(path)]) if has_version else ""
         for name, tags, arguments in entries:
             only_if = takes_part(name, tags)
-            commands = ("send", "ping", "within", "recovery", "memory")
+            commands = ("send", "ping", "within", "recovery", "broadcast", "fan_in", "memory")
             found.append(
                 contenders.Contender(
                     name.format(version), [str(path)], commands, arguments, only_if

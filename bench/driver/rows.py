@@ -146,6 +146,11 @@ def recovery_row(load, quick):
     return Row("recovery", arguments, figures, ("recovery", "two processors"))
 
 
+def scaling_row(command, name, peers, quick):
+    figures = [Figure("ns", "channel", name, "ns per message")]
+    return Row(command, {"peers": peers} | seconds(quick), figures, ("scaling", "two processors"))
+
+
 def seconds(quick):
     return {"seconds": 0.1 if quick else 0.3}
 
@@ -165,6 +170,9 @@ def channel_rows(_directory, quick):
     yield Row("within", {"bytes": 64} | seconds(quick), figures, ("within",))
     for load in ("busy", "idle"):
         yield recovery_row(load, quick)
+    for command, name in (("broadcast", "broadcast to"), ("fan_in", "fan-in of")):
+        for peers in (1, 2, 4, 8, 16):
+            yield scaling_row(command, f"{name} processes, {peers}", peers, quick)
     figures = [Figure("bytes", "channel", "memory beside the ring, of both ends", "bytes")]
     yield Row("memory", {"channels": 1000}, figures, ("memory",))
 
