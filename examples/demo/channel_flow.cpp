@@ -61,7 +61,7 @@ public:
     void look(const channel_statistics& now)
     {
         calls = now.rung;
-        has_seen(static_cast<double>(now.depth) / static_cast<double>(now.capacity));
+        has_seen(static_cast<double>(now.used) / static_cast<double>(now.capacity));
     }
     void has_seen(double depth)
     {

@@ -9,6 +9,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/system/system_error.hpp>
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +18,7 @@
 #include <utility>
 
 #include <procyard/ipc/detail/record_ring.hpp>
+#include <procyard/ipc/syscall.hpp>
 
 #include "wake_barrier.hpp"
 
@@ -33,6 +35,14 @@ void relax() noexcept
 #elif defined(__aarch64__)
     asm volatile("yield");
 #endif
+}
+
+// Of a doorbell: whether nobody has its button any more. Takes nothing out of it.
+bool is_abandoned(int bell) noexcept
+{
+    pollfd about{bell, 0, 0};
+    return retry_eintr([&] { return ::poll(&about, 1, 0); }) == 1
+        && (about.revents & (POLLHUP | POLLERR)) != 0;
 }
 
 }  // namespace
@@ -86,7 +96,8 @@ struct channel_core::on_cancellation {
         if (type == asio::cancellation_type::none)
             return;
         if (const auto alive = core.lock())
-            alive->abort_operation(serial);
+            (void)(alive->abort_operation(alive->for_room_, serial)
+                   || alive->abort_operation(alive->for_end_, serial));
     }
 };
 
@@ -100,8 +111,10 @@ void channel_core::ring() noexcept
         unconnected_.sleep.store(asleep + 4, std::memory_order_relaxed);  // see ring_words
         if (usable_)
             (void)connect();
-        if (!connected_ || !side_.must_ring())
+        if (!connected_ || !side_.must_ring()) {
+            ++counts_.elided;
             return;
+        }
     }
     ++counts_.rung;
     button_.press();
@@ -154,6 +167,7 @@ error_code channel_core::blocked()
     }
     if (side_.room() != room)
         return {};
+    note_depth();
     if (has_closed || peer_gone_) {
         fail(has_closed ? channel_errc::closed : channel_errc::peer_died);
         return failure_;
@@ -161,6 +175,31 @@ error_code channel_core::blocked()
     // The peer may have died, which only the bell tells. Not asked here: an attempt in vain makes
     // no system call.
     return asio::error::would_block;
+}
+
+error_code channel_core::look_for_end(error_code& how)
+{
+    if (closed_)
+        return asio::error::bad_descriptor;
+    if (!failure_ && !connected_) {
+        (void)connect();
+        // A loan has been told of its room, and this is another ring_side.
+        if (connected_ && !side_.refresh())
+            fail(channel_errc::peer_broke_rules);
+    }
+    if (!failure_ && connected_) {
+        // First whether it has gone: it closes before.
+        peer_gone_ = peer_gone_ || is_abandoned(bell_.native_handle());
+        const bool has_closed = side_.peer_closed();
+        if (!peer_gone_ && !has_closed)
+            return asio::error::would_block;
+        how = has_closed ? channel_errc::closed : channel_errc::peer_died;
+        if (is_producer())
+            fail(how);
+        return {};
+    }
+    how = failure_;
+    return failure_ ? error_code() : error_code(asio::error::would_block);
 }
 
 // A sender's peer has gone: there is nothing to be received before that is told.
@@ -198,12 +237,15 @@ void channel_core::start(operation_ptr operation, asio::cancellation_slot slot)
     if (slot.is_connected())
         slot.emplace<on_cancellation>(weak_from_this(), operation->serial);
     auto* const known = operation.get();
-    if (first_ != nullptr) {
-        last_->next = std::move(operation);
-        last_ = known;
+    auto& where = line_of(*known);
+    if (where.first != nullptr) {
+        where.last->next = std::move(operation);
+        where.last = known;
         return;
     }
-    first_ = last_ = known;
+    where.first = where.last = known;
+    if (known->for_end)
+        return post(std::move(operation));
     error_code ec;
     // To look is allowed here, and saves a turn where there is nothing. To take is not: an
     // operation that loses a race must not have taken anything by then.
@@ -235,7 +277,7 @@ void channel_core::take_turn(operation_ptr operation, bool was_waiting,
                              const error_code& wait_error)
 {
     operation->waiting = false;
-    if (was_waiting)
+    if (was_waiting && !operation->for_end)
         hear(wait_error);
     if (operation->aborted)
         return finish(std::move(operation), asio::error::operation_aborted);
@@ -266,6 +308,8 @@ bool channel_core::attempt(channel_operation& operation, error_code& ec)
     };
     if (!is_blocked())
         return true;
+    if (operation.for_end)
+        return false;
     count_stall();
     if (!std::exchange(has_spun_, false) && spin_while(is_blocked))
         return true;
@@ -350,7 +394,6 @@ void channel_core::hear(const error_code& wait_error) noexcept
     }
     if (side_.is_announced())
         side_.withdraw();
-    counts_.high_water = std::max(counts_.high_water, depth());
 }
 
 void channel_core::wait_in_reactor(operation_ptr operation)
@@ -369,19 +412,26 @@ void channel_core::wait_in_reactor(operation_ptr operation)
         usable_ = false;
         return post(std::move(operation));
     }
-    ++counts_.sleeps;
     operation->waiting = true;
     has_spun_ = false;
+    const bool for_end = operation->for_end;
     const auto slot = operation->wake.slot();
     turn when_woken(shared_from_this(), std::move(operation), true, false);
+    counts_.sleeps += for_end ? 0 : 1;
+    using wait = asio::posix::descriptor_base;
+    if (!connected_)
+        watch_->async_wait(wait::wait_read,
+                           asio::bind_cancellation_slot(slot, std::move(when_woken)));
+    // That the button is let go is a "hang-up" of a pipe or socket, which epoll reports to who
+    // waits for errors; the rings of the bell are left to the others.
+    else if (for_end)
+        watch_->async_wait(wait::wait_error,
+                           asio::bind_cancellation_slot(slot, std::move(when_woken)));
     // A read where a wait would do as well: Asio tries it at once, which costs less than to arm
     // epoll for a wait, and it empties the bell in the same step.
-    if (connected_)
+    else
         watch_->async_read_some(asio::buffer(rings_),
                                 asio::bind_cancellation_slot(slot, std::move(when_woken)));
-    else
-        watch_->async_wait(asio::posix::descriptor_base::wait_read,
-                           asio::bind_cancellation_slot(slot, std::move(when_woken)));
 }
 
 // The handler may start the next operation, or take the end itself along: so this one is unknown
@@ -389,18 +439,19 @@ void channel_core::wait_in_reactor(operation_ptr operation)
 void channel_core::finish(operation_ptr operation, const error_code& instead)
 {
     const auto self = shared_from_this();
-    if (operation.get() == first_)
-        release_next(*operation);
     auto& raw = *operation;
+    if (&raw == line_of(raw).first)
+        release_next(raw);
     raw.complete(std::move(operation), instead);
 }
 
 void channel_core::release_next(channel_operation& first)
 {
+    auto& where = line_of(first);
     auto next = std::move(first.next);
-    first_ = next.get();
-    if (first_ == nullptr)
-        last_ = nullptr;
+    where.first = next.get();
+    if (where.first == nullptr)
+        where.last = nullptr;
     else
         post(std::move(next));
 }
@@ -408,7 +459,7 @@ void channel_core::release_next(channel_operation& first)
 // Destroyed without a call; those behind it go on.
 void channel_core::drop(operation_ptr operation)
 {
-    if (operation.get() == first_)
+    if (operation.get() == line_of(*operation).first)
         release_next(*operation);
 }
 
@@ -416,10 +467,9 @@ void channel_core::drop(operation_ptr operation)
 // the stack is not as deep as they may be many.
 void channel_core::forget(operation_ptr operation) noexcept
 {
-    if (operation.get() == first_) {
-        first_ = nullptr;
-        last_ = nullptr;
-    }
+    auto& where = line_of(*operation);
+    if (operation.get() == where.first)
+        where = {};
     while (operation)
         operation = std::move(operation->next);
 }
@@ -442,26 +492,28 @@ void channel_core::fail(error_code why, std::string explanation)
     leave_reactor();  // whoever waits is told, and not by the peer
 }
 
-void channel_core::abort_operation(std::uint64_t serial) noexcept
+// Whether it was in this line.
+bool channel_core::abort_operation(line& where, std::uint64_t serial) noexcept
 {
     channel_operation* before = nullptr;
-    for (auto* at = first_; at != nullptr; before = at, at = at->next.get()) {
+    for (auto* at = where.first; at != nullptr; before = at, at = at->next.get()) {
         if (at->serial != serial)
             continue;
         at->aborted = true;
         if (before == nullptr) {
             if (at->waiting)
                 at->wake.emit(asio::cancellation_type::terminal);
-            return;
+            return true;
         }
         // Out of the line, so that it need not wait for those before it.
         auto operation = std::move(before->next);
         before->next = std::move(operation->next);
-        if (last_ == operation.get())
-            last_ = before;
+        if (where.last == operation.get())
+            where.last = before;
         post(std::move(operation));
-        return;
+        return true;
     }
+    return false;
 }
 
 void channel_core::cancel() noexcept
@@ -471,8 +523,9 @@ void channel_core::cancel() noexcept
 
 void channel_core::abort_all() noexcept
 {
-    for (auto* at = first_; at != nullptr; at = at->next.get())
-        at->aborted = true;
+    for (const auto* const where : {&for_room_, &for_end_})
+        for (auto* at = where->first; at != nullptr; at = at->next.get())
+            at->aborted = true;
     leave_reactor();
 }
 
@@ -505,21 +558,23 @@ void channel_core::close() noexcept
 void channel_core::count_stall() noexcept
 {
     ++counts_.stalls;
-    counts_.high_water = std::max(counts_.high_water, depth());
-}
-
-std::uint64_t channel_core::depth() const noexcept
-{
-    auto look = side_;  // a copy: what is seen for the statistics is not for the ring
-    (void)look.refresh();
-    return role_ == ring_role::producer ? look.capacity() - look.room() : look.room();
+    note_depth();
 }
 
 channel_statistics channel_core::statistics() const noexcept
 {
     auto now = counts_;
-    now.depth = depth();
-    now.high_water = std::max(now.high_water, now.depth);
+    auto look = side_;  // a copy: what is seen for the statistics is not for the ring
+    (void)look.refresh();
+    now.used = is_producer() ? look.capacity() - look.room() : look.room();
+    now.high_water = std::max(now.high_water, now.used);
+    now.depth = now.used;
+    const auto* const units = is_producer() ? own_units_ : peer_units_;
+    if (terms_.shape.unit_bytes == 1)  // of a peer that has not come there is nothing
+        now.depth = units == nullptr
+            ? 0
+            : count_records(units, look.capacity(),
+                            is_producer() ? look.position() - now.used : look.position(), now.used);
     return now;
 }
 

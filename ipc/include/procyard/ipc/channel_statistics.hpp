@@ -9,13 +9,17 @@
 PROCYARD_NAMESPACE_BEGIN
 
 /// What an end of a channel has done since it was opened.
+///
+/// Room is counted in units: messages, where all have one length, else bytes.
 struct channel_statistics {
     std::uint64_t messages = 0;    ///< sent or received
-    std::uint64_t depth = 0;       ///< units in the ring now: messages, or bytes of records
-    std::uint64_t high_water = 0;  ///< the most that were seen in it when somebody had to wait
+    std::uint64_t depth = 0;       ///< messages in the ring now
+    std::uint64_t used = 0;        ///< units in the ring now
+    std::uint64_t high_water = 0;  ///< the most units that this end has found in it
     std::uint64_t capacity = 0;    ///< units that it can hold
-    std::uint64_t stalls = 0;      ///< times that an operation found no message, or no room
+    std::uint64_t stalls = 0;      ///< times that an operation had to wait for a message, or room
     std::uint64_t rung = 0;        ///< system calls to wake the peer
+    std::uint64_t elided = 0;      ///< publications that needed none, since the peer was awake
     std::uint64_t woken = 0;       ///< times that the peer has woken this end
     std::uint64_t spins = 0;       ///< waits that ended by looking again, without a sleep
     std::uint64_t sleeps = 0;      ///< waits for the peer's ring

@@ -86,6 +86,8 @@ public:
         side_.publish();
         if (side_.must_ring())
             ring();
+        else
+            ++counts_.elided;
     }
     void count_messages(std::uint64_t n) noexcept { counts_.messages += n; }
 
@@ -98,6 +100,14 @@ public:
     }
     /// Publishes what the lease has advanced.
     void take_back() noexcept;
+
+    /// What has been seen of the ring, for the statistics.
+    void note_depth() noexcept
+    {
+        const auto used = is_producer() ? side_.capacity() - side_.room() : side_.room();
+        if (used > counts_.high_water)
+            counts_.high_water = used;
+    }
 
     /// A message needs room for so many units, and there is not as much.
     void note_refusal(std::uint64_t wanted) noexcept
@@ -125,6 +135,10 @@ public:
     /// Looks again and again, for as long as is sensible, whether there is something for the next
     /// attempt. False: there is nothing, or the channel has ended.
     [[nodiscard]] bool spin();
+    /// Whether the channel has ended, and how: closed, peer_died, or whatever has failed; a
+    /// receiver's may still have messages then. `asio::error::would_block`: it has not, as far as
+    /// this process can know; EBADF: this end has been closed.
+    [[nodiscard]] error_code look_for_end(error_code& how);
     /// The channel has ended: nothing can be done with this end any more but to close it, and the
     /// peer is told that it is closed.
     void fail(error_code why, std::string explanation = {});
@@ -156,6 +170,13 @@ private:
     struct turn;
     struct on_cancellation;
 
+    // Operations in the order in which they came. The first is posted or waiting; those behind it
+    // are parked.
+    struct line {
+        channel_operation* first = nullptr;
+        channel_operation* last = nullptr;
+    };
+
     channel_core(const asio::any_io_executor& ex, ring_role role, unique_fd socket,
                  const channel_terms& terms, ring_memory own);
 
@@ -179,12 +200,15 @@ private:
     void hear(const error_code& wait_error) noexcept;
     void finish(operation_ptr operation, const error_code& instead);
     void drop(operation_ptr operation);
-    void abort_operation(std::uint64_t serial) noexcept;
+    [[nodiscard]] line& line_of(const channel_operation& operation) noexcept
+    {
+        return operation.for_end ? for_end_ : for_room_;
+    }
+    [[nodiscard]] bool abort_operation(line& where, std::uint64_t serial) noexcept;
     void abort_all() noexcept;
     void release_next(channel_operation& first);
     void forget(operation_ptr operation) noexcept;
     void count_stall() noexcept;
-    [[nodiscard]] std::uint64_t depth() const noexcept;
 
     // Hot.
     ring_side side_;
@@ -219,8 +243,8 @@ private:
     std::optional<asio::posix::stream_descriptor> watch_;
     std::array<std::byte, 64> rings_;  // what has been read from bell_: of no interest
     detail::operation_memory memory_;
-    channel_operation* first_ = nullptr;  // posted or waiting; those behind it are parked
-    channel_operation* last_ = nullptr;
+    line for_room_;
+    line for_end_;
     std::uint64_t last_serial_ = 0;
 };
 

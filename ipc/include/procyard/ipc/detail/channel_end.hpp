@@ -3,6 +3,8 @@
 #define PROCYARD_IPC_DETAIL_CHANNEL_END_HPP
 
 #include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/deferred.hpp>
 
 #include <memory>
 #include <string>
@@ -11,6 +13,7 @@
 #include <procyard/ipc/channel_statistics.hpp>
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/detail/channel_core.hpp>
+#include <procyard/ipc/detail/channel_operations.hpp>
 #include <procyard/ipc/detail/message_transport.hpp>
 #include <procyard/ipc/export.hpp>
 #include <procyard/ipc/type_description.hpp>
@@ -95,6 +98,24 @@ public:
     /// anything.
     void cancel() noexcept;
 
+    /// Waits until the channel has ended, for who has nothing to send or does not want to receive,
+    /// and would not hear of it otherwise. Takes nothing: what has been sent can be received before
+    /// and after. Other operations go on meanwhile.
+    ///
+    /// `how`: `channel_errc::closed` or `peer_died`, of the peer; or what failure() says.
+    /// @par Completion    void(error_code, error_code how)
+    /// @par Errors        EBADF: this end is closed.
+    /// @par Cancellation  terminal, partial and total: nothing has changed.
+    /// @par Cost          Two system calls. While it waits, each sleep of another operation of this
+    ///                    end takes one more.
+    template <asio::completion_token_for<void(error_code, error_code)> Token = asio::deferred_t>
+    [[nodiscard]] auto async_wait_closed(Token&& token = {})
+    {
+        return asio::async_initiate<Token, void(error_code, error_code)>(initiate_wait_for_end{},
+                                                                         token, core_);
+    }
+
+    /// @par Cost   Of messages that differ in length: a look at each that is in the ring.
     [[nodiscard]] channel_statistics statistics() const noexcept;
 
     /// A sentence about the error that ended the channel, for a person: of `other_type`, both

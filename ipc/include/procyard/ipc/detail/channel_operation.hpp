@@ -67,6 +67,9 @@ private:
 //            So whoever cancels an operation that has not completed knows that it has taken
 //            nothing, and sent nothing.
 //
+// Who waits for the channel's end and takes nothing (async_wait_closed) is in another line: it waits
+// for the button to be let go and not for a ring, so it is in nobody's way.
+//
 // Owned by the function object that the executor or the reactor holds, a parked one by the one
 // before it; the end only knows them. So an io_context that goes down takes all of them along.
 class channel_operation {
@@ -116,6 +119,7 @@ public:
     std::uint64_t serial = 0;  // names it for a late cancellation; never used twice
     bool aborted = false;      // completes with operation_aborted in its next turn
     bool waiting = false;
+    bool for_end = false;  // waits for the channel's end alone
     handler_place place = handler_place::same_turn;
     asio::any_completion_executor handler_work;  // of a handler that runs elsewhere, kept busy
     asio::cancellation_signal wake;              // ends the wait in the reactor

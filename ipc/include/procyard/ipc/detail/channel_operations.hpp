@@ -272,6 +272,29 @@ public:
     }
 };
 
+/// The end of the channel, and how it has come.
+class end_operation final : public channel_operation_of<error_code> {
+public:
+    end_operation(channel_core& core, handler_type handler)
+        : channel_operation_of(core, std::move(handler))
+    {
+        for_end = true;
+    }
+
+    progress attempt() override { return after(core_.look_for_end(how_)); }
+    void complete(std::unique_ptr<channel_operation> self, const error_code& instead) override
+    {
+        auto handler = take_handler();
+        const auto ec = instead ? instead : ec_;
+        const auto how = ec ? error_code() : how_;
+        self.reset();
+        std::move(handler)(ec, how);
+    }
+
+private:
+    error_code how_;
+};
+
 template <class T, class Range>
 class send_all_operation final : public channel_operation_of<std::size_t> {
 public:
@@ -430,6 +453,14 @@ struct initiate_wait_for_room {
     void operator()(Handler handler, const std::shared_ptr<channel_core>& core) const
     {
         start_operation<wait_operation>(core, std::move(handler));
+    }
+};
+
+struct initiate_wait_for_end {
+    template <class Handler>
+    void operator()(Handler handler, const std::shared_ptr<channel_core>& core) const
+    {
+        start_operation<end_operation>(core, std::move(handler));
     }
 };
 

@@ -47,6 +47,7 @@ inline constexpr std::uint64_t busy_after_bytes = 64 * 64;
             if (!side.refresh()) [[unlikely]]
                 core.fail(channel_errc::peer_broke_rules);
             else if (side.room() >= least) {
+                core.note_depth();
                 if (side.since_sleep() >= busy_after)
                     side.relax();
                 return side.room();

@@ -142,6 +142,38 @@ constexpr record_check check_record(const record_header& header, std::uint64_t o
     return record_check::violation;
 }
 
+/// Eight bytes that are a header, perhaps a hostile producer's, copied once.
+inline record_header read_record_header(const std::byte* at) noexcept
+{
+    const auto word = load_once(at);
+    record_header header;
+    std::memcpy(&header, &word, sizeof header);
+    return header;
+}
+
+/// How many messages there are in `used` bytes from `position` on; up to the first that is no
+/// record.
+/// @par Cost   A look at each header.
+inline std::uint64_t count_records(const std::byte* bytes, std::uint64_t capacity,
+                                   std::uint64_t position, std::uint64_t used) noexcept
+{
+    std::uint64_t count = 0;
+    while (used > 0) {
+        const auto offset = ring_offset(position, capacity);
+        if (offset % record_alignment_bytes != 0)
+            break;
+        const auto header = read_record_header(bytes + offset);
+        const auto check = check_record(header, offset, used, capacity);
+        if (check == record_check::violation)
+            break;
+        count += check == record_check::data ? 1 : 0;
+        const auto taken = record_bytes(header.length);
+        position += taken;
+        used -= taken;
+    }
+    return count;
+}
+
 /// The producer's side of a ring of records: what it has to say to a ring_side. Has no state of its
 /// own, and can be made for each call.
 /// @par Thread safety   One thread at a time.
@@ -300,10 +332,7 @@ public:
 private:
     [[nodiscard]] record_header read_header(std::uint64_t offset) const noexcept
     {
-        const auto word = load_once(bytes_ + offset);
-        record_header header;
-        std::memcpy(&header, &word, sizeof header);
-        return header;
+        return read_record_header(bytes_ + offset);
     }
 
     ring_side& side_;
