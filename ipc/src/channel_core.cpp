@@ -220,13 +220,51 @@ void channel_core::let_go_of_peer() noexcept
     button_ = doorbell_button();
 }
 
-bool channel_core::pass_padding()
+channel_core::part_found
+channel_core::take_part(record_kind kind, std::span<const std::byte> payload, std::uint64_t& passed)
 {
-    if (role_ != ring_role::consumer || terms_.shape.unit_bytes != 1
-        || !record_consumer(side_, peer_units_).pass_padding())
-        return false;
+    const auto most = terms_.options.max_message_bytes;
+    switch (assembly_.add(kind, payload, most)) {
+    case part_assembly::answer::complete: return part_found::complete;
+    case part_assembly::answer::too_long: fail(channel_errc::too_long); return part_found::failed;
+    case part_assembly::answer::violation:
+        fail(channel_errc::peer_broke_rules);
+        return part_found::failed;
+    case part_assembly::answer::more: break;
+    }
+    side_.advance(record_bytes(payload.size()));
     publish();
-    return true;
+    passed += record_bytes(payload.size());
+    // More than the ring holds: so the sender has published since this attempt began, and will ring
+    // if this side has announced its sleep before. A sender without end must not hold up others.
+    return passed > side_.capacity() ? part_found::enough : part_found::passed;
+}
+
+bool channel_core::pass_no_message(std::uint64_t& passed, error_code& ec)
+{
+    if (role_ != ring_role::consumer || terms_.shape.unit_bytes != 1)
+        return false;
+    record_consumer consumer(side_, peer_units_);
+    std::span<const std::byte> payload;
+    switch (consumer.look_at(side_.room(), payload)) {
+    case record_consumer::answer::record: break;
+    case record_consumer::answer::nothing: publish(); return true;  // it was a padding
+    case record_consumer::answer::part:
+        switch (take_part(consumer.kind(), payload, passed)) {
+        case part_found::passed: return true;
+        case part_found::complete: break;
+        case part_found::enough: ec = asio::error::would_block; break;
+        case part_found::failed: ec = failure_; break;
+        }
+        break;
+    case record_consumer::answer::violation:
+        fail(channel_errc::peer_broke_rules);
+        ec = failure_;
+        break;
+    }
+    if (!side_.is_published())
+        publish();  // a padding before it
+    return false;
 }
 
 // --- operations ---------------------------------------------------------------------------------
@@ -244,7 +282,7 @@ void channel_core::start(operation_ptr operation, asio::cancellation_slot slot)
         return;
     }
     where.first = where.last = known;
-    if (known->for_end)
+    if (known->for_end || known->at_once)
         return post(std::move(operation));
     error_code ec;
     // To look is allowed here, and saves a turn where there is nothing. To take is not: an
@@ -569,6 +607,8 @@ channel_statistics channel_core::statistics() const noexcept
     now.used = is_producer() ? look.capacity() - look.room() : look.room();
     now.high_water = std::max(now.high_water, now.used);
     now.depth = now.used;
+    if (!is_producer())
+        now.dropped = side_.peer_dropped();
     const auto* const units = is_producer() ? own_units_ : peer_units_;
     if (terms_.shape.unit_bytes == 1)  // of a peer that has not come there is nothing
         now.depth = units == nullptr

@@ -5,12 +5,32 @@
 
 #include <sys/socket.h>
 
+#include <string>
+
 #include <procyard/ipc/syscall.hpp>
 #include <procyard/ipc/unix_socket.hpp>
 
 PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
+
+namespace {
+
+error_code check(const channel_options& options) noexcept
+{
+    const bool is_good = options.name.is_good() && options.full <= when_full::drop_newest;
+    return is_good ? error_code() : channel_errc::bad_option;
+}
+
+[[noreturn]] void throw_about(const char* what, const channel_terms& terms, const error_code& ec)
+{
+    std::string text = what;
+    if (!terms.options.name.empty())
+        text += " \"" + std::string(terms.options.name.view()) + '"';
+    throw boost::system::system_error(ec, text + " of " + terms.type->name);
+}
+
+}  // namespace
 
 std::shared_ptr<channel_core> open_end(const asio::any_io_executor& ex, ring_role role,
                                        unique_fd socket, const channel_terms& terms, error_code& ec)
@@ -19,6 +39,9 @@ std::shared_ptr<channel_core> open_end(const asio::any_io_executor& ex, ring_rol
         ec = make_errno(EBADF);
         return nullptr;
     }
+    ec = check(terms.options);
+    if (ec)
+        return nullptr;
     return channel_core::open(ex, role, std::move(socket), terms, ec);
 }
 
@@ -28,13 +51,15 @@ std::shared_ptr<channel_core> open_end(const asio::any_io_executor& ex, ring_rol
     error_code ec;
     auto core = open_end(ex, role, std::move(socket), terms, ec);
     if (ec)
-        throw boost::system::system_error(ec, "open channel of " + terms.type->name);
+        throw_about("open channel", terms, ec);
     return core;
 }
 
 std::pair<unique_fd, unique_fd> make_hello_sockets(const channel_terms& terms, error_code& ec)
 {
     (void)ring_memory::size_bytes(ring_role::producer, terms.shape, ec);
+    if (!ec)
+        ec = check(terms.options);
     if (ec)
         return {};
     // Messages are kept apart, so that a hello is one; and a connection has an end that is told.
@@ -47,7 +72,7 @@ std::pair<unique_fd, unique_fd> make_hello_sockets(const channel_terms& terms)
     error_code ec;
     auto sockets = make_hello_sockets(terms, ec);
     if (ec)
-        throw boost::system::system_error(ec, "make channel of " + terms.type->name);
+        throw_about("make channel", terms, ec);
     return sockets;
 }
 

@@ -42,6 +42,8 @@ public:
         case channel_errc::lapped: return "the subscriber was too slow and has lost messages";
         case channel_errc::too_many_subscribers:
             return "the broadcast has as many subscribers as there can be";
+        case channel_errc::bad_option: return "no channel can have this option";
+        case channel_errc::not_ended: return "the peer is still there, or has left messages";
         }
         return "unknown channel error " + std::to_string(value);
     }
@@ -71,6 +73,8 @@ public:
             return make_error_condition(errc::resource_unavailable_try_again);
         case channel_errc::lapped: return make_error_condition(errc::no_buffer_space);
         case channel_errc::too_many_subscribers: return make_error_condition(errc::too_many_links);
+        case channel_errc::bad_option: return make_error_condition(errc::invalid_argument);
+        case channel_errc::not_ended: return make_error_condition(errc::operation_in_progress);
         }
         return error_category::default_error_condition(value);
     }

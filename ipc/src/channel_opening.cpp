@@ -108,7 +108,8 @@ std::shared_ptr<channel_core> channel_core::open(const asio::any_io_executor& ex
                                                  unique_fd socket, const channel_terms& terms,
                                                  error_code& ec)
 {
-    auto own = ring_memory::create(role, terms.shape, join_wake_barrier(), ec);
+    auto own =
+        ring_memory::create(role, terms.shape, join_wake_barrier(), ec, terms.options.name.view());
     if (ec)
         return nullptr;
     std::shared_ptr<channel_core> made(

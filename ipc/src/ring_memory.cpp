@@ -70,13 +70,15 @@ std::size_t ring_memory::size_bytes(ring_role role, const ring_shape& shape,
 }
 
 ring_memory ring_memory::create(ring_role role, const ring_shape& shape, std::uint64_t features,
-                                error_code& ec)
+                                error_code& ec, std::string_view name)
 {
     ring_memory made;
     const auto bytes = size_bytes(role, shape, ec);
     if (ec)
         return {};
-    made.segment_ = segment::create(bytes, {}, ec);
+    segment_options options;
+    options.name = name;
+    made.segment_ = segment::create(bytes, options, ec);
     if (ec)
         return {};
     const auto header = header_of(role, shape, features);

@@ -9,7 +9,10 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdio>
+#include <string_view>
 #include <utility>
 
 #include <procyard/ipc/syscall.hpp>
@@ -37,9 +40,12 @@ bool is_sealed_for_peer(int seals) noexcept
     return seals != -1 && (seals & seals_for_peer) == seals_for_peer;
 }
 
-unique_fd open_memory(unsigned flags) noexcept
+unique_fd open_memory(std::string_view called, unsigned flags) noexcept
 {
-    constexpr const char* name = "procyard";  // shown in /proc/PID/maps
+    char name[80] = "procyard";  // shown in /proc/PID/maps
+    if (!called.empty())
+        std::snprintf(name, sizeof name, "procyard:%.*s",
+                      static_cast<int>(std::min<std::size_t>(called.size(), 63)), called.data());
     auto& noexec = detail::io().noexec_seal;
     if (noexec.load(std::memory_order_relaxed)) {
         unique_fd fd(
@@ -71,10 +77,11 @@ struct allocated_memory {
     std::size_t page_bytes = 0;
 };
 
-allocated_memory allocate(std::size_t size_bytes, unsigned flags, error_code& ec) noexcept
+allocated_memory allocate(std::size_t size_bytes, std::string_view name, unsigned flags,
+                          error_code& ec) noexcept
 {
     allocated_memory memory;
-    memory.fd = open_memory(flags);
+    memory.fd = open_memory(name, flags);
     if (!memory.fd) {
         ec = last_error();
         return {};
@@ -106,7 +113,7 @@ allocated_memory allocate(std::size_t size_bytes, segment_options options, error
     if (ec)
         return {};
     if (options.huge_pages != huge_page_policy::never) {
-        auto memory = allocate(size_bytes, MFD_HUGETLB, ec);
+        auto memory = allocate(size_bytes, options.name, MFD_HUGETLB, ec);
         if (!ec || !means_no_huge_pages(ec))
             return memory;
         if (options.huge_pages == huge_page_policy::required) {
@@ -114,7 +121,7 @@ allocated_memory allocate(std::size_t size_bytes, segment_options options, error
             return {};
         }
     }
-    return allocate(size_bytes, 0U, ec);
+    return allocate(size_bytes, options.name, 0U, ec);
 }
 
 bool is_huge(std::size_t page_bytes) noexcept

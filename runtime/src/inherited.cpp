@@ -46,6 +46,20 @@ bool read(std::string_view& text, Number& number) noexcept
     return ec == std::errc() && end == field.data() + field.size();
 }
 
+// What a parent that is older than these options does not say is as it is without being told.
+bool read_policies(std::string_view& text, channel_options& options) noexcept
+{
+    if (text.empty())
+        return true;
+    unsigned full = 0;
+    if (!read(text, full) || !read(text, options.max_message_bytes)
+        || full > static_cast<unsigned>(when_full::drop_oldest))
+        return false;
+    options.full = static_cast<when_full>(full);
+    options.name = text;
+    return true;
+}
+
 // The next of the list. Empty: it is malformed, and nobody's.
 std::optional<entry> take_entry(std::string_view& list, std::string_view& name) noexcept
 {
@@ -55,7 +69,7 @@ std::optional<entry> take_entry(std::string_view& list, std::string_view& name) 
     int across = 0;
     if (!read(one, found.number) || !read(one, found.inode)
         || !read(one, found.options.capacity_messages) || !read(one, found.options.capacity_bytes)
-        || !read(one, across) || found.number <= 2)
+        || !read(one, across) || !read_policies(one, found.options) || found.number <= 2)
         return std::nullopt;
     found.options.across_users = across != 0;
     return found;

@@ -23,10 +23,11 @@ namespace detail {
 
 // The variable by which a child finds its ends of channels:
 //
-//     PROCYARD_CHANNELS=ticks=3:81234:0:262144:0;orders=4:81236:16:262144:0
+//     PROCYARD_CHANNELS=ticks=3:81234:0:262144:0:0:16777216:;orders=4:81236:16:262144:0:2:0:orders
 //
 // a name, the descriptor's number, its inode (so that another descriptor with this number, later,
-// is not taken for it), the capacity in messages and in bytes, and whether it goes across users.
+// is not taken for it), the capacity in messages and in bytes, whether it goes across users, what
+// its sender does when it is full, the longest message, and what the channel is called.
 inline constexpr std::string_view channels_variable = "PROCYARD_CHANNELS";
 
 [[nodiscard]] inline bool is_channel_name(std::string_view name) noexcept

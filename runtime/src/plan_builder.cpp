@@ -189,7 +189,10 @@ std::string channels_entry(const command& what)
         entry += end->name() + '=' + std::to_string(numbers.next()) + ':'
             + std::to_string(end->inode()) + ':' + std::to_string(end->options().capacity_messages)
             + ':' + std::to_string(end->options().capacity_bytes)
-            + (end->options().across_users ? ":1" : ":0");
+            + (end->options().across_users ? ":1:" : ":0:")
+            + std::to_string(static_cast<int>(end->options().full)) + ':'
+            + std::to_string(end->options().max_message_bytes) + ':'
+            + std::string(end->options().name.view());
     }
     return entry;
 }

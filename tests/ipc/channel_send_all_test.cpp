@@ -102,7 +102,7 @@ TEST_SUITE("async_send_all")
     TEST_CASE("stops before a message that can never go, with its error, also on a full ring")
     {
         asio::io_context ctx;
-        channel<std::string> c(ctx.get_executor(), {.capacity_bytes = 64});
+        channel<std::string> c(ctx.get_executor(), {.capacity_bytes = 64, .max_message_bytes = 99});
         (void)procyard_test::fill(c.sender, std::string("x"));
         outcome<error_code, std::size_t> sent;
         c.sender.async_send_all(std::vector<std::string>{std::string(100, 'y')}, sent.handler());

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <exception>
+#include <stdexcept>
 #include <string>
 
 #include <procyard/runtime/inherited.hpp>
@@ -53,6 +54,16 @@ asio::awaitable<void> open_as_number(std::string name)
     (void)co_await in.async_receive(asio::use_awaitable);
 }
 
+/// Sends more than there is room for, and says under which options.
+asio::awaitable<void> send_and_tell()
+{
+    auto out = inherited<sender<std::uint64_t>>(co_await asio::this_coro::executor, "numbers");
+    for (std::uint64_t i = 0; i < 100; ++i)
+        co_await out.async_send(i, asio::use_awaitable);
+    throw std::runtime_error(std::string(out.name()) + " dropped "
+                             + std::to_string(out.statistics().dropped));
+}
+
 asio::awaitable<void> open_twice()
 {
     auto executor = co_await asio::this_coro::executor;
@@ -69,6 +80,7 @@ int main(int argc, char** argv)
         asio::io_context context;
         auto main = what == "echo"   ? echo()
             : what == "send-and-die" ? send_and_die(1000)
+            : what == "drop"         ? send_and_tell()
             : what == "twice"        ? open_twice()
                                      : open_as_number(what);
         asio::co_spawn(context, std::move(main), [](std::exception_ptr error) {

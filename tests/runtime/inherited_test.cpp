@@ -104,6 +104,15 @@ TEST_SUITE("inherited")
         }());
     }
 
+    TEST_CASE("the options go along: what to do when it is full, and the channel's name")
+    {
+        auto ends = make_channel<std::uint64_t>(
+            {.capacity_messages = 8, .full = when_full::drop_newest, .name = "called-so"});
+        auto what = child_that("drop");
+        what.pass(std::move(ends.sender), "numbers");
+        CHECK(complaint_of(std::move(what)) == "called-so dropped 92\n");
+    }
+
     TEST_CASE("a child that is killed leaves all that it had committed, and then it has died")
     {
         asio::io_context ctx;

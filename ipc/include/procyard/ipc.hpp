@@ -18,6 +18,7 @@
 #include <procyard/ipc/channel_error.hpp>
 #include <procyard/ipc/channel_listen_options.hpp>
 #include <procyard/ipc/channel_listener.hpp>
+#include <procyard/ipc/channel_name.hpp>
 #include <procyard/ipc/channel_statistics.hpp>
 #include <procyard/ipc/codec.hpp>
 #include <procyard/ipc/config.hpp>

@@ -69,10 +69,11 @@ public:
     }
 
     /// Sends, if there is room. False: nothing was sent, and `ec` says why;
-    /// `asio::error::would_block` is no error but a full ring.
-    /// @par Errors   `channel_errc::closed`: the receiver has closed; `peer_died`; `too_long`;
-    ///               `peer_broke_rules`; `bad_message`: the value is none that can be sent; EBADF:
-    ///               this end is closed.
+    /// `asio::error::would_block` is no error but a full ring. With when_full::drop_newest it says
+    /// true instead, and the message is dropped and counted.
+    /// @par Errors   `channel_errc::closed`: the receiver has closed; `peer_died`; `too_long`:
+    ///               longer than the ring, which takes an async_send; `peer_broke_rules`;
+    ///               `bad_message`: the value is none that can be sent; EBADF: this end is closed.
     /// @par Limits   What was sent to a peer that dies, or closes, before it has received it is
     ///               lost, and a sender that does not wait for room may hear of its death late.
     ///               Goes ahead of operations that were started before and have not had their turn.
@@ -91,7 +92,8 @@ public:
         return try_send(message, ec);
     }
 
-    /// Sends as many as there is room for, and makes them visible together. How many that were.
+    /// Sends as many as there is room for, and makes them visible together. How many that were,
+    /// those included that drop_newest has dropped.
     /// @par Errors   As try_send, if not all were sent.
     /// @par Cost     For all of them one publication, and one system call if the receiver sleeps.
     std::size_t try_send_some(std::span<const T> messages, error_code& ec)
@@ -99,15 +101,20 @@ public:
         return detail::send_some_now<transport>(core(), messages, ec);
     }
 
-    /// Sends, and waits until there is room if there is none. A message that borrows (a
-    /// std::string_view) must stay valid until it has been sent.
+    /// Sends, and waits until there is room if there is none; or does what channel_options::full
+    /// says. A message that borrows (a std::string_view) must stay valid until it has been sent.
+    ///
+    /// One that is longer than the ring goes in parts, with an allocation at both ends, and the
+    /// receiver gets it when the last has come. It takes a sender that waits
+    /// (when_full::suspend). Who dies meanwhile has sent nothing.
     /// @par Completion    void(error_code)
-    /// @par Errors        As try_send, but would_block. ENOMEM: a codec had no memory, and nothing
-    ///                    has been sent. EMFILE, ENFILE, ENOMEM: the peer has come, and there is no
-    ///                    descriptor or memory for what it brings; try again when there is. EPERM:
-    ///                    membarrier(2) has been forbidden since this end was opened, and the peer
-    ///                    could not see that this one sleeps; it passes when the peer has received
-    ///                    again. Sandbox first, then open.
+    /// @par Errors        As try_send, but would_block only with when_full::fail. `too_long`: more
+    ///                    than channel_options::max_message_bytes. ENOMEM: a codec had no memory,
+    ///                    and nothing has been sent. EMFILE, ENFILE, ENOMEM: the peer has come, and
+    ///                    there is no descriptor or memory for what it brings; try again when there
+    ///                    is. EPERM: membarrier(2) has been forbidden since this end was opened, and
+    ///                    the peer could not see that this one sleeps; it passes when the peer has
+    ///                    received again. Sandbox first, then open.
     /// @par Cancellation  terminal, partial and total: nothing has been sent then.
     /// @par Limits        GCC 12 and 13 destroy an aggregate that is made within a `co_await`
     ///                    expression twice, whatever function it is for. Give the message a name:
@@ -152,7 +159,8 @@ public:
         return message_loan<Message>(detail::channel_lease(core_), most);
     }
 
-    /// The same, and waits until there is room for one message at least.
+    /// The same, and waits until there is room for one message at least; with when_full::fail it
+    /// says would_block, while there is nothing that drop_newest could drop.
     /// @par Completion    void(error_code, message_loan<T>)
     /// @par Errors        As async_send.
     /// @par Cancellation  terminal, partial and total: nothing has been lent.

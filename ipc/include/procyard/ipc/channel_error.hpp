@@ -69,7 +69,13 @@ enum class channel_errc {
     /// says how many. Equal to `errc::no_buffer_space`.
     lapped,
     /// The broadcast has as many subscribers as there can be. Equal to `errc::too_many_links`.
-    too_many_subscribers
+    too_many_subscribers,
+    /// An option that no channel can have: a name with other characters than it may have, or a
+    /// policy that this kind of channel does not know. Equal to `errc::invalid_argument`.
+    bad_option,
+    /// Not to be resumed: the peer is still there, or has sent what has not been received. Equal to
+    /// `errc::operation_in_progress`.
+    not_ended
 };
 
 /// The category "procyard.channel".

@@ -12,7 +12,10 @@ PROCYARD_NAMESPACE_BEGIN
 ///
 /// Room is counted in units: messages, where all have one length, else bytes.
 struct channel_statistics {
-    std::uint64_t messages = 0;    ///< sent or received
+    std::uint64_t messages = 0;  ///< sent or received
+    /// Messages that the sender has dropped for want of room. At the receiver: all that were
+    /// dropped before what it has received last; when it has received everything, exactly all.
+    std::uint64_t dropped = 0;
     std::uint64_t depth = 0;       ///< messages in the ring now
     std::uint64_t used = 0;        ///< units in the ring now
     std::uint64_t high_water = 0;  ///< the most units that this end has found in it

@@ -55,7 +55,7 @@ public:
     bool next(T& message) { return lease_ && transport::take_leased(lease_, message); }
 
     /// Whether nothing is left.
-    [[nodiscard]] bool empty() const noexcept { return !lease_; }
+    [[nodiscard]] bool empty() const noexcept { return !lease_ || !transport::has_message(lease_); }
     /// How many are left. Only of messages of one length.
     [[nodiscard]] std::size_t size() const noexcept
         requires(fixed_bytes<T> != 0)

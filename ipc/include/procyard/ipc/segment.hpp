@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string_view>
 
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/export.hpp>
@@ -29,6 +30,9 @@ enum class huge_page_policy : std::uint8_t {
 /// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct segment_options {
     huge_page_policy huge_pages = huge_page_policy::never;
+    /// For people: in /proc/PID/maps the memory is `memfd:procyard:NAME`. No name by which it could
+    /// be found; what is longer than 63 bytes is cut.
+    std::string_view name{};
 };
 
 /// Anonymous shared memory: no name, so nothing to leak, to guess or to clean up. It exists as long

@@ -4,12 +4,22 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
+#include <procyard/ipc/channel_name.hpp>
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/unique_fd.hpp>
 
 PROCYARD_NAMESPACE_BEGIN
+
+/// What a sender does with a message that finds no room.
+enum class when_full : std::uint8_t {
+    suspend,      ///< async_send waits, try_send says would_block
+    fail,         ///< both say would_block; async_wait_writable still waits
+    drop_newest,  ///< the message is dropped and counted, and its send has succeeded
+    drop_oldest,  ///< refused as `channel_errc::bad_option`: what has been sent is the receiver's
+};
 
 /// How a channel is made.
 struct channel_options {
@@ -31,6 +41,17 @@ struct channel_options {
     /// never too much. Who connects to a channel_listener, and learns the capacity from it, makes
     /// no larger memory of its own either.
     std::size_t max_peer_bytes = std::size_t{64} * 1024 * 1024;
+    /// The sender's: what it does when the ring is full. A receiver is told by its statistics how
+    /// many were dropped.
+    when_full full = when_full::suspend;
+    /// A message that is longer than the ring goes through it in parts, by async_send and
+    /// async_send_all, and is put together by the receiver: up to this length, encoded. The sender
+    /// refuses a longer one, and the receiver ends a channel in which one comes, both as
+    /// `channel_errc::too_long`. What fits into the ring goes through in any case.
+    std::size_t max_message_bytes = std::size_t{16} * 1024 * 1024;
+    /// What it is called at this end: by errors, by name(), and in /proc/PID/maps, where the memory
+    /// of this end is `memfd:procyard:NAME`.
+    channel_name name{};
 };
 
 /// An end of a channel that has not been opened: it can be opened here, or go to another thread or

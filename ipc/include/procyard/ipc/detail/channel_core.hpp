@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include <procyard/ipc/channel_error.hpp>
@@ -21,12 +22,15 @@
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/detail/channel_operation.hpp>
 #include <procyard/ipc/detail/doorbell.hpp>
+#include <procyard/ipc/detail/message_parts.hpp>
+#include <procyard/ipc/detail/record_ring.hpp>
 #include <procyard/ipc/detail/ring_core.hpp>
 #include <procyard/ipc/detail/ring_memory.hpp>
 #include <procyard/ipc/detail/spin_budget.hpp>
 #include <procyard/ipc/export.hpp>
 #include <procyard/ipc/type_description.hpp>
 #include <procyard/ipc/unique_fd.hpp>
+#include <procyard/ipc/unopened.hpp>
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -39,6 +43,7 @@ struct channel_terms {
     std::chrono::nanoseconds spin{0};
     doorbell_kind bell = doorbell_kind::pipe;
     std::uint64_t max_peer_bytes = 0;  ///< beyond what the shape needs
+    channel_options options{};
 };
 
 class fan_in_core;
@@ -68,6 +73,7 @@ public:
     ~channel_core();
 
     [[nodiscard]] const asio::any_io_executor& executor() const noexcept { return executor_; }
+    [[nodiscard]] const channel_options& options() const noexcept { return terms_.options; }
 
     // --- the hot path ---------------------------------------------------------------------------
 
@@ -120,9 +126,35 @@ public:
     {
         return refused_after_ == counts_.messages ? refused_ : 1;
     }
-    /// For a consumer of records: whether what it has found was the unused end of the ring, which
-    /// is passed then.
-    [[nodiscard]] bool pass_padding();
+    /// A producer's, of messages that have found no room. True: they are dropped, and have been
+    /// counted.
+    [[nodiscard]] bool drops(std::uint64_t count) noexcept
+    {
+        if (terms_.options.full != when_full::drop_newest)
+            return false;
+        counts_.dropped += count;
+        side_.count_dropped(count);
+        return true;
+    }
+
+    /// What a part of a message is to who looks for whole ones.
+    enum class part_found : std::uint8_t {
+        passed,    ///< look again
+        complete,  ///< assembled() is the message; pass the part, and say finish_assembly()
+        enough,    ///< so many were passed that others must have their turn: as if none were there
+        failed,    ///< the channel has ended
+    };
+    /// `passed` counts the bytes that one attempt has passed.
+    [[nodiscard]] part_found take_part(record_kind kind, std::span<const std::byte> payload,
+                                       std::uint64_t& passed);
+    [[nodiscard]] std::span<const std::byte> assembled() const noexcept
+    {
+        return assembly_.message();
+    }
+    void finish_assembly() noexcept { assembly_.finish(); }
+    /// For a consumer who has found something and wants to know whether it is a message: passes
+    /// what is none. True: look again. Else there is a message; or `ec` says that there is none.
+    [[nodiscard]] bool pass_no_message(std::uint64_t& passed, error_code& ec);
 
     // --- the rest -------------------------------------------------------------------------------
 
@@ -228,6 +260,7 @@ private:
     channel_terms terms_;
     ring_memory own_;
     ring_memory peer_;
+    part_assembly assembly_;
     ring_words unconnected_;  // the peer's, as long as there is none
     pid_t owner_;             // a copy of this process, made by fork(), leaves everything alone
     spin_budget spin_;

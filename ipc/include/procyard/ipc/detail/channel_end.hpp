@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <procyard/ipc/channel_statistics.hpp>
@@ -47,6 +48,7 @@ template <class T>
     terms.type = &type;
     terms.spin = options.spin;
     terms.max_peer_bytes = options.max_peer_bytes;
+    terms.options = options;
     if (options.across_users)
         terms.bell = doorbell_kind::socket;
     return terms;
@@ -65,6 +67,11 @@ public:
     /// @pre not moved from, and not made by the default constructor
     [[nodiscard]] executor_type get_executor() const noexcept { return core().executor(); }
 
+    /// What the channel is called at this end: channel_options::name. Valid as long as this end.
+    [[nodiscard]] std::string_view name() const noexcept
+    {
+        return core_ ? core_->options().name.view() : std::string_view();
+    }
     /// Whether this end has been opened, has not been closed, and does not know of anything that
     /// has ended the channel.
     [[nodiscard]] bool is_open() const noexcept { return core_ && core_->is_open(); }

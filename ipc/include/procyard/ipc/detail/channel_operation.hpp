@@ -119,6 +119,7 @@ public:
     std::uint64_t serial = 0;  // names it for a late cancellation; never used twice
     bool aborted = false;      // completes with operation_aborted in its next turn
     bool waiting = false;
+    bool at_once = false;  // never waits
     bool for_end = false;  // waits for the channel's end alone
     handler_place place = handler_place::same_turn;
     asio::any_completion_executor handler_work;  // of a handler that runs elsewhere, kept busy

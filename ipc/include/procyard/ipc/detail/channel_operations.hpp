@@ -66,6 +66,8 @@ error_code send_now(channel_core& core, const T& message, std::uint64_t& wanted)
         core.publish();
         core.count_messages(1);
     } else if (ec == asio::error::would_block) {
+        if (core.drops(1))
+            return {};
         core.note_refusal(wanted);
     }
     return ec;
@@ -85,17 +87,25 @@ std::size_t send_some_now(channel_core& core, std::span<const T> messages, error
     {
         publication sending(core);
         if constexpr (in_place_message<T>) {
-            sending.add(Transport::put_some(core, messages, ec));
+            sent = Transport::put_some(core, messages, ec);
+            sending.add(sent);
             wanted = 1;
+            if (ec == asio::error::would_block && core.drops(messages.size() - sent)) [[unlikely]] {
+                ec.clear();
+                sent = messages.size();
+            }
         } else {
             for (const auto& message : messages) {
                 ec = Transport::put(core, message, wanted);
-                if (ec)
+                if (!ec)
+                    sending.add();
+                else if (ec == asio::error::would_block && core.drops(1)) [[unlikely]]
+                    ec.clear();
+                else
                     break;
-                sending.add();
+                ++sent;
             }
         }
-        sent = sending.count();
     }
     if (ec == asio::error::would_block)
         core.note_refusal(wanted);
@@ -142,10 +152,10 @@ inline error_code room_now(channel_core& core, bool to_send, std::uint64_t busy_
         if (ec)
             return ec;
     }
-    // The unused end of a ring of records is no message.
+    std::uint64_t passed = 0;
     do
         (void)find_room(core, 1, ec, busy_after);
-    while (!ec && core.pass_padding());
+    while (!ec && core.pass_no_message(passed, ec));
     return ec;
 }
 
@@ -175,7 +185,7 @@ protected:
     [[nodiscard]] progress after(const error_code& ec) noexcept
     {
         ec_ = ec;
-        return ec == asio::error::would_block ? progress::blocked : progress::done;
+        return ec == asio::error::would_block && !at_once ? progress::blocked : progress::done;
     }
     // swap: in Boost 1.81 the move assignment of any_completion_handler calls itself for ever.
     [[nodiscard]] handler_type take_handler() noexcept
@@ -186,6 +196,68 @@ protected:
     }
 };
 
+/// Publishes what has been written or read, if that has not been done.
+class publishing {
+public:
+    explicit publishing(channel_core& core) noexcept : core_(core) { }
+    publishing(const publishing&) = delete;
+    publishing& operator=(const publishing&) = delete;
+    ~publishing()
+    {
+        if (!core_.side().is_published())
+            core_.publish();
+    }
+
+private:
+    channel_core& core_;
+};
+
+/// Sends the messages of an operation, one after the other, in parts if one is longer than the
+/// ring. Counts them, and does not publish what has gone in one piece.
+template <class T>
+class message_sending {
+public:
+    /// @par Errors   As those of put, and of message_parts. After would_block: the same again.
+    error_code send(channel_core& core, const T& message, std::uint64_t& wanted)
+    {
+        if (!parts_.is_under_way()) {
+            const auto ec = transport_of<T>::put(core, message, wanted);
+            if (ec == asio::error::would_block && core.drops(1))
+                return {};
+            if (ec != channel_errc::too_long) {
+                core.count_messages(ec ? 0 : 1);
+                return ec;
+            }
+            if (const auto cannot = parts_.begin(core, message))
+                return cannot;
+        }
+        const auto ec = parts_.send(core, wanted);
+        core.count_messages(ec ? 0 : 1);
+        return ec;
+    }
+    /// What is under way will not be finished.
+    void give_up(channel_core& core) noexcept { parts_.drop(core); }
+
+private:
+    message_parts parts_;
+};
+
+/// Those of one length are never longer than the ring.
+template <class T>
+    requires(fixed_bytes<T> != 0)
+class message_sending<T> {
+public:
+    error_code send(channel_core& core, const T& message, std::uint64_t& wanted)
+    {
+        const auto ec = transport_of<T>::put(core, message, wanted);
+        if (ec == asio::error::would_block && core.drops(1))
+            return {};
+        core.count_messages(ec ? 0 : 1);
+        return ec;
+    }
+    void give_up(channel_core&) noexcept { }
+};
+
 template <class T>
 class send_operation final : public channel_operation_of<> {
 public:
@@ -194,7 +266,9 @@ public:
           message_(std::move(message))
     {
         wanted = transport_of<T>::needs(message_);
-        // What can never go through is told in the first turn, and does not wait for one.
+        at_once = core.options().full != when_full::suspend;
+        // What can never go through, or goes in parts, does not wait for room before its first
+        // turn.
         if constexpr (fixed_bytes<T> == 0) {
             if (encoded_size(message_) > longest_record(core.side().capacity()))
                 wanted = 0;
@@ -203,18 +277,29 @@ public:
 
     progress attempt() override
     {
-        return after(send_now<transport_of<T>>(core_, message_, wanted));
+        if (core_.side().peer_closed()) [[unlikely]] {
+            if (const auto ec = core_.closed_by_peer())
+                return after(ec);
+        }
+        const publishing at_last(core_);
+        const auto ec = sending_.send(core_, message_, wanted);
+        if (ec == asio::error::would_block)
+            core_.note_refusal(wanted);
+        return after(ec);
     }
     void complete(std::unique_ptr<channel_operation> self, const error_code& instead) override
     {
         auto handler = take_handler();
         const auto ec = instead ? instead : ec_;
+        if (ec)
+            sending_.give_up(core_);
         self.reset();
         std::move(handler)(ec);
     }
 
 private:
     T message_;
+    [[no_unique_address]] message_sending<T> sending_;
 };
 
 template <class T>
@@ -258,9 +343,10 @@ public:
             if (ec)
                 return after(ec);
         }
+        std::uint64_t passed = 0;
         do
             (void)find_room(core_, wanted, ec, busy_after_bytes);
-        while (!ec && core_.pass_padding());
+        while (!ec && core_.pass_no_message(passed, ec));
         return after(ec);
     }
     void complete(std::unique_ptr<channel_operation> self, const error_code& instead) override
@@ -304,6 +390,7 @@ public:
           next_(std::ranges::begin(messages_))
     {
         wanted = 0;  // there may be nothing to send, or what can never go through
+        at_once = core.options().full != when_full::suspend;
     }
 
     progress attempt() override
@@ -314,12 +401,11 @@ public:
             if (ec)
                 return after(ec);
         }
-        publication sending(core_);
+        const publishing at_last(core_);
         for (; next_ != std::ranges::end(messages_); ++next_, ++sent_) {
-            ec = transport_of<T>::put(core_, *next_, wanted);
+            ec = sending_.send(core_, *next_, wanted);
             if (ec)
                 break;
-            sending.add();
         }
         return after(ec);
     }
@@ -328,6 +414,8 @@ public:
         auto handler = take_handler();
         const auto ec = instead ? instead : ec_;
         const auto sent = sent_;
+        if (ec)
+            sending_.give_up(core_);
         self.reset();
         std::move(handler)(ec, sent);
     }
@@ -336,6 +424,7 @@ private:
     Range messages_;
     std::ranges::iterator_t<Range> next_;
     std::size_t sent_ = 0;
+    [[no_unique_address]] message_sending<T> sending_;
 };
 
 /// A batch or a loan: a lease, once there is room.
@@ -351,6 +440,7 @@ public:
         : base(core, std::move(handler)),
           most_(most)
     {
+        base::at_once = to_send && core.options().full == when_full::fail;
     }
 
     channel_operation::progress attempt() override

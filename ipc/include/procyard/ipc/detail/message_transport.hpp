@@ -163,6 +163,8 @@ struct cell_transport {
         return done;
     }
 
+    [[nodiscard]] static bool has_message(const channel_lease&) noexcept { return true; }
+
     static bool take_leased(channel_lease& lease, T& message)
     {
         auto& core = lease.core();
@@ -269,12 +271,21 @@ struct record_transport {
                 }
                 core.fail(channel_errc::bad_message);
                 return channel_errc::bad_message;
+            case record_consumer::answer::part: return take_after_parts(core, value);
             case record_consumer::answer::nothing: core.publish(); break;  // it was a padding
             case record_consumer::answer::violation:
                 core.fail(channel_errc::peer_broke_rules);
                 return channel_errc::peer_broke_rules;
             }
         }
+    }
+
+    [[nodiscard]] static bool has_message(const channel_lease& lease) noexcept
+    {
+        const auto& side = lease.core().side();
+        return count_records(lease.core().peer_units(), side.capacity(), side.position(),
+                             lease.room(), 1)
+            != 0;
     }
 
     static bool take_leased(channel_lease& lease, T& message)
@@ -289,11 +300,68 @@ struct record_transport {
             lease.advance(record_bytes(payload.size()), 1);
             return true;
         }
+        if (answer == record_consumer::answer::part)
+            return take_leased_part(lease, consumer.kind(), payload, message);
         lease.end();
         if (answer != record_consumer::answer::nothing)
             core.fail(answer == record_consumer::answer::record ? channel_errc::bad_message
                                                                 : channel_errc::peer_broke_rules);
         return false;
+    }
+
+private:
+    // The same where there are parts of a message that is longer than the ring. Out of the way of
+    // those that are not.
+    [[gnu::noinline]] static error_code take_after_parts(channel_core& core, T& value)
+    {
+        error_code ec;
+        std::uint64_t passed = 0;
+        do
+            (void)find_room(core, 1, ec, busy_after_bytes);
+        while (!ec && core.pass_no_message(passed, ec));
+        if (ec)
+            return ec;
+        record_consumer consumer(core.side(), core.peer_units());
+        std::span<const std::byte> payload;
+        auto answer = consumer.look_at(core.side().room(), payload);
+        const bool in_parts = answer == record_consumer::answer::part;
+        if (in_parts
+            && core.take_part(consumer.kind(), payload, passed)
+                == channel_core::part_found::complete)
+            answer = record_consumer::answer::record;
+        if (answer != record_consumer::answer::record) {  // it was one a moment ago
+            core.fail(channel_errc::peer_broke_rules);
+            return channel_errc::peer_broke_rules;
+        }
+        if (!decode_message(in_parts ? core.assembled() : payload, value)) {
+            core.fail(channel_errc::bad_message);
+            return channel_errc::bad_message;
+        }
+        consumer.pass(payload);
+        if (in_parts)
+            core.finish_assembly();
+        return {};
+    }
+
+    // A batch has at most one message that came in parts, as its first: what it refers to is put
+    // together in one place. The parts of the next are for the next batch.
+    [[gnu::noinline]] static bool take_leased_part(channel_lease& lease, record_kind kind,
+                                                   std::span<const std::byte> payload, T& message)
+    {
+        auto& core = lease.core();
+        std::uint64_t passed = 0;
+        const bool is_whole = kind == record_kind::last_part
+            && core.take_part(kind, payload, passed) == channel_core::part_found::complete;
+        const bool is_good = is_whole && decode_message(core.assembled(), message);
+        if (!is_good)
+            lease.end();
+        if (is_whole && !is_good)
+            core.fail(channel_errc::bad_message);
+        if (!is_good)
+            return false;
+        lease.advance(record_bytes(payload.size()), 1);
+        core.finish_assembly();
+        return true;
     }
 };
 

@@ -46,6 +46,11 @@ struct record_header {
 enum class record_kind : std::uint32_t {
     data = 0x41544144,     // "DATA" in memory: what is no header is hardly taken for one
     padding = 0x20444150,  // "PAD "
+    // Of a message that is longer than the ring; see message_parts.hpp.
+    first_part = 0x54535246,     // "FRST"
+    part = 0x54524150,           // "PART"
+    last_part = 0x5453414c,      // "LAST"
+    dropped_parts = 0x504f5244,  // "DROP"
 };
 
 inline constexpr std::size_t record_alignment_bytes = 8;
@@ -122,6 +127,7 @@ constexpr record_place place_record(std::uint64_t position, std::uint64_t room,
 enum class record_check : std::uint8_t {
     data,
     padding,
+    part,
     violation,  ///< no honest producer writes it, or publishes half of it
 };
 
@@ -138,6 +144,10 @@ constexpr record_check check_record(const record_header& header, std::uint64_t o
     case record_kind::padding:
         // To the end, and only if there is something before it: else they could go on for ever.
         return taken == to_end && offset != 0 ? record_check::padding : record_check::violation;
+    case record_kind::first_part:
+    case record_kind::part:
+    case record_kind::last_part:
+    case record_kind::dropped_parts: return record_check::part;
     }
     return record_check::violation;
 }
@@ -151,14 +161,15 @@ inline record_header read_record_header(const std::byte* at) noexcept
     return header;
 }
 
-/// How many messages there are in `used` bytes from `position` on; up to the first that is no
-/// record.
+/// How many messages there are in `used` bytes from `position` on, up to `most`; up to the first
+/// that is no record.
 /// @par Cost   A look at each header.
 inline std::uint64_t count_records(const std::byte* bytes, std::uint64_t capacity,
-                                   std::uint64_t position, std::uint64_t used) noexcept
+                                   std::uint64_t position, std::uint64_t used,
+                                   std::uint64_t most = ~std::uint64_t{0}) noexcept
 {
     std::uint64_t count = 0;
-    while (used > 0) {
+    while (used > 0 && count < most) {
         const auto offset = ring_offset(position, capacity);
         if (offset % record_alignment_bytes != 0)
             break;
@@ -166,7 +177,8 @@ inline std::uint64_t count_records(const std::byte* bytes, std::uint64_t capacit
         const auto check = check_record(header, offset, used, capacity);
         if (check == record_check::violation)
             break;
-        count += check == record_check::data ? 1 : 0;
+        const bool is_end = header.kind == static_cast<std::uint32_t>(record_kind::last_part);
+        count += check == record_check::data || is_end ? 1 : 0;
         const auto taken = record_bytes(header.length);
         position += taken;
         used -= taken;
@@ -219,14 +231,15 @@ public:
 
     /// The record at `at` is complete: not visible before the side is published.
     /// @pre length is at most the one that `at` was found for, and nothing was committed since
-    void commit(const record_place& at, std::uint32_t length) noexcept
+    void commit(const record_place& at, std::uint32_t length,
+                record_kind kind = record_kind::data) noexcept
     {
         if (at.padding != 0)
             pad(at.padding);
         const auto taken = record_bytes(length);
         const auto used = sizeof(record_header) + length;
         std::memset(bytes_ + at.offset + used, 0, static_cast<std::size_t>(taken - used));
-        write_header(at.offset, {length, static_cast<std::uint32_t>(record_kind::data)});
+        write_header(at.offset, {length, static_cast<std::uint32_t>(kind)});
         side_.advance(taken);
     }
 
@@ -254,6 +267,7 @@ class record_consumer {
 public:
     enum class answer : std::uint8_t {
         record,     ///< `payload` is one; it stays ours until the side is published
+        part,       ///< `payload` is a part of one, of kind(); the same holds for it
         nothing,    ///< nothing is there
         violation,  ///< the peer is not to be believed any more
     };
@@ -286,7 +300,7 @@ public:
     [[nodiscard]] answer next_of(std::uint64_t room, std::span<const std::byte>& payload) noexcept
     {
         const auto found = look_at(room, payload);
-        if (found == answer::record)
+        if (found == answer::record || found == answer::part)
             pass(payload);
         return found;
     }
@@ -304,29 +318,22 @@ public:
                 payload = {bytes_ + offset + sizeof(record_header), header.length};
                 return answer::record;
             }
+            if (check == record_check::part) {
+                payload = {bytes_ + offset + sizeof(record_header), header.length};
+                kind_ = static_cast<record_kind>(header.kind);
+                return answer::part;
+            }
             const auto taken = record_bytes(header.length);
             side_.advance(taken);
             room -= taken;
         }
         return answer::nothing;
     }
+    /// Of the part that was found last.
+    [[nodiscard]] record_kind kind() const noexcept { return kind_; }
     void pass(std::span<const std::byte> payload) noexcept
     {
         side_.advance(record_bytes(payload.size()));
-    }
-
-    /// Passes a padding, if that is what comes next of what is known to be there; release it, as
-    /// after next(). False: it is something else, of which next() says what it is, or nothing.
-    [[nodiscard]] bool pass_padding() noexcept
-    {
-        if (side_.room() == 0)
-            return false;
-        const auto offset = ring_offset(side_.position(), side_.capacity());
-        const auto header = read_header(offset);
-        if (check_record(header, offset, side_.room(), side_.capacity()) != record_check::padding)
-            return false;
-        side_.advance(record_bytes(header.length));
-        return true;
     }
 
 private:
@@ -337,6 +344,7 @@ private:
 
     ring_side& side_;
     const std::byte* bytes_;
+    record_kind kind_ = record_kind::data;
 };
 
 }  // namespace detail

@@ -121,6 +121,8 @@ struct basic_ring_words {
     /// Not 0: the owner may publish without a fence. Call membarrier before relying on being seen
     /// asleep.
     atomic<std::uint32_t> unfenced{0};
+    /// Messages that the owner, a producer, has dropped for want of room.
+    atomic<std::uint64_t> dropped{0};
 };
 
 using ring_words = basic_ring_words<machine_atomics>;
@@ -133,7 +135,8 @@ static_assert(std::is_standard_layout_v<ring_words> && sizeof(ring_words) == 2 *
 static_assert(offsetof(ring_words, position) == 0 && offsetof(ring_words, sleep) == ring_line_bytes
               && offsetof(ring_words, wake_at) == ring_line_bytes + 8
               && offsetof(ring_words, closed) == ring_line_bytes + 16
-              && offsetof(ring_words, unfenced) == ring_line_bytes + 20);
+              && offsetof(ring_words, unfenced) == ring_line_bytes + 20
+              && offsetof(ring_words, dropped) == ring_line_bytes + 24);
 
 enum class ring_role : std::uint8_t { producer, consumer };
 
@@ -282,6 +285,21 @@ public:
         own_->sleep.store(sleep_, std::memory_order_relaxed);
     }
     [[nodiscard]] bool is_announced() const noexcept { return (sleep_ & asleep_bit) != 0; }
+
+    /// A producer's: so many messages have been dropped. The consumer sees it with the next
+    /// publication at the latest.
+    void count_dropped(std::uint64_t count) noexcept
+    {
+        // Relaxed, both: only this side writes it, and the release in publish and close orders it.
+        own_->dropped.store(own_->dropped.load(std::memory_order_relaxed) + count,
+                            std::memory_order_relaxed);
+    }
+    /// What the peer has dropped: all that it had before what this side has seen last, and perhaps
+    /// more.
+    [[nodiscard]] std::uint64_t peer_dropped() const noexcept
+    {
+        return peer_->dropped.load(std::memory_order_relaxed);
+    }
 
     /// This side publishes nothing any more. Ring if must_ring says so.
     void close() noexcept

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include <procyard/ipc/channel_error.hpp>
 #include <procyard/ipc/config.hpp>
@@ -74,9 +75,11 @@ public:
                                                 error_code& ec) noexcept;
 
     /// Makes one's own, and seals it: its descriptor can be passed on.
+    /// `name` is for people; see segment_options.
     /// @par Errors   `channel_errc::bad_shape`; those of segment::create and seal_for_peer
     [[nodiscard]] static ring_memory create(ring_role role, const ring_shape& shape,
-                                            std::uint64_t features, error_code& ec);
+                                            std::uint64_t features, error_code& ec,
+                                            std::string_view name = {});
 
     /// Maps the peer's, which is that of `role`, to be read. The peer may be hostile.
     /// @par Errors   `channel_errc::not_a_channel`, `other_version`, `other_type`; those of
