@@ -55,6 +55,15 @@ std::shared_ptr<channel_core> open_end(const asio::any_io_executor& ex, ring_rol
     return core;
 }
 
+unique_fd resume_end(channel_core& core)
+{
+    error_code ec;
+    auto socket = core.resume(ec);
+    if (ec)
+        throw_about("resume channel", core.terms(), ec);
+    return socket;
+}
+
 std::pair<unique_fd, unique_fd> make_hello_sockets(const channel_terms& terms, error_code& ec)
 {
     (void)ring_memory::size_bytes(ring_role::producer, terms.shape, ec);

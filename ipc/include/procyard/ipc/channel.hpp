@@ -32,6 +32,9 @@
 
 PROCYARD_NAMESPACE_BEGIN
 
+template <decodable_message T>
+class receiver;
+
 /// The end of a channel that sends.
 ///
 /// After a move: is_open() is false; may be assigned to or destroyed.
@@ -182,6 +185,34 @@ public:
         return asio::async_initiate<Token, void(error_code)>(detail::initiate_wait_for_room{},
                                                              token, core_);
     }
+
+    /// Goes on with another receiver, after the one that was there has closed or died: makes its
+    /// end, not opened. This object stays, with its statistics. Operations that are pending when it
+    /// is called go on with the new one; those that have heard of the end before have failed, and
+    /// sent nothing.
+    ///
+    /// The new receiver begins with the first message that the old one has not released: what that
+    /// had received, and was about to work on, is not sent again, and a batch that it held is. So
+    /// nothing is lost, and some may be received twice.
+    /// @par Limits   A message longer than the ring (see async_send) is not sent again if the old
+    ///               receiver had taken its first parts.
+    /// @par Errors   `channel_errc::not_ended`: the receiver is still there; what failure()
+    ///               says, if the channel has failed in another way; `lent`; EBADF: this end is
+    ///               closed; as those of the constructor. Nothing has changed then.
+    /// @par Cost     As a new channel's, and a copy of what is in the ring.
+    [[nodiscard]] auto resume(error_code& ec)
+        requires decodable_message<T>
+    {
+        auto socket = core().resume(ec);
+        return unopened<receiver<T>>(std::move(socket), core().options());
+    }
+    /// The same; throws boost::system::system_error.
+    [[nodiscard]] auto resume()
+        requires decodable_message<T>
+    {
+        auto socket = detail::resume_end(core());
+        return unopened<receiver<T>>(std::move(socket), core().options());
+    }
 };
 
 /// The end of a channel that receives.
@@ -294,6 +325,31 @@ public:
     {
         return asio::async_initiate<Token, void(error_code)>(detail::initiate_wait_for_room{},
                                                              token, core_);
+    }
+
+    /// Goes on with another sender, after the one that was there has closed or died: makes its
+    /// end, not opened. This object stays, with its statistics. Operations that are pending when it
+    /// is called go on with the new one; those that have heard of the end before have failed, and
+    /// received nothing.
+    ///
+    /// Everything that the old sender had committed has been received by then.
+    /// @par Errors   `channel_errc::not_ended`: the sender is still there, or has left
+    ///               messages, which are to be received first; what failure()
+    ///               says, if the channel has failed in another way; `lent`; EBADF: this end is
+    ///               closed; as those of the constructor. Nothing has changed then.
+    /// @par Cost     As a new channel's.
+    [[nodiscard]] auto resume(error_code& ec)
+        requires encodable_message<T>
+    {
+        auto socket = core().resume(ec);
+        return unopened<sender<T>>(std::move(socket), core().options());
+    }
+    /// The same; throws boost::system::system_error.
+    [[nodiscard]] auto resume()
+        requires encodable_message<T>
+    {
+        auto socket = detail::resume_end(core());
+        return unopened<sender<T>>(std::move(socket), core().options());
     }
 };
 

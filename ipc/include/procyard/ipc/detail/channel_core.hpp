@@ -52,6 +52,7 @@ class fan_in_core;
 /// handshake, the operations that wait.
 ///
 ///     unconnected --the peer's hello--> connected --the peer is gone--> drained --> failed
+///          \_____________________________________resume_____________________________/
 ///
 /// Unconnected, the peer has not come yet: its process is still to be started, or has not got so
 /// far. A sender can fill its ring meanwhile. The hello brings the peer's memory and the button of
@@ -73,6 +74,7 @@ public:
     ~channel_core();
 
     [[nodiscard]] const asio::any_io_executor& executor() const noexcept { return executor_; }
+    [[nodiscard]] const channel_terms& terms() const noexcept { return terms_; }
     [[nodiscard]] const channel_options& options() const noexcept { return terms_.options; }
 
     // --- the hot path ---------------------------------------------------------------------------
@@ -186,6 +188,13 @@ public:
     /// Says that this side is done; what was committed can still be read by the peer.
     void close() noexcept;
 
+    /// Goes on with another peer after the first has closed or died: the descriptor of its end.
+    /// What the first has not released is sent to it again. Operations that have not had their turn
+    /// go on as well.
+    /// @par Errors   `channel_errc::not_ended`; what has ended the channel, if it is not that;
+    ///               `lent`; EBADF; as open's. Nothing has changed then.
+    [[nodiscard]] unique_fd resume(error_code& ec);
+
     [[nodiscard]] bool is_open() const noexcept { return !closed_ && !failure_; }
     [[nodiscard]] bool is_producer() const noexcept { return role_ == ring_role::producer; }
     [[nodiscard]] bool is_connected() const noexcept { return connected_; }
@@ -217,6 +226,9 @@ private:
     void take_hello(error_code& ec);
     void fail_by_peer();
     void let_go_of_peer() noexcept;
+    [[nodiscard]] error_code check_resumable();
+    [[nodiscard]] bool move_unreleased(channel_core& to) const noexcept;
+    void take_over(channel_core& fresh) noexcept;
     void leave_reactor() noexcept;
 
     void post(operation_ptr operation);

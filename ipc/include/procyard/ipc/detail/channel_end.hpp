@@ -32,6 +32,9 @@ open_end(const asio::any_io_executor& ex, ring_role role, unique_fd socket,
 open_end(const asio::any_io_executor& ex, ring_role role, unique_fd socket,
          const channel_terms& terms);
 
+/// Throws boost::system::system_error.
+[[nodiscard]] PROCYARD_IPC_EXPORT unique_fd resume_end(channel_core& core);
+
 /// The two descriptors by which the ends of a channel find each other.
 [[nodiscard]] PROCYARD_IPC_EXPORT std::pair<unique_fd, unique_fd>
 make_hello_sockets(const channel_terms& terms, error_code& ec);

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: BSL-1.0
+// Of channel_core: another peer, after the first has gone.
+#include <procyard/ipc/detail/channel_core.hpp>
+
+#include <boost/asio/error.hpp>
+
+#include <cstring>
+#include <utility>
+
+#include <procyard/ipc/detail/channel_end.hpp>
+#include <procyard/ipc/detail/message_transport.hpp>
+
+// The new peer gets a new ring, in new memory, with what the old one has not released at its
+// beginning. So it is a channel like any other that was made before its peer came, and whoever has
+// still the old memory, or the button of the old doorbell, has no part in it.
+//
+// Rejected: to go on in the old ring. The new consumer would have to begin at the old one's
+// position, so that would have to be in the handshake; and a process that has closed its end, or
+// was given it unopened and keeps it, would read what is meant for another.
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+// Whether the channel has ended in a way after which it can go on.
+error_code channel_core::check_resumable()
+{
+    if (closed_)
+        return asio::error::bad_descriptor;
+    if (lent_)
+        return channel_errc::lent;
+    error_code how;
+    if (!failure_ && look_for_end(how))
+        return channel_errc::not_ended;
+    if (!failure_) {
+        // A receiver's peer has gone. Has it left something?
+        error_code ec;
+        std::uint64_t passed = 0;
+        do
+            (void)find_room(*this, 1, ec);
+        while (!ec && pass_no_message(passed, ec));
+        if (!failure_)
+            return channel_errc::not_ended;
+    }
+    const bool is_over = failure_ == channel_errc::closed || failure_ == channel_errc::peer_died;
+    if (!is_over)
+        return failure_;
+    if (is_producer() && !side_.refresh())
+        return channel_errc::peer_broke_rules;
+    return {};
+}
+
+// What has been committed and not released goes to the beginning of the other's ring. False: where
+// the old peer says that it stands no message begins.
+bool channel_core::move_unreleased(channel_core& to) const noexcept
+{
+    const auto capacity = side_.capacity();
+    auto left = capacity - side_.room();
+    auto position = side_.position() - left;
+    if (terms_.shape.unit_bytes != 1) {
+        const auto stride = static_cast<std::size_t>(terms_.shape.unit_bytes);
+        for (std::size_t n = 0; left > 0; ++n, ++position, --left)
+            std::memcpy(to.own_units_ + n * stride,
+                        own_units_
+                            + static_cast<std::size_t>(ring_offset(position, capacity)) * stride,
+                        stride);
+        to.side_.advance(capacity - side_.room());
+        return true;
+    }
+    record_producer producer(to.side_, to.own_units_);
+    while (left > 0) {
+        const auto offset = ring_offset(position, capacity);
+        if (offset % record_alignment_bytes != 0)
+            return false;
+        const auto header = read_record_header(own_units_ + offset);
+        const auto check = check_record(header, offset, left, capacity);
+        if (check == record_check::violation)
+            return false;
+        // Parts are those of a message of which the first have been released, or which has been
+        // given up.
+        if (check == record_check::data) {
+            bool good = true;
+            const auto at = producer.place(header.length, good);
+            if (!good || at.what != record_place::answer::ready)
+                return false;
+            std::memcpy(producer.payload(at), own_units_ + offset + sizeof header, header.length);
+            producer.commit(at, header.length);
+        }
+        position += record_bytes(header.length);
+        left -= record_bytes(header.length);
+    }
+    return true;
+}
+
+unique_fd channel_core::resume(error_code& ec)
+{
+    ec = check_resumable();
+    if (ec)
+        return {};
+    auto sockets = make_hello_sockets(terms_, ec);
+    if (ec)
+        return {};
+    const auto fresh = channel_core::open(executor_, role_, std::move(sockets.first), terms_, ec);
+    if (ec)
+        return {};
+    if (is_producer() && !move_unreleased(*fresh)) {
+        ec = channel_errc::peer_broke_rules;
+        return {};
+    }
+    fresh->side_.publish();
+    take_over(*fresh);
+    return std::move(sockets.second);
+}
+
+// From an end of which nobody else knows, and to whom no peer can have come. The old ring goes with
+// it.
+void channel_core::take_over(channel_core& fresh) noexcept
+{
+    leave_reactor();
+    std::swap(own_, fresh.own_);
+    std::swap(peer_, fresh.peer_);
+    std::swap(bell_, fresh.bell_);
+    std::swap(button_, fresh.button_);
+    std::swap(socket_, fresh.socket_);
+    fresh.closed_ = true;  // the old peer has been told already
+    fresh.usable_ = false;
+    side_ = ring_side(role_, own_.own_words(), unconnected_, terms_.shape.unit_count);
+    own_units_ = fresh.own_units_;
+    peer_units_ = nullptr;
+    assembly_ = {};
+    connected_ = false;
+    peer_gone_ = false;
+    failure_.clear();
+    explanation_.clear();
+    usable_ = true;
+}
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
