@@ -219,6 +219,36 @@ asio::awaitable<void> the_latest()
     // [latest]
 }
 
+asio::awaitable<void> dropped()
+{
+    auto executor = co_await asio::this_coro::executor;
+    // [drop]
+    channel<tick> ticks(executor, {.capacity_messages = 2, .full = when_full::drop_newest});
+    for (std::uint64_t n = 0; n < 5; ++n)
+        ticks.sender.try_send({n, 1.0});  // always succeeds
+    while (ticks.receiver.try_receive()) { }
+    expect(ticks.receiver.statistics().dropped == 3, "the receiver knows what it has missed");
+    // [drop]
+    co_return;
+}
+
+asio::awaitable<void> resumed()
+{
+    auto executor = co_await asio::this_coro::executor;
+    // [resume]
+    channel<order> orders(executor);
+    for (std::uint32_t n = 0; n < 3; ++n)
+        orders.sender.try_send({n, "Ada", {}});
+    expect(orders.receiver.try_receive()->id == 0, "the first");
+    orders.receiver.close();  // or its process has died
+
+    unopened<receiver<order>> end = orders.sender.resume();  // for another, here or elsewhere
+    receiver<order> second(executor, std::move(end));
+    order next = co_await second.async_receive(asio::use_awaitable);
+    expect(next.id == 1, "the first that the other had not received");
+    // [resume]
+}
+
 asio::awaitable<void> co_main()
 {
     co_await first();
@@ -230,6 +260,8 @@ asio::awaitable<void> co_main()
     co_await to_and_fro();
     co_await to_many();
     co_await the_latest();
+    co_await dropped();
+    co_await resumed();
 }
 
 }  // namespace
