@@ -180,6 +180,7 @@ error_code broadcast_reader_core::take_latest(std::span<const std::byte>& messag
             expected_ = side_.position();
             message = {scratch_.get(), cell_bytes_};
             pass();
+            publish();
             return {};
         }
     }

@@ -4,9 +4,11 @@
 #include <boost/asio/error.hpp>
 #include <boost/asio/io_context.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <numeric>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -194,6 +196,79 @@ TEST_SUITE("broadcast")
             CHECK(b.try_send(n));
         CHECK(joined(8) == numbers(13, 21));
         CHECK(joined(100) == numbers(13, 21));
+    }
+
+    TEST_CASE("several at once: what there is room for, and what is there, in one step")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor(), {.capacity_messages = 8});
+        subscriber<int> s(ctx.get_executor(), b.subscribe({.when_slow = slow_reader::holds_back}));
+        const auto sent = numbers(0, 20);
+        error_code ec;
+        CHECK(b.try_send_some(sent, ec) == 8);
+        CHECK(ec == asio::error::would_block);
+        std::vector<int> got(5);
+        CHECK(s.try_receive_some(got, ec) == 5);
+        CHECK(!ec);
+        CHECK(got == numbers(0, 5));
+        CHECK(b.try_send_some(std::span(sent).subspan(8), ec) == 5);
+        got.resize(20);
+        CHECK(s.try_receive_some(got, ec) == 8);
+        CHECK(!ec);
+        CHECK(s.try_receive_some(got, ec) == 0);
+        CHECK(ec == asio::error::would_block);
+        outcome<error_code> sent_later;
+        b.async_send(20, sent_later.handler());
+        run(ctx);
+        CHECK(s.try_receive() == 20);
+    }
+
+    TEST_CASE("several at once, more than are kept: woken once, and the loss is told")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor(), {.capacity_messages = 8});
+        subscriber<int> s(ctx.get_executor(), b.subscribe());
+        outcome<error_code> readable;
+        s.async_wait_readable(readable.handler());
+        ctx.poll();
+        const auto sent = numbers(0, 30);
+        error_code ec;
+        CHECK(b.try_send_some(sent, ec) == 30);
+        CHECK(!ec);
+        CHECK(b.statistics().rung == 1);
+        run(ctx);
+        std::vector<int> got(30);
+        CHECK(s.try_receive_some(got, ec) == 0);
+        CHECK(ec == channel_errc::lapped);
+        CHECK(s.lost() == 22);
+        CHECK(s.try_receive_some(got, ec) == 8);
+        CHECK(!ec);
+        got.resize(8);
+        CHECK(got == numbers(22, 30));
+    }
+
+    TEST_CASE("spinning: a round trip without a sleep, and one that is in vain ends in one")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor(), {.spin = std::chrono::microseconds(10)});
+        auto end = b.subscribe({.spin = std::chrono::microseconds(10)});
+        CHECK(end.options().spin == std::chrono::microseconds(10));
+        subscriber<int> s(ctx.get_executor(), std::move(end));
+        run_coroutine(ctx, [&]() -> asio::awaitable<void> {
+            for (int n = 0; n < 100; ++n) {
+                co_await b.async_send(n);
+                CHECK(co_await s.async_receive() == n);
+            }
+        });
+        outcome<error_code, int> got;
+        s.async_receive(got.handler());
+        ctx.restart();
+        ctx.poll();
+        CHECK(!got.done());
+        CHECK(s.statistics().sleeps == 1);
+        CHECK(b.try_send(7));
+        run(ctx);
+        CHECK(got.result() == 7);
     }
 
     TEST_CASE("closed: what was sent first, then the error")

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include <procyard/ipc/broadcast_options.hpp>
@@ -111,6 +112,14 @@ public:
         return try_send(message, ec);
     }
 
+    /// Sends as many as there is room for: all of them, if nobody holds back. How many that were.
+    /// @par Errors   As try_send, if not all were sent.
+    /// @par Cost     For all of them one fence, and one system call for each subscriber that sleeps.
+    std::size_t try_send_some(std::span<const T> messages, error_code& ec)
+    {
+        return detail::broadcast_some_now(core(), messages, ec);
+    }
+
     /// Sends, and waits for the subscribers that hold back.
     /// @par Completion    void(error_code)
     /// @par Errors        As try_send, but would_block. ENOMEM: a codec had no memory, and nothing
@@ -184,6 +193,15 @@ public:
         if (!try_receive(*message, ec))
             message.reset();
         return message;
+    }
+
+    /// Receives as many as there are, at most as many as fit. How many that were.
+    /// @par Errors   As try_receive, if there were none; and `channel_errc::lapped` if messages were
+    ///               lost after those that it has received.
+    /// @par Cost     For all of them one fence, where it holds back.
+    std::size_t try_receive_some(std::span<T> messages, error_code& ec)
+    {
+        return detail::receive_broadcast_some_now(core(), messages, ec);
     }
 
     /// Receives, and waits until there is something.

@@ -134,17 +134,49 @@ template <class T>
     return terms;
 }
 
+/// Wakes the readers at the end, once, also when a codec throws in the middle.
+class wake_at_end {
+public:
+    explicit wake_at_end(broadcast_writer_core& core) noexcept : core_(core) { }
+    wake_at_end(const wake_at_end&) = delete;
+    wake_at_end& operator=(const wake_at_end&) = delete;
+    ~wake_at_end() { core_.wake_readers(); }
+
+private:
+    broadcast_writer_core& core_;
+};
+
 template <class T>
 error_code broadcast_now(broadcast_writer_core& core, const T& message, std::uint64_t& wanted)
 {
     const auto ec = broadcast_transport<T>::put(core, message, wanted);
-    if (!ec)
+    if (!ec) {
         core.publish();
+        core.wake_readers();
+    }
     return ec;
 }
 
 template <class T>
-error_code receive_broadcast_now(broadcast_reader_core& core, T& message)
+std::size_t broadcast_some_now(broadcast_writer_core& core, std::span<const T> messages,
+                               error_code& ec)
+{
+    ec.clear();
+    const wake_at_end waking(core);
+    std::size_t sent = 0;
+    for (std::uint64_t wanted = 0; sent < messages.size(); ++sent) {
+        ec = broadcast_transport<T>::put(core, messages[sent], wanted);
+        if (ec)
+            break;
+        // Each by itself: there may be more of them than the ring has room for.
+        core.publish();
+    }
+    return sent;
+}
+
+/// The next message, passed and not published.
+template <class T>
+error_code take_broadcast(broadcast_reader_core& core, T& message)
 {
     std::span<const std::byte> bytes;
     if (const auto ec = broadcast_transport<T>::look(core, bytes))
@@ -155,6 +187,46 @@ error_code receive_broadcast_now(broadcast_reader_core& core, T& message)
     }
     core.pass();
     return {};
+}
+
+template <class T>
+error_code receive_broadcast_now(broadcast_reader_core& core, T& message)
+{
+    const auto ec = take_broadcast(core, message);
+    if (!ec)
+        core.publish();
+    return ec;
+}
+
+/// Lets the writer know at the end, once, also when a codec throws in the middle.
+class publish_at_end {
+public:
+    explicit publish_at_end(broadcast_reader_core& core) noexcept : core_(core) { }
+    publish_at_end(const publish_at_end&) = delete;
+    publish_at_end& operator=(const publish_at_end&) = delete;
+    ~publish_at_end() { core_.publish(); }
+
+private:
+    broadcast_reader_core& core_;
+};
+
+template <class T>
+std::size_t receive_broadcast_some_now(broadcast_reader_core& core, std::span<T> messages,
+                                       error_code& ec)
+{
+    ec.clear();
+    const publish_at_end publishing(core);
+    std::size_t received = 0;
+    for (; received < messages.size(); ++received) {
+        ec = take_broadcast(core, messages[received]);
+        if (ec)
+            break;
+    }
+    // What comes after them is told when they have been looked at; a loss cannot wait, since it is
+    // told once.
+    if (received > 0 && ec != channel_errc::lapped)
+        ec.clear();
+    return received;
 }
 
 // --- waiting ------------------------------------------------------------------------------------

@@ -55,12 +55,17 @@ public:
     /// The latest message, of which it does not matter how many there were before it. It is passed.
     /// @pre cells
     [[nodiscard]] error_code take_latest(std::span<const std::byte>& message);
-    /// The message that was looked at has been taken.
+    /// The message that was looked at has been taken. To be published, once for as many as there
+    /// are.
     void pass() noexcept
     {
         side_.advance(looked_at_);
         ++expected_;
         ++messages_;
+    }
+    /// Lets the writer know, if it waits for this reader.
+    void publish() noexcept
+    {
         if (manner_ == slow_reader::holds_back && side_.publish())
             ring();
     }

@@ -91,10 +91,10 @@ public:
         side_.advance(count);
         ++messages_;
     }
-    /// Lets the readers see it, and wakes those that sleep.
-    void publish() noexcept
+    /// Lets the readers see it. Those that sleep are to be woken, once for as many as there are.
+    void publish() noexcept { side_.publish(); }
+    void wake_readers() noexcept
     {
-        side_.publish();
         if (readers_.empty())
             return;
         side_.fence();
