@@ -187,7 +187,7 @@ const fan_in_core::source* fan_in_core::known(source_id id) const noexcept
 
 std::size_t fan_in_core::source_count() const noexcept
 {
-    return sources_->by_id.size();
+    return open_ ? sources_->by_id.size() : 0;
 }
 
 std::string fan_in_core::name(source_id id) const

@@ -54,5 +54,7 @@
 #include <procyard/ipc/unix_socket.hpp>
 #include <procyard/ipc/unopened.hpp>
 #include <procyard/ipc/work_options.hpp>
+#include <procyard/ipc/work_queue.hpp>
+#include <procyard/ipc/work_source.hpp>
 
 #endif

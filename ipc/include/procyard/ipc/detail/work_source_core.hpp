@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_IPC_DETAIL_WORK_SOURCE_CORE_HPP
+#define PROCYARD_IPC_DETAIL_WORK_SOURCE_CORE_HPP
+
+#include <boost/asio/any_io_executor.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/channel_core.hpp>
+#include <procyard/ipc/detail/work_broker.hpp>
+#include <procyard/ipc/detail/work_records.hpp>
+#include <procyard/ipc/export.hpp>
+#include <procyard/ipc/unique_fd.hpp>
+#include <procyard/ipc/work_options.hpp>
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+/// A consumer of a work queue, all but the type of its items: what it has asked for, what it has,
+/// and what it says about it.
+///
+/// It never holds, or has asked for, more than `most_leases` items; so there is always room in the
+/// channel of answers.
+/// @par Thread safety   As channel_core.
+class PROCYARD_IPC_EXPORT work_source_core {
+public:
+    /// Opens both channels. `items_of` makes the terms of the one, once its options are known.
+    [[nodiscard]] static std::shared_ptr<work_source_core>
+    open(const asio::any_io_executor& ex, unique_fd from, std::chrono::nanoseconds spin,
+         channel_terms (*items_of)(const channel_options&), error_code& ec);
+    work_source_core(const work_source_core&) = delete;
+    work_source_core& operator=(const work_source_core&) = delete;
+    ~work_source_core();
+
+    [[nodiscard]] const std::shared_ptr<channel_core>& items() const noexcept { return items_; }
+
+    /// Sees to it that somebody knows that an item is wanted here. ENOBUFS: there are as many as
+    /// may be.
+    [[nodiscard]] error_code ask();
+    /// As many items ahead as it wants to have.
+    void ask_ahead();
+    /// An item has come. False: too late, its lease is over, and it has been given back.
+    [[nodiscard]] bool has_received(std::uint64_t lease, std::int64_t deadline_ns,
+                                    std::uint64_t refused);
+    /// Answers for an item. ETIMEDOUT: its lease is over, and the answer is worth nothing.
+    [[nodiscard]] error_code answer(work_reply what, std::uint64_t lease, std::int64_t deadline_ns);
+    void close() noexcept;
+
+    std::size_t prefetch = 0;
+    lease_policy policy = lease_policy::give_back;
+    std::uint64_t refused = 0;  ///< by the queue, of what was sent
+
+private:
+    work_source_core() = default;
+
+    std::shared_ptr<channel_core> items_;
+    std::shared_ptr<channel_core> answers_;
+    std::size_t most_leases_ = 0;
+    std::size_t wanted_ = 0;  // asked for, and not come yet
+    std::size_t held_ = 0;    // come, and not answered yet
+};
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
+
+#endif

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <procyard/ipc/detail/work_broker.hpp>
+
+#include <boost/asio/error.hpp>
+#include <boost/asio/post.hpp>
+
+#include <cerrno>
+#include <utility>
+
+#include <procyard/ipc/detail/fan_in_operations.hpp>
+#include <procyard/ipc/syscall.hpp>
+
+#include "lease_book.hpp"
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+namespace {
+
+constexpr std::size_t most_leases = 4096;
+
+std::chrono::steady_clock::time_point now() noexcept
+{
+    return std::chrono::steady_clock::now();
+}
+
+}  // namespace
+
+error_code work_broker::check(const work_queue_options& options) noexcept
+{
+    const bool good = options.capacity > 0 && options.lease.count() > 0
+        && options.leases_per_consumer > 0 && options.leases_per_consumer <= most_leases;
+    return good ? error_code() : make_errno(EINVAL);
+}
+
+work_broker::work_broker(const asio::any_io_executor& ex, const work_queue_options& options,
+                         std::shared_ptr<fan_in_core> producers,
+                         std::shared_ptr<fan_in_core> answers)
+    : executor_(ex),
+      options_(options),
+      book_(std::make_unique<lease_book>(options)),
+      producers_(std::move(producers)),
+      answers_(std::move(answers)),
+      pushes_(std::make_shared<operation_queue>(ex)),
+      letters_(std::make_shared<operation_queue>(ex)),
+      drains_(std::make_shared<operation_queue>(ex)),
+      timer_(ex)
+{
+}
+
+work_broker::~work_broker() = default;
+
+// --- what is asked of it ------------------------------------------------------------------------
+
+error_code work_broker::room() const noexcept
+{
+    if (!open_)
+        return failure_ ? failure_ : error_code(asio::error::bad_descriptor);
+    if (closing_)
+        return channel_errc::closed;
+    return book_->is_full() ? error_code(asio::error::would_block) : error_code();
+}
+
+error_code work_broker::drained() const noexcept
+{
+    if (!open_)
+        return failure_ ? failure_ : error_code(asio::error::bad_descriptor);
+    return book_->is_drained() ? error_code() : error_code(asio::error::would_block);
+}
+
+error_code work_broker::collect(dead_item& dead)
+{
+    if (!open_)
+        return failure_ ? failure_ : error_code(asio::error::bad_descriptor);
+    const auto letter = book_->collect();
+    if (!letter)
+        return closing_ && book_->is_drained() ? error_code(channel_errc::closed)
+                                               : error_code(asio::error::would_block);
+    dead = {letter->item, letter->attempts, letter->reason};
+    pump_later();  // there is room for another
+    return {};
+}
+
+work_queue_statistics work_broker::statistics() const noexcept
+{
+    auto now = book_->statistics();
+    now.producers = producers_->source_count();
+    return now;
+}
+
+std::uint64_t work_broker::add_item()
+{
+    const auto id = book_->add();
+    pump_later();
+    return id;
+}
+
+// --- beginning and ending -----------------------------------------------------------------------
+
+std::uint64_t work_broker::attach(receiver<work_answer> answers, error_code& ec)
+{
+    const auto id = answers_->add(take_core(answers), {}, ec);
+    if (ec)
+        return 0;
+    const auto number = static_cast<std::uint64_t>(id);
+    book_->attach(number);
+    pump_later();
+    return number;
+}
+
+void work_broker::detach(std::uint64_t consumer) noexcept
+{
+    book_->detach(consumer);
+    (void)answers_->remove(static_cast<source_id>(consumer));
+    let_go(consumer);
+}
+
+void work_broker::close()
+{
+    if (!open_ || closing_)
+        return;
+    closing_ = true;
+    producers_->close();
+    pump_later();
+}
+
+void work_broker::stop() noexcept
+{
+    if (!open_)
+        return;
+    open_ = false;
+    cancel();
+    timer_.cancel();
+    producers_->close();
+    answers_->close();
+    let_all_go();
+}
+
+void work_broker::cancel() noexcept
+{
+    pushes_->abort_all();
+    letters_->abort_all();
+    drains_->abort_all();
+}
+
+// --- the work -----------------------------------------------------------------------------------
+
+void work_broker::pump_later()
+{
+    if (std::exchange(is_posted_, true))
+        return;
+    asio::post(executor_, [self = shared_from_this()] {
+        self->is_posted_ = false;
+        self->pump();
+    });
+}
+
+void work_broker::pump()
+{
+    if (!open_)
+        return;
+    const bool was_posted = std::exchange(is_posted_, true);  // what is added here needs no other
+    try {
+        hear_answers();
+        book_->expire(now());
+        while (!room() && admit()) { }
+        hand_out_items();
+    } catch (...) {
+        // A user's codec, or no memory. What it means is for whoever calls run(); the queue goes
+        // on, and an item that could not be sent comes back when its lease is over.
+        is_posted_ = was_posted;
+        wait_for_more();
+        throw;
+    }
+    is_posted_ = was_posted;
+    if (closing_ && book_->is_drained())
+        let_all_go();
+    wait_for_more();
+}
+
+void work_broker::wait_for_more()
+{
+    wake_operations();
+    set_timer();
+    listen(*answers_, listens_to_answers_);
+    if (!room())
+        listen(*producers_, listens_to_producers_);
+}
+
+void work_broker::hear_answers()
+{
+    arrival<work_answer> got;
+    while (!receive_now(*answers_, got, false)) {
+        const auto consumer = static_cast<std::uint64_t>(got.source);
+        if (got.ended || !apply(consumer, got.message))
+            detach(consumer);
+    }
+}
+
+// False: no honest consumer says that.
+bool work_broker::apply(std::uint64_t consumer, const work_answer& answer)
+{
+    lease_book::answered said{lease_book::verdict::unknown, 0};
+    switch (answer.what) {
+    case work_reply::want: return book_->want(consumer);
+    case work_reply::acknowledge: said = book_->acknowledge(consumer, answer.lease); break;
+    case work_reply::reject: said = book_->reject(consumer, answer.lease); break;
+    }
+    if (said.what == lease_book::verdict::done)
+        forget(said.item);
+    return said.what != lease_book::verdict::unknown;
+}
+
+void work_broker::hand_out_items()
+{
+    while (const auto what = book_->next(now())) {
+        const auto ec = send(*what, book_->late_answers(what->consumer));
+        if (!ec)
+            continue;
+        if (ec == channel_errc::too_long || ec == channel_errc::bad_message) {
+            book_->bury(*what);
+            continue;
+        }
+        book_->undo(*what);
+        if (ec == asio::error::would_block) {
+            book_->pause(what->consumer, true);
+            wait_for_room(what->consumer);
+        } else {
+            detach(what->consumer);  // it has ended
+        }
+    }
+}
+
+void work_broker::has_room(std::uint64_t consumer, const error_code& ec)
+{
+    if (!open_)
+        return;
+    if (ec)
+        detach(consumer);
+    else
+        book_->pause(consumer, false);
+    pump();
+}
+
+void work_broker::wake_operations() noexcept
+{
+    if (room() != asio::error::would_block)
+        pushes_->wake();
+    if (book_->has_dead() || (closing_ && book_->is_drained()))
+        letters_->wake();
+    if (book_->is_drained())
+        drains_->wake();
+}
+
+void work_broker::set_timer()
+{
+    const auto next = book_->next_deadline();
+    if (next == timer_set_)
+        return;
+    timer_set_ = next;
+    timer_.cancel();
+    if (!next)
+        return;
+    timer_.expires_at(*next);
+    timer_.async_wait([self = shared_from_this()](const error_code& ec) {
+        if (ec)
+            return;
+        self->timer_set_.reset();
+        self->pump();
+    });
+}
+
+// As long as there is somebody to be heard. What keeps run() from returning meanwhile is this.
+void work_broker::listen(fan_in_core& to, bool& is_listening)
+{
+    if (is_listening || to.source_count() == 0)
+        return;
+    is_listening = true;
+    auto heard = [self = shared_from_this(), &is_listening](const error_code& ec) {
+        is_listening = false;
+        if (ec && ec != asio::error::operation_aborted && self->open_ && !self->closing_) {
+            self->failure_ = ec;
+            return self->stop();
+        }
+        self->pump();
+    };
+    queue_operation<fan_in_wait>(to.operations(), to.shared_from_this(), std::move(heard));
+}
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END

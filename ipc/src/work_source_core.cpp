@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <procyard/ipc/detail/work_source_core.hpp>
+
+#include <boost/asio/error.hpp>
+
+#include <algorithm>
+#include <cerrno>
+
+#include <procyard/ipc/detail/channel_end.hpp>
+#include <procyard/ipc/detail/channel_operations.hpp>
+#include <procyard/ipc/syscall.hpp>
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+namespace {
+
+bool is_over(std::int64_t deadline_ns) noexcept
+{
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    return std::chrono::nanoseconds(now).count() >= deadline_ns;
+}
+
+}  // namespace
+
+std::shared_ptr<work_source_core>
+work_source_core::open(const asio::any_io_executor& ex, unique_fd from,
+                       std::chrono::nanoseconds spin,
+                       channel_terms (*items_of)(const channel_options&), error_code& ec)
+{
+    if (!from) {
+        ec = make_errno(EBADF);
+        return nullptr;
+    }
+    unique_fd items;
+    unique_fd answers;
+    auto hello = unpack_consumer(std::move(from), items, answers, ec);
+    if (ec)
+        return nullptr;
+    std::shared_ptr<work_source_core> made(new work_source_core);
+    hello.channels.spin = spin;
+    made->most_leases_ = static_cast<std::size_t>(hello.most_leases);
+    made->items_ =
+        open_end(ex, ring_role::consumer, std::move(items), items_of(hello.channels), ec);
+    if (ec)
+        return nullptr;
+    made->answers_ = open_end(ex, ring_role::producer, std::move(answers),
+                              terms_of<work_answer>(answer_options(hello)), ec);
+    return ec ? nullptr : made;
+}
+
+work_source_core::~work_source_core()
+{
+    close();
+}
+
+void work_source_core::close() noexcept
+{
+    // First what tells the queue that nothing more is taken; the answers that were given count.
+    if (items_)
+        items_->close();
+    if (answers_)
+        answers_->close();
+}
+
+error_code work_source_core::ask()
+{
+    const auto want = std::max<std::size_t>(1, prefetch);
+    while (wanted_ < want) {
+        if (wanted_ + held_ >= most_leases_)
+            return wanted_ > 0 ? error_code() : make_errno(ENOBUFS);
+        std::uint64_t room = 0;
+        const auto ec =
+            send_now<transport_of<work_answer>>(*answers_, work_answer{work_reply::want, 0}, room);
+        if (ec)
+            return ec;
+        ++wanted_;
+    }
+    return {};
+}
+
+void work_source_core::ask_ahead()
+{
+    if (prefetch > 0)
+        (void)ask();  // what is wrong is told by the next that waits
+}
+
+bool work_source_core::has_received(std::uint64_t lease, std::int64_t deadline_ns,
+                                    std::uint64_t refused_by_now)
+{
+    refused = refused_by_now;
+    wanted_ -= wanted_ > 0 ? 1 : 0;
+    ++held_;
+    if (!is_over(deadline_ns))
+        return true;
+    (void)answer(work_reply::reject, lease, deadline_ns);
+    return false;
+}
+
+error_code work_source_core::answer(work_reply what, std::uint64_t lease, std::int64_t deadline_ns)
+{
+    const bool over = is_over(deadline_ns);
+    held_ -= held_ > 0 ? 1 : 0;
+    std::uint64_t room = 0;
+    // Also when it is over: until it is answered, the queue counts it as one that is held here.
+    const auto ec = send_now<transport_of<work_answer>>(
+        *answers_, work_answer{over ? work_reply::reject : what, lease}, room);
+    if (!ec && over)
+        return make_errno(ETIMEDOUT);
+    return ec;
+}
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
