@@ -17,12 +17,12 @@
 
 PROCYARD_NAMESPACE_BEGIN
 
-/// A call that has come, to be answered once: by reply() or by fail(), now or later, before or after
-/// others. One that is destroyed without an answer is dropped: the caller gets
+/// A call that has come, to be answered once: by reply() or by fail(), now or later, before others
+/// or after them. One that is destroyed without an answer is dropped: the caller gets
 /// `call_errc::abandoned`.
 ///
-/// Empty by default and after a move; an empty one has no request. It may outlive its responder, and
-/// then answers nobody.
+/// Empty by default and after a move; an empty one has no request. It may outlive its responder,
+/// and then answers nobody.
 /// @par Thread safety   Distinct objects: safe where their responder is not used at the same time.
 ///                      Shared objects: unsafe. To answer, and to destroy, is access to the
 ///                      responder.
@@ -61,15 +61,15 @@ public:
     [[nodiscard]] Request& request() noexcept { return record_->request; }
 
     /// When the caller's patience ends, by this machine's clock; `time_point::max()` when it has
-    /// no end. The caller tells it itself: see cancelled(). Transport takes time, so by the caller's
-    /// own clock it is a little earlier.
+    /// no end. The caller tells it itself: see cancelled(). Transport takes time, so by the
+    /// caller's own clock it is a little earlier.
     [[nodiscard]] std::chrono::steady_clock::time_point deadline() const noexcept
     {
         return record_->deadline;
     }
 
-    /// Whether nobody waits for the answer any more: the caller has cancelled, its deadline is over,
-    /// it or its stream is gone, or the responder is. reply() and fail() still may be called.
+    /// Whether nobody waits for the answer any more: the caller has cancelled, its deadline is
+    /// over, it or its stream is gone, or the responder is. reply() and fail() still may be called.
     [[nodiscard]] bool cancelled() const noexcept { return record_->cancelled; }
 
     /// Gets a terminal cancellation when cancelled() comes true, in a turn of the responder's
@@ -99,8 +99,8 @@ public:
             throw boost::system::system_error(ec, "reply");
     }
 
-    /// Answers with an error: the caller gets `code` in remote_category(), and can ask for the text.
-    /// A text that is too long for a message is cut.
+    /// Answers with an error: the caller gets `code` in remote_category(), and can ask for the
+    /// text. One that is too long for a message is cut.
     /// @pre code != 0
     /// @par Errors   `call_errc::already_answered`
     void fail(int code, std::string text, error_code& ec)

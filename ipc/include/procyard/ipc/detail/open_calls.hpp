@@ -19,8 +19,8 @@ namespace detail {
 // The calls that a responder owes an answer, each with what is known of it. Decides what a peer may
 // do; sends nothing.
 //
-// The peer has been told the limit, and numbers its calls upwards. It learns that a place is free by
-// the answer, so an honest one never opens more than it may. Whether the answer has left this
+// The peer has been told the limit, and numbers its calls upwards. It learns that a place is free
+// by the answer, so an honest one never opens more than it may. Whether the answer has left this
 // process cannot be asked for that: the peer may have read it before we hear that it was written.
 // Hence two bounds: of the calls without an answer (more is against the rules), and of the answers
 // that wait for the stream. Each of those was a call of an honest peer, whose places are all taken
