@@ -112,6 +112,7 @@ std::shared_ptr<channel_core> channel_core::open(const asio::any_io_executor& ex
         ring_memory::create(role, terms.shape, join_wake_barrier(), ec, terms.options.name.view());
     if (ec)
         return nullptr;
+    own.label_type(terms.type->name);
     std::shared_ptr<channel_core> made(
         new channel_core(ex, role, std::move(socket), terms, std::move(own)));
     unique_fd button;
@@ -177,6 +178,7 @@ void channel_core::take_hello(error_code& ec)
         button = doorbell_button::attach(std::move(hello.button), ec);
     if (ec)
         return;
+    own_.label_peer(memory);
     memory.release_descriptor();
     peer_ = std::move(memory);
     button_ = std::move(button);

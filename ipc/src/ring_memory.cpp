@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <procyard/ipc/detail/ring_memory.hpp>
 
+#include <sys/stat.h>
+
+#include <algorithm>
 #include <array>
 #include <bit>
+#include <cstddef>
 #include <cstring>
 #include <limits>
 #include <new>
@@ -15,10 +19,6 @@ PROCYARD_NAMESPACE_BEGIN
 namespace detail {
 
 namespace {
-
-constexpr std::uint64_t ring_magic = 0x474e495259435250;  // "PRCYRING" in memory
-// Goes up with every change that an older peer would misunderstand.
-constexpr std::uint32_t ring_version = 1;
 
 bool is_possible(const ring_shape& shape) noexcept
 {
@@ -110,6 +110,22 @@ ring_memory ring_memory::attach(unique_fd fd, std::size_t announced_bytes, ring_
         return {};
     attached.features_ = header.features;
     return attached;
+}
+
+void ring_memory::label_type(std::string_view name) noexcept
+{
+    auto* const to = segment_.writable_data() + ring_label_offset + offsetof(ring_label, type);
+    // Memory is born as zeros, so what is not written ends the text.
+    std::memcpy(to, name.data(), std::min(name.size(), sizeof(ring_label::type) - 1));
+}
+
+void ring_memory::label_peer(const ring_memory& peer) noexcept
+{
+    struct stat file{};
+    if (::fstat(peer.memory().native_handle(), &file) == -1)
+        return;  // some sandbox; nothing depends on it
+    const auto inode = static_cast<std::uint64_t>(file.st_ino);
+    std::memcpy(segment_.writable_data() + ring_label_offset, &inode, sizeof inode);
 }
 
 ring_words& ring_memory::own_words() noexcept

@@ -2,6 +2,7 @@
 #include <procyard/ipc/detail/ring_memory.hpp>
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <cstdint>
 #include <cstring>
@@ -93,6 +94,35 @@ TEST_SUITE("ring_memory")
         REQUIRE_FALSE(ec);
         const auto page = producer.memory().page_bytes();
         CHECK(producer.memory().size() + consumer.memory().size() == 65536 + 2 * page);
+    }
+
+    TEST_CASE("says for people what is sent, and with whom")
+    {
+        error_code ec;
+        auto own = ring_memory::create(ring_role::producer, bytes_64k, 0, ec);
+        REQUIRE_FALSE(ec);
+        const auto peer = ring_memory::create(ring_role::consumer, bytes_64k, 0, ec);
+        REQUIRE_FALSE(ec);
+        const auto label = [&] {
+            ring_label found;
+            std::memcpy(&found, own.memory().data() + ring_label_offset, sizeof found);
+            return found;
+        };
+        CHECK(label().peer_inode == 0);
+        CHECK(std::string(label().type).empty());
+        own.label_type("tick");
+        CHECK(std::string(label().type) == "tick");
+        own.label_type(std::string(1000, 'x'));
+        CHECK(std::string(label().type) == std::string(63, 'x'));
+        own.label_peer(peer);
+        struct stat file{};
+        REQUIRE(::fstat(peer.memory().native_handle(), &file) == 0);
+        CHECK(label().peer_inode == file.st_ino);
+        // And nothing else was written.
+        CHECK(own.own_words().position.load() == 0);
+        const auto copy = ring_memory::attach(copy_of(own.memory()), own.memory().size(),
+                                              ring_role::producer, bytes_64k, ec);
+        CHECK_FALSE(ec);
     }
 
     TEST_CASE("records go through two segments of which each side writes one")

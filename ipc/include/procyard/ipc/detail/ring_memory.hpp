@@ -15,9 +15,9 @@
 
 // Where a ring lies: two segments, one of each side, which it writes and the other reads.
 //
-//     producer's   | ring_header | ring_words | … | units …        |
-//                  0            128          384  4096
-//     consumer's   | ring_header | ring_words | … |
+//     producer's   | ring_header | ring_label | ring_words | … | units …        |
+//                  0             48           128          384  4096
+//     consumer's   | ring_header | ring_label | ring_words | … |
 //
 // The units begin at a page, so that large messages are aligned whatever their type. A channel of
 // 64 KiB takes 64 KiB and two pages.
@@ -38,6 +38,10 @@ struct ring_shape {
     friend bool operator==(const ring_shape&, const ring_shape&) = default;
 };
 
+inline constexpr std::uint64_t ring_magic = 0x474e495259435250;  // "PRCYRING" in memory
+/// Goes up with every change that an older peer would misunderstand.
+inline constexpr std::uint32_t ring_version = 1;
+
 /// Stands at the beginning of both segments. An ABI, as ring_words.
 struct ring_header {
     std::uint64_t magic;
@@ -45,6 +49,13 @@ struct ring_header {
     std::uint32_t role;  ///< ring_role
     ring_shape shape;
     std::uint64_t features;  ///< bits of ring_feature
+};
+
+/// For whoever looks in from outside (procyard-inspect), and for no decision: the peer never reads
+/// it. An ABI, as ring_words.
+struct ring_label {
+    std::uint64_t peer_inode;  ///< of the peer's memory; 0 until there is one
+    char type[64];             ///< the name of what is sent, cut to 63 bytes, with zeros behind it
 };
 
 /// What one side lets the other know of itself, before the first message.
@@ -56,9 +67,11 @@ enum ring_feature : std::uint64_t {
     feature_barrier_caller = 2,
 };
 
+inline constexpr std::size_t ring_label_offset = 48;
 inline constexpr std::size_t ring_words_offset = 128;
 inline constexpr std::size_t ring_units_offset = 4096;
-static_assert(sizeof(ring_header) == 48 && sizeof(ring_header) <= ring_words_offset);
+static_assert(sizeof(ring_header) == ring_label_offset
+              && ring_label_offset + sizeof(ring_label) <= ring_words_offset);
 static_assert(ring_words_offset % alignof(ring_words) == 0
               && ring_words_offset + sizeof(ring_words) <= ring_units_offset);
 
@@ -92,6 +105,12 @@ public:
     /// What the owner has said of itself.
     [[nodiscard]] std::uint64_t features() const noexcept { return features_; }
     [[nodiscard]] const segment& memory() const noexcept { return segment_; }
+
+    /// Says in one's own what is sent. @pre one's own
+    void label_type(std::string_view name) noexcept;
+    /// Says in one's own which memory is the other side's. @pre one's own; `peer` has its
+    /// descriptor
+    void label_peer(const ring_memory& peer) noexcept;
 
     /// Closes the descriptor and keeps the memory.
     void release_descriptor() noexcept { (void)segment_.release_descriptor(); }
