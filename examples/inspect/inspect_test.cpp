@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: BSL-1.0
+// What procyard-inspect makes of what it reads. The processes that it looks into may be hostile.
+#include <procyard/ipc/detail/ring_memory.hpp>
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <limits>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include "channel_rows.hpp"
+#include "channel_text.hpp"
+#include "maps_line.hpp"
+#include "ring_view.hpp"
+
+using namespace inspect;
+using procyard::error_code;
+using procyard::detail::ring_header;
+using procyard::detail::ring_label;
+using procyard::detail::ring_memory;
+using procyard::detail::ring_shape;
+using memory_role = procyard::detail::ring_role;
+
+namespace {
+
+constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
+using page = std::array<std::byte, ring_view_bytes>;
+
+// The first bytes of an honest one.
+page honest(memory_role role, const ring_shape& shape)
+{
+    error_code ec;
+    auto memory = ring_memory::create(role, shape, 0, ec);
+    REQUIRE_FALSE(ec);
+    memory.label_type("tick");
+    page bytes;
+    std::memcpy(bytes.data(), memory.memory().data(), bytes.size());
+    return bytes;
+}
+
+template <class Value>
+void put(page& bytes, std::size_t at, Value value)
+{
+    std::memcpy(bytes.data() + at, &value, sizeof value);
+}
+
+seen_memory memory(std::uint64_t inode, bool writable, ring_role role, std::uint64_t peer,
+                   std::uint64_t position)
+{
+    seen_memory result;
+    result.place.inode = inode;
+    result.place.writable = writable;
+    result.view.role = role;
+    result.view.units = 16;
+    result.view.unit_bytes = 24;
+    result.view.peer_inode = peer;
+    result.view.position = position;
+    return result;
+}
+
+// 1 sends to 2: ends 10 and 20.
+std::vector<seen_process> two_processes()
+{
+    std::vector<seen_process> all(2);
+    all[0] = {1,
+              "one",
+              {memory(10, true, ring_role::producer, 20, 7),
+               memory(20, false, ring_role::consumer, 10, 4)}};
+    all[1] = {2,
+              "two",
+              {memory(20, true, ring_role::consumer, 10, 4),
+               memory(10, false, ring_role::producer, 20, 7)}};
+    return all;
+}
+
+}  // namespace
+
+TEST_SUITE("inspect")
+{
+    TEST_CASE("a line of maps is taken apart")
+    {
+        const auto found = parse_maps_line(
+            "7f12a000-7f12b000 rw-s 00001000 00:01 1234                       /memfd:procyard "
+            "(deleted)");
+        REQUIRE(found);
+        CHECK((*found
+               == mapping{0x7f12a000, 0x7f12b000, true, true, true, 0x1000, 0, 1, 1234,
+                          "/memfd:procyard (deleted)"}));
+        CHECK(found->size() == 0x1000);
+        const auto bare = parse_maps_line("7f12a000-7f12b000 ---p 00000000 fd:0a 0");
+        REQUIRE(bare);
+        CHECK_FALSE(bare->readable);
+        CHECK_FALSE(bare->shared);
+        CHECK(bare->device_major == 0xfd);
+        CHECK(bare->device_minor == 0x0a);
+        CHECK(bare->path.empty());
+    }
+
+    TEST_CASE("what is no line of maps is none")
+    {
+        const std::string_view good = "7f12a000-7f12b000 rw-s 00000000 00:01 1234";
+        REQUIRE(parse_maps_line(good));
+        for (std::size_t n = 0; n < good.size() - 3; ++n)
+            CHECK_FALSE(parse_maps_line(good.substr(0, n)));
+        for (const char* line : {"", "-", "7f12b000-7f12a000 rw-s 00000000 00:01 1234",
+                                 "7f12a000-7f12a000 rw-s 00000000 00:01 1234", "x-y rw-s 0 00:01 1",
+                                 "7f12a000-7f12b000 qq-s 00000000 00:01 1234",
+                                 "7f12a000-7f12b000 rw-z 00000000 00:01 1234",
+                                 "7f12a000-7f12b000 rw-s 00000000 0001 1234",
+                                 "11112222333344445-7f12b000 rw-s 00000000 00:01 1234",
+                                 "7f12a000-7f12b000 rw-s 00000000 00:01 99999999999999999999999"})
+            CHECK_MESSAGE(!parse_maps_line(line), line);
+    }
+
+    TEST_CASE("memory of this library is told by its name")
+    {
+        CHECK(memory_name("/memfd:procyard (deleted)") == "");
+        CHECK(memory_name("/memfd:procyard:orders (deleted)") == "orders");
+        CHECK(memory_name("/memfd:procyard:a (deleted) (deleted)") == "a (deleted)");
+        for (const char* path :
+             {"", "/memfd:procyard", "/memfd:procyardx (deleted)", "/memfd:other (deleted)",
+              "/tmp/memfd:procyard (deleted)", " (deleted)", "/memfd:procyard(deleted)"})
+            CHECK_MESSAGE(!memory_name(path), path);
+    }
+
+    TEST_CASE("a stranger's text cannot command a terminal")
+    {
+        CHECK(printable("a\x1b[2J\n\t\x7f\xc3\xa4z") == "a?[2J?????z");
+    }
+
+    TEST_CASE("the memory of both sides, of cells and of records")
+    {
+        for (const auto role : {memory_role::producer, memory_role::consumer})
+            for (const ring_shape shape : {ring_shape{16, 24, 99}, ring_shape{65536, 1, 99}}) {
+                auto bytes = honest(role, shape);
+                put(bytes, 48, std::uint64_t{77});
+                put(bytes, 128, std::uint64_t{5});
+                put(bytes, 256, std::uint64_t{4 * 3 + 1});
+                put(bytes, 272, std::uint32_t{1});
+                const auto view = parse_ring(bytes, 1U << 20U);
+                REQUIRE(view);
+                CHECK((view->role == ring_role::producer) == (role == memory_role::producer));
+                CHECK(view->units == shape.unit_count);
+                CHECK(view->unit_bytes == shape.unit_bytes);
+                CHECK(view->fingerprint == 99);
+                CHECK(view->peer_inode == 77);
+                CHECK(view->type == "tick");
+                CHECK(view->position == 5);
+                CHECK(view->sleeps == 3);
+                CHECK(view->asleep);
+                CHECK(view->closed);
+            }
+    }
+
+    TEST_CASE("memory that is no channel's, or lies about it")
+    {
+        const auto good = honest(memory_role::producer, {16, 24, 99});
+        REQUIRE(parse_ring(good, 8192));
+        CHECK_FALSE(parse_ring(good, 4096 + 16 * 24 - 1));  // more than is mapped
+        CHECK_FALSE(parse_ring(page{}, 8192));
+        const auto broken = [&](std::size_t at, auto value) {
+            auto bytes = good;
+            put(bytes, at, value);
+            return !parse_ring(bytes, most);
+        };
+        CHECK(broken(0, std::uint64_t{0}));   // magic
+        CHECK(broken(8, std::uint32_t{2}));   // version
+        CHECK(broken(12, std::uint32_t{2}));  // role
+        CHECK(broken(12, std::uint32_t{0xffffffff}));
+        for (const std::uint64_t units : {std::uint64_t{0}, std::uint64_t{3}, most, most / 2 + 1})
+            CHECK(broken(16, units));
+        for (const std::uint64_t bytes : {std::uint64_t{0}, std::uint64_t{12}, most, most - 7})
+            CHECK(broken(24, bytes));
+    }
+
+    TEST_CASE("a label without an end, and one for a terminal")
+    {
+        auto bytes = honest(memory_role::consumer, {16, 24, 99});
+        for (std::size_t i = 0; i < sizeof(ring_label::type); ++i)
+            put(bytes, 56 + i, '\x1b');
+        const auto view = parse_ring(bytes, 8192);
+        REQUIRE(view);
+        CHECK(view->type == std::string(sizeof(ring_label::type), '?'));
+    }
+
+    TEST_CASE("a depth is one that can be, or none")
+    {
+        CHECK(depth_of(7, 4, 16) == 3);
+        CHECK(depth_of(7, 7, 16) == 0);
+        CHECK(depth_of(2, most, 16) == 3);  // positions wrap
+        CHECK(depth_of(40, 4, 16) == 16);   // read one after the other
+        CHECK_FALSE(depth_of(4, 7, 16));
+        CHECK_FALSE(depth_of(0, most / 2, 16));
+    }
+
+    TEST_CASE("the two ends of a channel find each other")
+    {
+        const auto rows = find_channels(two_processes(), {1, 2});
+        REQUIRE(rows.size() == 2);
+        CHECK(rows[0].role == ring_role::producer);
+        CHECK(rows[0].position == 7);
+        CHECK(rows[1].role == ring_role::consumer);
+        CHECK(rows[1].position == 4);
+        for (const auto& row : rows) {
+            CHECK(row.connected);
+            CHECK(row.depth == 3);
+            CHECK(row.capacity == 16);
+        }
+        CHECK(rows[0].peers == std::vector<pid_t>{2});
+        CHECK(rows[1].peers == std::vector<pid_t>{1});
+        CHECK(find_channels(two_processes(), {2}).size() == 1);
+        CHECK(find_channels(two_processes(), {}).empty());
+    }
+
+    TEST_CASE("an end that names a peer which is none has no peer")
+    {
+        auto all = two_processes();
+        all[0].memories[0].view.peer_inode = 10;  // itself
+        CHECK_FALSE(find_channels(all, {1})[0].connected);
+        all = two_processes();
+        all[0].memories[1].view.fingerprint = 5;  // of another channel
+        CHECK_FALSE(find_channels(all, {1})[0].connected);
+        all = two_processes();
+        all[0].memories.pop_back();  // not there
+        CHECK_FALSE(find_channels(all, {1})[0].connected);
+        all = two_processes();
+        all[0].memories[0].view.peer_inode = 0;  // not yet
+        const auto row = find_channels(all, {1})[0];
+        CHECK_FALSE(row.connected);
+        CHECK_FALSE(row.depth);
+        CHECK(row.peers.empty());
+    }
+
+    TEST_CASE("rates come with the second reading, and the greatest depth stays")
+    {
+        history past;
+        auto all = two_processes();
+        auto rows = find_channels(all, {1});
+        const history::time_point start{};
+        past.note(rows, start);
+        CHECK_FALSE(rows[0].units_per_second);
+        CHECK(rows[0].deepest == 3);
+
+        all[0].memories[0].view.position = 27;
+        all[0].memories[1].view.position = 26;
+        rows = find_channels(all, {1});
+        past.note(rows, start + std::chrono::seconds(2));
+        CHECK(rows[0].units_per_second == 10.0);
+        CHECK(rows[0].depth == 1);
+        CHECK(rows[0].deepest == 3);
+
+        // Nobody has sent a message back in time.
+        all[0].memories[0].view.position = 26;
+        rows = find_channels(all, {1});
+        past.note(rows, start + std::chrono::seconds(3));
+        CHECK_FALSE(rows[0].units_per_second);
+    }
+
+    TEST_CASE("JSON has a line for each end, and null for what is not known")
+    {
+        CHECK(to_json({}) == "[]\n");
+        auto all = two_processes();
+        all[0].program = R"(a "b\)";
+        all[0].memories[0].view.type = "tick";
+        auto rows = find_channels(all, {1});
+        rows[0].units_per_second = 2.5;
+        CHECK(to_json(rows)
+              == "[\n"
+                 R"({"pid": 1, "program": "a \"b\\", "name": null, "role": "sender", )"
+                 R"("type": "tick", "unit": "message", "message_bytes": 24, "capacity": 16, )"
+                 R"("depth": 3, "deepest": 3, "position": 7, "messages_per_second": 2.5, )"
+                 R"("bytes_per_second": 60, "sleeps": 0, "peer_sleeps": 0, "state": "awake", )"
+                 R"("peers": [2]})"
+                 "\n]\n");
+        rows[0].unit_bytes = 1;
+        CHECK(to_json(rows).find(R"("messages_per_second": null, "bytes_per_second": 2.5)")
+              != std::string::npos);
+    }
+
+    TEST_CASE("a table has a line for each end, under its titles")
+    {
+        const auto table = to_table(find_channels(two_processes(), {1, 2}));
+        CHECK(table.find("PID PROGRAM") != std::string::npos);
+        CHECK(std::count(table.begin(), table.end(), '\n') == 3);
+    }
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_EXAMPLES_INSPECT_RING_VIEW_HPP
+#define PROCYARD_EXAMPLES_INSPECT_RING_VIEW_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+namespace inspect {
+
+enum class ring_role : std::uint8_t { producer, consumer };
+
+/// One side of a channel, out of the first page of its memory. See docs/channel-abi.md.
+struct ring_view {
+    ring_role role = ring_role::producer;
+    std::uint64_t units = 0;       ///< the capacity, in cells or bytes
+    std::uint64_t unit_bytes = 0;  ///< 1: records of different lengths
+    std::uint64_t fingerprint = 0;
+    std::uint64_t peer_inode = 0;  ///< of the other side's memory; 0: there is none yet
+    std::string type;              ///< what is sent; empty: not said
+    std::uint64_t position = 0;    ///< units committed or released
+    std::uint64_t sleeps = 0;      ///< announcements of sleep
+    bool asleep = false;
+    bool closed = false;
+
+    /// Whether the two can be the sides of one channel.
+    [[nodiscard]] bool fits(const ring_view& other) const noexcept
+    {
+        return role != other.role && units == other.units && unit_bytes == other.unit_bytes
+            && fingerprint == other.fingerprint;
+    }
+
+    friend bool operator==(const ring_view&, const ring_view&) = default;
+};
+
+/// How many bytes of the memory parse_ring() looks at.
+inline constexpr std::size_t ring_view_bytes = 384;
+
+/// Reads what another process has written, which may be anything: nothing when it is not the memory
+/// of a channel of a version we know, or such a channel does not fit into `memory_bytes`.
+[[nodiscard]] std::optional<ring_view> parse_ring(std::span<const std::byte, ring_view_bytes> bytes,
+                                                  std::uint64_t memory_bytes);
+
+/// Units in the ring, of a consumer's position that was read before the producer's. Nothing when no
+/// honest sides can stand like that.
+[[nodiscard]] std::optional<std::uint64_t> depth_of(std::uint64_t produced, std::uint64_t consumed,
+                                                    std::uint64_t units) noexcept;
+
+}  // namespace inspect
+
+#endif
