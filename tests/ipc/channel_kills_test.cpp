@@ -243,8 +243,10 @@ TEST_SUITE("channel: many deaths (cases 29, 30, 40)")
         CHECK(after.mapped_segments == before.mapped_segments);
         CHECK(after.children == before.children);
         CHECK(procyard_test::zombie_children() == 0);
+#if !defined(__SANITIZE_ADDRESS__)  // which keeps for a while what was freed
         // Half a page for each death would be found; an allocator may keep something.
         CHECK(after.resident_kib <= before.resident_kib + 1024 + 2 * rounds);
+#endif
     }
 }
 

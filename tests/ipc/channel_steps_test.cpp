@@ -283,8 +283,8 @@ void kill_everywhere(const operation<End>& what, std::uint64_t done)
     CHECK(known.missed <= known.points.size() / 4);
 }
 
-// Until a handler has been called. Never sleeps in the kernel, so that each step is one; and not for
-// ever, if a step is missed.
+// Until a handler has been called. Never sleeps in the kernel, so that each step is one; and not
+// for ever, if a step is missed.
 template <class Outcome>
 void poll_until_done(asio::io_context& ctx, step_marks& marks, Outcome& result)
 {

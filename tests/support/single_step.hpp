@@ -67,9 +67,10 @@ public:
     /// One instruction; a system call counts as one.
     void step()
     {
-        REQUIRE(::ptrace(PTRACE_SINGLESTEP, copy_.pid(), nullptr, nullptr) == 0);
+        demand(::ptrace(PTRACE_SINGLESTEP, copy_.pid(), nullptr, nullptr) == 0);
         const int signal = wait_for_stop();
-        REQUIRE_MESSAGE(signal == SIGTRAP, "stopped by signal " << signal);
+        if (signal != SIGTRAP)
+            FAIL("stopped by signal " << signal);
     }
     /// On at full speed, until it enters a system call or leaves it. False: it has come to a
     /// stop_here() before.
@@ -133,6 +134,12 @@ public:
     [[nodiscard]] const step_marks& marks() const noexcept { return *marks_; }
 
 private:
+    // REQUIRE takes as long as a step.
+    static void demand(bool holds)
+    {
+        if (!holds)
+            FAIL("ptrace: " << errno);
+    }
     static step_marks* make_marks()
     {
         void* const room = ::mmap(nullptr, sizeof(step_marks), PROT_READ | PROT_WRITE,
@@ -146,7 +153,7 @@ private:
     {
         user_regs_struct found{};
         iovec room{&found, sizeof found};
-        REQUIRE(::ptrace(PTRACE_GETREGSET, copy_.pid(), NT_PRSTATUS, &room) == 0);
+        demand(::ptrace(PTRACE_GETREGSET, copy_.pid(), NT_PRSTATUS, &room) == 0);
         return found;
     }
 #endif
@@ -165,7 +172,7 @@ private:
         int status = 0;
         const auto waited =
             procyard::retry_eintr([&] { return ::waitpid(copy_.pid(), &status, __WALL); });
-        REQUIRE(waited == copy_.pid());
+        demand(waited == copy_.pid());
         if (WIFSTOPPED(status))
             return WSTOPSIG(status);
         copy_.has_been_reaped();
