@@ -9,6 +9,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -366,5 +367,41 @@ TEST_SUITE("channel: a host that forks")
         receive_until(without_end);
         CHECK(ec == channel_errc::peer_died);
         CHECK(r.statistics().depth == 0);
+    }
+
+    TEST_CASE("of a peer that has forked the death is told when its copy has ended as well")
+    {
+        int pipe[2];
+        REQUIRE(::pipe2(pipe, O_CLOEXEC) == 0);
+        auto ends = make_channel<std::uint64_t>(small);
+        sending_process<std::uint64_t> peer(ends, [&](unopened<sender<std::uint64_t>> end) {
+            asio::io_context ctx;
+            sender<std::uint64_t> s(ctx.get_executor(), std::move(end));
+            (void)s.try_send(1);
+            const procyard_test::forked copy([] {
+                ::pause();
+                return 0;
+            });
+            const auto pid = copy.pid();
+            (void)::write(pipe[1], &pid, sizeof pid);
+            ::raise(SIGKILL);
+            return 1;
+        });
+        ::close(pipe[1]);
+        pid_t copy = -1;
+        REQUIRE(::read(pipe[0], &copy, sizeof copy) == sizeof copy);
+        ::close(pipe[0]);
+        CHECK(peer.result() == -SIGKILL);
+        asio::io_context ctx;
+        receiver<std::uint64_t> r(ctx.get_executor(), std::move(ends.receiver));
+        CHECK(r.try_receive() == std::uint64_t{1});
+        outcome<error_code> readable;
+        r.async_wait_readable(readable.handler());
+        for (int i = 0; i < 10; ++i)
+            ctx.poll();
+        CHECK_FALSE(readable.done());
+        REQUIRE(::kill(copy, SIGKILL) == 0);
+        run(ctx);
+        CHECK(readable.error() == channel_errc::peer_died);
     }
 }

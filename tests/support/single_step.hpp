@@ -106,6 +106,7 @@ public:
             set_text(address, trap);
             REQUIRE(::ptrace(PTRACE_CONT, copy_.pid(), nullptr, nullptr) == 0);
             const int signal = wait_for_stop();
+            set_text(address, text);  // also of one that has missed it, and may come by later
             if (signal == SIGSTOP)
                 return false;
             REQUIRE_MESSAGE(signal == SIGTRAP, "stopped by signal " << signal);
@@ -114,7 +115,6 @@ public:
             now.rip = address;
             iovec room{&now, sizeof now};
             REQUIRE(::ptrace(PTRACE_SETREGSET, copy_.pid(), NT_PRSTATUS, &room) == 0);
-            set_text(address, text);
             if (hits == 0)
                 return true;
             step();
