@@ -307,6 +307,22 @@ TEST_SUITE("broadcast: hostile writer")
         }
     }
 
+    TEST_CASE("a subscription is no channel's end, nor the other way round")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor(), few);
+        procyard::receiver<int> r(
+            ctx.get_executor(),
+            unopened<procyard::receiver<int>>(std::move(b.subscribe()).take(), {}));
+        CHECK(r.failure() == channel_errc::bad_hello);
+        auto ends = procyard::make_channel<int>();
+        const procyard::sender<int> sender(ctx.get_executor(), std::move(ends.sender));
+        error_code ec;
+        const subscriber<int> s(ctx.get_executor(),
+                                unopened<subscriber<int>>(std::move(ends.receiver).take(), {}), ec);
+        CHECK(ec == channel_errc::bad_hello);
+    }
+
     TEST_CASE("a process that writes random bytes over all of it, while we read: errors only")
     {
         for (unsigned round = 0; round < 60; ++round) {

@@ -81,7 +81,7 @@ TEST_SUITE("broadcast: processes")
 {
     TEST_CASE("lossy: each process knows exactly what it has lost, and nothing is torn (case 13)")
     {
-        constexpr std::uint64_t many = 50'000;
+        constexpr std::uint64_t many = 20'000;
         asio::io_context ctx;
         broadcaster<marked> b(ctx.get_executor(), {.capacity_messages = 16});
         auto first = b.subscribe();
@@ -106,7 +106,7 @@ TEST_SUITE("broadcast: processes")
 
     TEST_CASE("holding back: the slowest process decides, and nobody loses anything (case 14)")
     {
-        constexpr std::uint64_t many = 5'000;
+        constexpr std::uint64_t many = 1'000;
         asio::io_context ctx;
         broadcaster<std::string> b(ctx.get_executor(), {.capacity_bytes = 4096});
         auto first = b.subscribe({.when_slow = slow_reader::holds_back});
