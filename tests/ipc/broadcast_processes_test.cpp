@@ -47,6 +47,8 @@ using procyard_test::run_until;
 
 namespace {
 
+constexpr procyard::subscription_options holding{.when_slow = slow_reader::holds_back};
+
 // A subscriber's process: the exit code says what was wrong.
 template <class T>
 int receive_in_child(unopened<subscriber<T>> end, std::uint64_t sent)
@@ -163,6 +165,46 @@ TEST_SUITE("broadcast: processes")
             CHECK(b.readers() == 0);
             CHECK(b.cut_off() == 0);
         }
+    }
+
+    TEST_CASE("subscribers killed at any moment hold nobody back, and others lose nothing")
+    {
+        std::mt19937 random(5);
+        asio::io_context ctx;
+        broadcaster<marked> b(ctx.get_executor(), {.capacity_messages = 4});
+        subscriber<marked> witness(ctx.get_executor(), b.subscribe(holding));
+        std::uint64_t sent = 0;
+        std::uint64_t wrong = 0;
+        for (int round = 0; round < 100; ++round) {
+            CAPTURE(round);
+            auto end = b.subscribe(holding);
+            auto child = in_subscriber(b, end, [](unopened<subscriber<marked>> mine) {
+                asio::io_context own;
+                subscriber<marked> s(own.get_executor(), std::move(mine));
+                (void)procyard_test::receive_all(own, s);
+                return 0;
+            });
+            end = {};
+            const auto last = sent + random() % 64;
+            const auto send = [&] {
+                outcome<error_code> done;
+                b.async_send(mark(sent), done.handler());
+                run(ctx);
+                REQUIRE(!done.error());
+                const auto got = witness.try_receive();
+                wrong += got && is_whole(*got) && got->number == sent ? 0U : 1U;
+                ++sent;
+            };
+            while (sent < last)
+                send();
+            child.kill_hard();
+            for (int i = 0; i < 8; ++i)
+                send();
+            CHECK(b.readers() == 1);
+        }
+        CHECK(wrong == 0);
+        CHECK(witness.lost() == 0);
+        CHECK(b.cut_off() == 0);
     }
 
     TEST_CASE("a stopped subscriber is waited for; the wait can be cancelled (case 35)")

@@ -271,6 +271,57 @@ TEST_SUITE("broadcast")
         CHECK(got.result() == 7);
     }
 
+    TEST_CASE("across users, with sockets for doorbells: both sides are woken, and hear of the end")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor(), {.capacity_messages = 2});
+        subscriber<int> s(
+            ctx.get_executor(),
+            b.subscribe({.when_slow = slow_reader::holds_back, .across_users = true}));
+        outcome<error_code, int> got;
+        s.async_receive(got.handler());
+        ctx.poll();
+        CHECK(b.try_send(1));
+        run(ctx);
+        CHECK(got.result() == 1);
+        while (b.try_send(2)) { }
+        outcome<error_code> sent;
+        b.async_send(3, sent.handler());
+        ctx.restart();
+        ctx.poll();
+        CHECK(!sent.done());
+        CHECK(s.try_receive() == 2);
+        run(ctx);
+        CHECK(sent.error() == error_code());
+        s.close();
+        CHECK(b.readers() == 0);
+    }
+
+    TEST_CASE("moved ends go on; one that was never opened has nothing to close")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor());
+        subscriber<int> s(ctx.get_executor(), b.subscribe());
+        outcome<error_code, int> got;
+        s.async_receive(got.handler());
+        broadcaster<int> moved(std::move(b));
+        subscriber<int> other;
+        CHECK(!other.is_open());
+        other = std::move(s);
+        ctx.poll();
+        CHECK(moved.try_send(1));
+        run(ctx);
+        CHECK(got.result() == 1);
+        CHECK(other.is_open());
+        CHECK(other.lost() == 0);
+        other = subscriber<int>();
+        CHECK(moved.readers() == 0);
+        broadcaster<int> none;
+        none.close();
+        CHECK(none.readers() == 0);
+        CHECK(none.statistics() == procyard::channel_statistics{});
+    }
+
     TEST_CASE("closed: what was sent first, then the error")
     {
         asio::io_context ctx;
