@@ -114,7 +114,7 @@ public:
 
     /// Sends as many as there is room for: all of them, if nobody holds back. How many that were.
     /// @par Errors   As try_send, if not all were sent.
-    /// @par Cost     For all of them one fence, and one system call for each subscriber that sleeps.
+    /// @par Cost     For all of them one fence, and a system call for each subscriber that sleeps.
     std::size_t try_send_some(std::span<const T> messages, error_code& ec)
     {
         return detail::broadcast_some_now(core(), messages, ec);
@@ -196,8 +196,8 @@ public:
     }
 
     /// Receives as many as there are, at most as many as fit. How many that were.
-    /// @par Errors   As try_receive, if there were none; and `channel_errc::lapped` if messages were
-    ///               lost after those that it has received.
+    /// @par Errors   As try_receive, if there were none; and `channel_errc::lapped` if messages
+    ///               were lost after those that it has received.
     /// @par Cost     For all of them one fence, where it holds back.
     std::size_t try_receive_some(std::span<T> messages, error_code& ec)
     {
