@@ -86,6 +86,7 @@ work_queue_statistics work_broker::statistics() const noexcept
 {
     auto now = book_->statistics();
     now.producers = producers_->source_count();
+    now.consumers = answers_->source_count();
     return now;
 }
 
@@ -174,8 +175,10 @@ void work_broker::pump()
         throw;
     }
     is_posted_ = was_posted;
-    if (closing_ && book_->is_drained())
+    if (closing_ && book_->is_drained()) {
         let_all_go();
+        answers_->close();  // nobody has anything to answer for
+    }
     wait_for_more();
 }
 

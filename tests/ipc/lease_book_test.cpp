@@ -272,8 +272,9 @@ TEST_SUITE("lease_book")
 
 namespace {
 
-// The same said as simply as can be: a list of items, and everything searched for.
-struct model {
+// The same said as simply as can be, a list of items in which everything is searched for; and a
+// book that lives through the same history.
+struct history {
     struct item {
         std::uint64_t id;
         unsigned attempts = 0;
@@ -282,18 +283,20 @@ struct model {
         std::uint64_t consumer = 0;
         time_point deadline{};
     };
+
+    explicit history(procyard_test::fixed_random& r) : random(r) { }
+
+    procyard_test::fixed_random& random;
+    lease_book book{usual};
     std::vector<item> items;
     std::map<std::uint64_t, std::uint64_t> overrun;  // lease, consumer
+    std::vector<std::uint64_t> consumers;
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> answers;  // consumer, lease
+    std::uint64_t last_consumer = 0;
+    int now = 0;
 
-    item* with_lease(std::uint64_t lease)
-    {
-        for (auto& i : items) {
-            if (i.state == item::leased && i.lease == lease)
-                return &i;
-        }
-        return nullptr;
-    }
-    void give_back(item& i)
+    item& with_id(std::uint64_t id) { return *std::ranges::find(items, id, &item::id); }
+    static void give_back(item& i)
     {
         i.state = i.attempts >= usual.max_attempts ? item::dead : item::ready;
     }
@@ -301,6 +304,124 @@ struct model {
     {
         return static_cast<std::size_t>(
             std::ranges::count_if(items, [&](const item& i) { return i.state == state; }));
+    }
+
+    void add()
+    {
+        if (!book.is_full())
+            items.push_back({.id = book.add()});
+    }
+    void attach()
+    {
+        if (consumers.size() == 4)
+            return;
+        consumers.push_back(++last_consumer);
+        book.attach(last_consumer);
+    }
+    void detach()
+    {
+        if (consumers.empty() || random.below(5) != 0)
+            return;
+        const auto who = random.below(consumers.size());
+        const auto number = consumers[who];
+        consumers.erase(consumers.begin() + static_cast<std::ptrdiff_t>(who));
+        book.detach(number);
+        for (auto& i : items) {
+            if (i.state == item::leased && i.consumer == number)
+                give_back(i);
+        }
+        std::erase_if(overrun, [&](const auto& o) { return o.second == number; });
+        std::erase_if(answers, [&](const auto& a) { return a.first == number; });
+    }
+    void want()
+    {
+        if (!consumers.empty())
+            (void)book.want(consumers[random.below(consumers.size())]);
+    }
+    void hand_out_all()
+    {
+        while (const auto handed = book.next(at(now))) {
+            auto& i = with_id(handed->item);
+            REQUIRE(i.state == item::ready);
+            for (const auto& other : items)
+                REQUIRE((other.state != item::ready || other.id >= i.id));
+            i.state = item::leased;
+            i.lease = handed->lease;
+            i.consumer = handed->consumer;
+            i.deadline = handed->deadline;
+            REQUIRE(handed->attempt == ++i.attempts);
+            answers.emplace_back(handed->consumer, handed->lease);
+        }
+    }
+    void answer()
+    {
+        if (answers.empty())
+            return;
+        const auto which = random.below(answers.size());
+        const auto [who, lease] = answers[which];
+        answers.erase(answers.begin() + static_cast<std::ptrdiff_t>(which));
+        const auto held = std::ranges::find_if(
+            items, [&](const item& i) { return i.state == item::leased && i.lease == lease; });
+        const bool late = overrun.erase(lease) == 1;
+        REQUIRE((held != items.end()) != late);
+        const bool acknowledges = random.below(2) == 0;
+        const auto said = acknowledges ? book.acknowledge(who, lease) : book.reject(who, lease);
+        const auto in_time = acknowledges ? verdict::done : verdict::returned;
+        REQUIRE(said.what == (late ? verdict::late : in_time));
+        if (late)
+            return;
+        REQUIRE(said.item == held->id);
+        if (acknowledges)
+            held->state = item::gone;
+        else
+            give_back(*held);
+    }
+    void pass_time()
+    {
+        now += static_cast<int>(random.below(6));
+        book.expire(at(now));
+        for (auto& i : items) {
+            if (i.state == item::leased && i.deadline <= at(now)) {
+                overrun.emplace(i.lease, i.consumer);
+                give_back(i);
+            }
+        }
+    }
+    void collect()
+    {
+        const auto dead = book.collect();
+        if (!dead)
+            return;
+        auto& i = with_id(dead->item);
+        REQUIRE(i.state == item::dead);
+        REQUIRE(dead->attempts == i.attempts);
+        i.state = item::gone;
+    }
+    void step()
+    {
+        switch (random.below(9)) {
+        case 0: add(); break;
+        case 1: attach(); break;
+        case 2: detach(); break;
+        case 3: hand_out_all(); break;
+        case 4: answer(); break;
+        case 5: pass_time(); break;
+        case 6: collect(); break;
+        default: want();
+        }
+    }
+    void compare() const
+    {
+        const auto statistics = book.statistics();
+        REQUIRE(statistics.ready == count(item::ready));
+        REQUIRE(statistics.leased == count(item::leased));
+        REQUIRE(statistics.dead == count(item::dead));
+        std::optional<time_point> earliest;
+        for (const auto& i : items) {
+            if (i.state == item::leased && (!earliest || i.deadline < *earliest))
+                earliest = i.deadline;
+        }
+        REQUIRE(book.next_deadline() == earliest);
     }
 };
 
@@ -313,106 +434,10 @@ TEST_SUITE("lease_book: histories")
         procyard_test::fixed_random random(1);
         for (int round = 0; round < 300; ++round) {
             CAPTURE(round);
-            lease_book book(usual);
-            model m;
-            int now = 0;
-            std::uint64_t next_consumer = 0;
-            std::vector<std::uint64_t> consumers;
-            std::vector<std::pair<std::uint64_t, std::uint64_t>> answers;  // consumer, lease
+            history h(random);
             for (int step = 0; step < 300; ++step) {
-                switch (random.below(9)) {
-                case 0:
-                    if (!book.is_full())
-                        m.items.push_back({.id = book.add()});
-                    break;
-                case 1:
-                    if (consumers.size() < 4) {
-                        consumers.push_back(++next_consumer);
-                        book.attach(next_consumer);
-                    }
-                    break;
-                case 2:
-                    if (!consumers.empty() && random.below(5) == 0) {
-                        const auto who = random.below(consumers.size());
-                        const auto number = consumers[who];
-                        consumers.erase(consumers.begin() + static_cast<std::ptrdiff_t>(who));
-                        book.detach(number);
-                        for (auto& i : m.items) {
-                            if (i.state == model::item::leased && i.consumer == number)
-                                m.give_back(i);
-                        }
-                        std::erase_if(m.overrun, [&](const auto& o) { return o.second == number; });
-                        std::erase_if(answers, [&](const auto& a) { return a.first == number; });
-                    }
-                    break;
-                case 3:
-                case 4:
-                    if (!consumers.empty())
-                        (void)book.want(consumers[random.below(consumers.size())]);
-                    break;
-                case 5:
-                    while (const auto handed = book.next(at(now))) {
-                        auto& i = *std::ranges::find(m.items, handed->item, &model::item::id);
-                        REQUIRE(i.state == model::item::ready);
-                        for (const auto& other : m.items)
-                            REQUIRE((other.state != model::item::ready || other.id >= i.id));
-                        i.state = model::item::leased;
-                        i.lease = handed->lease;
-                        i.consumer = handed->consumer;
-                        i.deadline = handed->deadline;
-                        REQUIRE(handed->attempt == ++i.attempts);
-                        answers.emplace_back(handed->consumer, handed->lease);
-                    }
-                    break;
-                case 6:
-                    if (!answers.empty()) {
-                        const auto which = random.below(answers.size());
-                        const auto [who, lease] = answers[which];
-                        answers.erase(answers.begin() + static_cast<std::ptrdiff_t>(which));
-                        auto* const i = m.with_lease(lease);
-                        const bool late = m.overrun.erase(lease) == 1;
-                        REQUIRE((i != nullptr) != late);
-                        if (random.below(2) == 0) {
-                            const auto said = book.acknowledge(who, lease);
-                            REQUIRE(said.what == (late ? verdict::late : verdict::done));
-                            if (!late)
-                                i->state = model::item::gone;
-                        } else {
-                            const auto said = book.reject(who, lease);
-                            REQUIRE(said.what == (late ? verdict::late : verdict::returned));
-                            if (!late)
-                                m.give_back(*i);
-                        }
-                    }
-                    break;
-                case 7:
-                    now += static_cast<int>(random.below(6));
-                    book.expire(at(now));
-                    for (auto& i : m.items) {
-                        if (i.state == model::item::leased && i.deadline <= at(now)) {
-                            m.overrun.emplace(i.lease, i.consumer);
-                            m.give_back(i);
-                        }
-                    }
-                    break;
-                default:
-                    if (const auto dead = book.collect()) {
-                        auto& i = *std::ranges::find(m.items, dead->item, &model::item::id);
-                        REQUIRE(i.state == model::item::dead);
-                        REQUIRE(dead->attempts == i.attempts);
-                        i.state = model::item::gone;
-                    }
-                }
-                const auto statistics = book.statistics();
-                REQUIRE(statistics.ready == m.count(model::item::ready));
-                REQUIRE(statistics.leased == m.count(model::item::leased));
-                REQUIRE(statistics.dead == m.count(model::item::dead));
-                std::optional<time_point> earliest;
-                for (const auto& i : m.items) {
-                    if (i.state == model::item::leased && (!earliest || i.deadline < *earliest))
-                        earliest = i.deadline;
-                }
-                REQUIRE(book.next_deadline() == earliest);
+                h.step();
+                h.compare();
             }
         }
     }

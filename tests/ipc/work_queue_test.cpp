@@ -9,6 +9,8 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <fcntl.h>
+
 #include <chrono>
 #include <cstddef>
 #include <optional>
@@ -413,8 +415,8 @@ TEST_SUITE("work_queue: ending")
         work_queue<int> queue(ctx.get_executor());
         error_code ec;
         auto end = queue.consumer();
-        procyard::unopened<work_source<int>> twin(procyard::unique_fd(::dup(end.native_handle())),
-                                                  end.options());
+        procyard::unopened<work_source<int>> twin(
+            procyard::unique_fd(::fcntl(end.native_handle(), F_DUPFD_CLOEXEC, 0)), end.options());
         const work_source<int> opened(ctx.get_executor(), std::move(end), ec);
         CHECK_FALSE(ec);
         const work_source<int> again(ctx.get_executor(), std::move(twin), ec);

@@ -42,8 +42,7 @@ PROCYARD_NAMESPACE_BEGIN
 /// @par Limits          Deadlines are of CLOCK_MONOTONIC: a consumer in another time namespace than
 ///                      the queue's takes them wrong.
 /// @par Example         @snippet examples/14_work_queue.cpp owner
-template <message T>
-    requires(!borrows_message<T>)
+template <work_message T>
 class work_queue {
 public:
     using item_type = T;

@@ -24,6 +24,10 @@
 
 PROCYARD_NAMESPACE_BEGIN
 
+/// What can be an item of a work queue: any message that does not borrow.
+template <class T>
+concept work_message = message<T> && !borrows_message<T>;
+
 namespace detail {
 template <class T>
 class take_operation;
@@ -90,8 +94,7 @@ public:
 
 private:
     friend class detail::take_operation<T>;
-    template <message U>
-        requires(!borrows_message<U>)
+    template <work_message U>
     friend class work_source;
 
     leased(std::shared_ptr<detail::work_source_core> from, detail::work_item<T>&& item) noexcept
@@ -198,8 +201,7 @@ struct initiate_take {
 /// @par Lifetime        Operations do not need the object. Its destructor closes: what it has, and
 ///                      has not answered for, is given back.
 /// @par Fork            As sender.
-template <message T>
-    requires(!borrows_message<T>)
+template <work_message T>
 class work_source {
 public:
     using item_type = T;
