@@ -192,6 +192,22 @@ TEST_SUITE("call_book")
         CHECK(answered(calls, 1) == "unknown");
     }
 
+    TEST_CASE("when nothing can be sent any more, what was sent may still be answered")
+    {
+        book calls(2);
+        calls.limit(2);
+        for (const char* name : {"a", "b", "c", "d"})
+            calls.add(name, at(10));
+        (void)sent(calls);
+        (void)sent(calls);
+        names unsent;
+        calls.abandon_waiting(unsent);
+        CHECK(unsent == names{"c", "d"});
+        CHECK(answered(calls, 2) == "b");
+        CHECK(sent(calls) == std::nullopt);
+        CHECK(expired(calls, 10) == names{"a sent"});
+    }
+
     TEST_CASE("at the end all who wait are there, in the order in which they came")
     {
         book calls(3);

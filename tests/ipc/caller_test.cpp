@@ -296,6 +296,26 @@ TEST_SUITE("caller")
         CHECK(later.error() == asio::error::eof);
     }
 
+    TEST_CASE("answers that had come before the responder went are received")
+    {
+        greeted_caller test;
+        text_outcome got[3];
+        test.client.async_call("q", got[0].handler());
+        test.client.async_call("q", got[1].handler());
+        CHECK(test.peer.heard(test.ctx).size() == 2);
+        test.peer.say(reply_message{2, "a last word"});
+        test.peer.pair.there.close();
+        test.client.async_call("not sent", got[2].handler());
+        run(test.ctx);
+        CHECK(got[1].result() == "a last word");
+        CHECK(got[0].error() == asio::error::eof);
+        CHECK(got[2].error() == asio::error::broken_pipe);
+        text_outcome later;
+        test.client.async_call("q", later.handler());
+        run(test.ctx);
+        CHECK((later.error() == asio::error::eof || later.error() == asio::error::broken_pipe));
+    }
+
     TEST_CASE("a request that is too long fails alone, by our limit or by the peer's")
     {
         greeted_caller test(16, {.frames = {.max_message_bytes = 100}});

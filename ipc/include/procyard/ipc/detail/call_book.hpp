@@ -136,6 +136,15 @@ public:
         return deadlines_.empty() ? never : deadlines_.begin()->first;
     }
 
+    /// Nothing can be sent any more; what was sent may still be answered.
+    void abandon_waiting(std::vector<Waiter>& out)
+    {
+        for (auto& [id, one] : std::exchange(waiting_, {})) {
+            forget_deadline(one.deadline, id);
+            out.push_back(std::move(*one.waiter));
+        }
+    }
+
     /// The end: no answer will come any more.
     void abandon(std::vector<Waiter>& out)
     {

@@ -62,7 +62,7 @@ public:
                call_failure* failure, asio::any_completion_handler<void(error_code, Reply)> handler)
     {
         waiter one{{this->executor(), std::move(handler)}, std::move(frame), failure};
-        const auto ec = wrong ? wrong : this->ended();
+        const auto ec = wrong ? wrong : this->ended() ? this->ended() : mute_;
         if (ec) {
             one.handler.complete(ec, {});
             return;
@@ -147,16 +147,31 @@ private:
             stamp_call(frame, next->id,
                        endless ? endless_patience : patience_until(next->deadline, clock::now()),
                        this->link().options.checksum);
-            say_it(std::move(frame));
+            say_it(next->id, std::move(frame));
         }
     }
 
-    void say_it(std::vector<std::byte> frame)
+    void say_it(std::uint64_t id, std::vector<std::byte> frame)
     {
-        this->say(std::move(frame), [](caller_state& self, const error_code& ec) {
+        this->say(std::move(frame), [id](caller_state& self, const error_code& ec) {
             if (ec)
-                self.end(ec);
+                self.fall_mute(id, ec);
         });
+    }
+
+    // The stream takes nothing any more. What it gives is another matter: a responder may have
+    // answered and gone, and its answers be on their way. So this call ends, and those that were
+    // not sent; the others when the stream has come to its end.
+    void fall_mute(std::uint64_t id, const error_code& ec)
+    {
+        mute_ = ec;
+        std::vector<waiter> all;
+        if (auto gone = book_.withdraw(id))
+            all.push_back(std::move(gone->waiter));
+        book_.abandon_waiting(all);
+        for (auto& each : all)
+            each.handler.complete(ec, {});
+        pump();
     }
 
     void cancel(std::uint64_t id)
@@ -176,7 +191,7 @@ private:
             auto frame =
                 open_frame(question<Request>(call_withdrawal{gone.id}), longest_frame, impossible);
             seal_frame(frame, frame_kind::message, this->link().options.checksum);
-            say_it(std::move(frame));
+            say_it(gone.id, std::move(frame));
         }
         gone.waiter.handler.complete(ec, {});
     }
@@ -268,6 +283,7 @@ private:
 
     book book_;
     caller_statistics counts_;
+    error_code mute_;  // why nothing can be sent any more
     asio::steady_timer timer_;
     clock::time_point armed_ = book::never;
 };
