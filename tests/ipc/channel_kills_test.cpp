@@ -58,7 +58,7 @@ std::uint64_t kills()
 #if defined(__SANITIZE_ADDRESS__)
     constexpr std::uint64_t usual = 100;  // to fork takes a sanitizer its time
 #else
-    constexpr std::uint64_t usual = 1000;
+    constexpr std::uint64_t usual = 500;
 #endif
     return asked == nullptr ? usual : std::strtoull(asked, nullptr, 10);
 }
