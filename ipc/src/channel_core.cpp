@@ -145,6 +145,55 @@ error_code channel_core::closed_by_peer()
     return failure_;
 }
 
+error_code channel_core::look_for_room(std::uint64_t least, std::uint64_t busy_after)
+{
+    for (;;) {
+        if (usable_) {
+            if (side_.room() >= least)
+                return {};
+            if (!side_.refresh()) {
+                fail(channel_errc::peer_broke_rules);
+            } else if (side_.room() >= least) {
+                note_depth();
+                if (side_.since_sleep() >= busy_after)
+                    side_.relax();
+                return {};
+            }
+        }
+        if (const auto ec = blocked())
+            return ec;
+    }
+}
+
+error_code channel_core::make_room(std::uint64_t length, std::uint64_t& wanted)
+{
+    record_producer producer(side_, own_units_);
+    for (;;) {
+        if (!usable_)
+            return blocked();
+        bool good = true;
+        const auto at = producer.place(length, good);
+        if (!good) {
+            fail(channel_errc::peer_broke_rules);
+            continue;
+        }
+        using answer = record_place::answer;
+        switch (at.what) {
+        case answer::ready:
+            if (at.padding != 0)
+                producer.pad(at.padding);
+            return {};
+        case answer::too_long: return channel_errc::too_long;
+        case answer::pad: publish(); break;
+        case answer::wait:
+            wanted = at.wanted;
+            if (const auto ec = blocked())
+                return ec;
+            break;
+        }
+    }
+}
+
 error_code channel_core::blocked()
 {
     if (closed_)

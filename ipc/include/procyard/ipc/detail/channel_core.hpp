@@ -160,6 +160,13 @@ public:
 
     // --- the rest -------------------------------------------------------------------------------
 
+    /// find_room's way when what is known of the peer is not enough: an error, or there is room for
+    /// `least` units.
+    [[nodiscard]] error_code look_for_room(std::uint64_t least, std::uint64_t busy_after);
+    /// A producer's of records: an error, or a payload of `length` bytes can be written at once.
+    /// @par Errors   As blocked(): with would_block, it takes room for `wanted` bytes;
+    ///               `channel_errc::too_long`.
+    [[nodiscard]] error_code make_room(std::uint64_t length, std::uint64_t& wanted);
     /// Why an attempt has not got what it wanted after a refresh: `asio::error::would_block`, or
     /// what ends the channel. No error: look again, there may be something now.
     [[nodiscard]] error_code blocked();

@@ -96,13 +96,14 @@ std::size_t send_some_now(channel_core& core, std::span<const T> messages, error
             }
         } else {
             for (const auto& message : messages) {
-                ec = Transport::put(core, message, wanted);
-                if (!ec)
+                // Not `ec` itself: that lies in memory, and to write it costs as much as a cell.
+                const auto refused = Transport::put(core, message, wanted);
+                if (!refused) [[likely]] {
                     sending.add();
-                else if (ec == asio::error::would_block && core.drops(1)) [[unlikely]]
-                    ec.clear();
-                else
+                } else if (refused != asio::error::would_block || !core.drops(1)) {
+                    ec = refused;
                     break;
+                }
                 ++sent;
             }
         }
@@ -132,9 +133,10 @@ std::size_t receive_some_now(channel_core& core, std::span<T> messages, error_co
         receiving.add(Transport::take_some(core, messages, ec));
     } else {
         for (auto& message : messages) {
-            ec = Transport::take(core, message);
-            if (ec)
+            if (const auto nothing = Transport::take(core, message)) [[unlikely]] {
+                ec = nothing;
                 break;
+            }
             receiving.add();
         }
     }

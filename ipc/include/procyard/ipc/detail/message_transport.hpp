@@ -40,23 +40,10 @@ inline constexpr std::uint64_t busy_after_bytes = 64 * 64;
                                              std::uint64_t busy_after = busy_after_cells)
 {
     auto& side = core.side();
-    for (;;) {
-        if (core.is_usable()) [[likely]] {
-            if (side.room() >= least) [[likely]]
-                return side.room();
-            if (!side.refresh()) [[unlikely]]
-                core.fail(channel_errc::peer_broke_rules);
-            else if (side.room() >= least) {
-                core.note_depth();
-                if (side.since_sleep() >= busy_after)
-                    side.relax();
-                return side.room();
-            }
-        }
-        ec = core.blocked();
-        if (ec)
-            return 0;
-    }
+    if (core.is_usable() && side.room() >= least) [[likely]]
+        return side.room();
+    ec = core.look_for_room(least, busy_after);  // by value: ec need not lie in memory
+    return ec ? 0 : side.room();
 }
 
 /// 0, which is no shape, for what cannot be.
@@ -226,31 +213,16 @@ struct record_transport {
     {
         const auto length = encoded_size(value);
         record_producer producer(core.side(), core.own_units());
-        for (;;) {
-            if (!core.is_usable()) [[unlikely]]
-                return core.blocked();
-            bool good = true;
-            const auto at = producer.place(length, good);
-            if (!good) [[unlikely]] {
-                core.fail(channel_errc::peer_broke_rules);
-                continue;
-            }
-            using answer = record_place::answer;
-            switch (at.what) {
-            case answer::ready:
-                if (!encode_message(value, {producer.payload(at), length}))
-                    return channel_errc::bad_message;
-                producer.commit(at, static_cast<std::uint32_t>(length));
-                return {};
-            case answer::too_long: return channel_errc::too_long;
-            case answer::pad: core.publish(); break;
-            case answer::wait:
-                wanted = at.wanted;
-                if (const auto ec = core.blocked())
-                    return ec;
-                break;
-            }
+        auto* payload = core.is_usable() ? producer.payload_at_once(length) : nullptr;
+        if (payload == nullptr) [[unlikely]] {
+            if (const auto ec = core.make_room(length, wanted))
+                return ec;
+            payload = producer.payload_at_once(length);
         }
+        if (!encode_message(value, {payload, length})) [[unlikely]]
+            return channel_errc::bad_message;
+        producer.commit_at_once(length);
+        return {};
     }
 
     static error_code take(channel_core& core, T& value)

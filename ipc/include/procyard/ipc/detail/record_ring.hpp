@@ -224,6 +224,40 @@ public:
         }
     }
 
+    /// The usual case of place(), in a few instructions: a payload of `length` bytes can be written
+    /// where the ring stands, by what is known of the peer. Write it, then commit_at_once(). Null:
+    /// ask place().
+    [[nodiscard]] std::byte* payload_at_once(std::uint64_t length) noexcept
+    {
+        constexpr std::uint64_t zeros = 0;
+        const auto offset = ring_offset(side_.position(), side_.capacity());
+        const auto taken = record_bytes(length);  // wraps for what is longer than any room
+        if (length >= side_.room() || length > std::numeric_limits<std::uint32_t>::max()
+            || taken > side_.room() || taken > side_.capacity() - offset)
+            return nullptr;
+        auto* const at = bytes_ + offset;
+        // What the payload leaves over of its last word.
+        std::memcpy(at + taken - sizeof zeros, &zeros, sizeof zeros);
+        return at + sizeof(record_header);
+    }
+    /// @pre payload_at_once(length) was asked last, and not null
+    void commit_at_once(std::uint64_t length) noexcept
+    {
+        write_header(
+            ring_offset(side_.position(), side_.capacity()),
+            {static_cast<std::uint32_t>(length), static_cast<std::uint32_t>(record_kind::data)});
+        side_.advance(record_bytes(length));
+    }
+
+    /// Fills the end of the ring, before the record that was found to be `ready` after it.
+    void pad(std::uint64_t padding) noexcept
+    {
+        write_header(ring_offset(side_.position(), side_.capacity()),
+                     {static_cast<std::uint32_t>(padding - sizeof(record_header)),
+                      static_cast<std::uint32_t>(record_kind::padding)});
+        side_.advance(padding);
+    }
+
     [[nodiscard]] std::byte* payload(const record_place& at) noexcept
     {
         return bytes_ + at.offset + sizeof(record_header);
@@ -247,14 +281,6 @@ private:
     void write_header(std::uint64_t offset, record_header header) noexcept
     {
         std::memcpy(bytes_ + offset, &header, sizeof header);
-    }
-
-    void pad(std::uint64_t padding) noexcept
-    {
-        write_header(ring_offset(side_.position(), side_.capacity()),
-                     {static_cast<std::uint32_t>(padding - sizeof(record_header)),
-                      static_cast<std::uint32_t>(record_kind::padding)});
-        side_.advance(padding);
     }
 
     ring_side& side_;
