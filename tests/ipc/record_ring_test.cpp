@@ -259,6 +259,39 @@ TEST_SUITE("a ring of records")
             CHECK(ring.data()[i] == std::byte{0});
     }
 
+    TEST_CASE("at once goes what needs no padding, with zeros after it (case 50)")
+    {
+        constexpr std::uint64_t capacity = 128;
+        constexpr auto huge = std::numeric_limits<std::uint64_t>::max();
+        for (std::uint64_t start = 0; start < capacity; start += 8) {
+            for (std::uint64_t length = 0; length <= capacity; ++length) {
+                CAPTURE(start);
+                CAPTURE(length);
+                record_pair ring(capacity, start);
+                std::memset(ring.data(), 0xff, capacity);
+                REQUIRE(ring.producing.refresh());
+                const auto expected = place_record(start, capacity, capacity, length);
+                const bool fits = expected.what == place_answer::ready && expected.padding == 0;
+                auto* const payload = ring.producer.payload_at_once(length);
+                REQUIRE((payload != nullptr) == fits);
+                for (const auto wrong : {huge, huge - 6, huge - 7, huge - 15, huge / 2})
+                    CHECK(ring.producer.payload_at_once(wrong) == nullptr);
+                if (!fits)
+                    continue;
+                CHECK(payload == ring.data() + expected.offset + 8);
+                std::memset(payload, 'x', length);
+                ring.producer.commit_at_once(length);
+                ring.producing.publish();
+                const auto taken = record_bytes(length);
+                for (auto i = 8 + length; i < taken; ++i)
+                    CHECK(ring.data()[expected.offset + i] == std::byte{0});
+                std::string text;
+                REQUIRE(ring.receive(text) == next_answer::record);
+                CHECK(text == std::string(length, 'x'));
+            }
+        }
+    }
+
     TEST_CASE("fewer bytes than were asked for can be committed")
     {
         record_pair ring(64);

@@ -11,6 +11,7 @@
 #include <procyard/ipc/call_error.hpp>
 #include <procyard/ipc/call_options.hpp>
 #include <procyard/ipc/caller.hpp>
+#include <procyard/ipc/byte_loan.hpp>
 #include <procyard/ipc/channel.hpp>
 #include <procyard/ipc/channel_address.hpp>
 #include <procyard/ipc/channel_connect.hpp>

@@ -17,6 +17,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <procyard/ipc/byte_loan.hpp>
 #include <procyard/ipc/channel_error.hpp>
 #include <procyard/ipc/channel_statistics.hpp>
 #include <procyard/ipc/codec.hpp>
@@ -172,6 +173,29 @@ public:
     {
         return asio::async_initiate<Token, void(error_code, message_loan<Message>)>(
             detail::initiate_loan<message_loan<Message>>{}, token, core_, most);
+    }
+
+    /// Borrows room for a message of up to `most` bytes, to write it in place. Empty, and `ec` says
+    /// why, if there is none at once. For messages that are nothing but bytes.
+    /// @par Errors   As try_send.
+    [[nodiscard]] byte_loan try_loan_bytes(std::size_t most, error_code& ec)
+        requires is_byte_message<T>
+    {
+        std::uint64_t wanted = 0;
+        ec = detail::byte_room_now(core(), most, wanted);
+        return ec ? byte_loan() : byte_loan(detail::channel_lease(core_), most);
+    }
+
+    /// The same, and waits until there is room; with when_full::fail it says would_block.
+    /// @par Completion    void(error_code, byte_loan)
+    /// @par Errors        As async_send.
+    /// @par Cancellation  terminal, partial and total: nothing has been lent.
+    template <asio::completion_token_for<void(error_code, byte_loan)> Token = asio::deferred_t>
+    [[nodiscard]] auto async_loan_bytes(std::size_t most, Token&& token = {})
+        requires is_byte_message<T>
+    {
+        return asio::async_initiate<Token, void(error_code, byte_loan)>(
+            detail::initiate_byte_loan<byte_loan>{}, token, core_, most);
     }
 
     /// Waits until a message would go through at once, or the channel has ended. Sends nothing. Of

@@ -2,12 +2,16 @@
 #ifndef PROCYARD_IPC_DETAIL_CHANNEL_LEASE_HPP
 #define PROCYARD_IPC_DETAIL_CHANNEL_LEASE_HPP
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/detail/channel_core.hpp>
+#include <procyard/ipc/detail/record_ring.hpp>
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -70,6 +74,28 @@ public:
         if (!core_->is_open())
             return false;
         advance(units, units);
+        return true;
+    }
+    /// A producer's of records: where the bytes of a message of `count` go, after their number.
+    /// @pre channel_core::make_room has said that there is room
+    [[nodiscard]] std::span<std::byte> own_bytes(std::size_t count) const noexcept
+    {
+        record_producer producer(core_->side(), core_->own_units());
+        return {producer.payload_at_once(count + sizeof(std::uint32_t)) + sizeof(std::uint32_t),
+                count};
+    }
+    /// Publishes a message of the first `count` of them, as commit() does.
+    [[nodiscard]] bool commit_bytes(std::size_t count) noexcept
+    {
+        if (!core_->is_open())
+            return false;
+        record_producer producer(core_->side(), core_->own_units());
+        const record_place at{record_place::answer::ready,
+                              ring_offset(core_->side().position(), core_->side().capacity())};
+        const auto length = static_cast<std::uint32_t>(count);
+        std::memcpy(producer.payload(at), &length, sizeof length);
+        producer.commit(at, length + static_cast<std::uint32_t>(sizeof length));
+        core_->count_messages(1);
         return true;
     }
     /// Nothing more is taken.

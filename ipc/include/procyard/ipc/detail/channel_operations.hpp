@@ -161,6 +161,21 @@ inline error_code room_now(channel_core& core, bool to_send, std::uint64_t busy_
     return ec;
 }
 
+/// Whether there is room to lend for a message of so many bytes.
+inline error_code byte_room_now(channel_core& core, std::size_t count, std::uint64_t& wanted)
+{
+    if (core.side().peer_closed()) [[unlikely]] {
+        if (const auto ec = core.closed_by_peer())
+            return ec;
+    }
+    if (count > longest_record(core.side().capacity()))  // before anything is added to it
+        return channel_errc::too_long;
+    const auto ec = core.make_room(count + sizeof(std::uint32_t), wanted);
+    if (ec == asio::error::would_block)
+        core.note_refusal(wanted);
+    return ec;
+}
+
 // --- waiting ------------------------------------------------------------------------------------
 
 template <class... Results>
@@ -471,6 +486,36 @@ private:
     std::size_t most_;
 };
 
+template <class Loan>
+class byte_loan_operation final : public channel_operation_of<Loan> {
+    using base = channel_operation_of<Loan>;
+
+public:
+    byte_loan_operation(channel_core& core, typename base::handler_type handler, std::size_t count)
+        : base(core, std::move(handler)),
+          count_(count)
+    {
+        base::wanted = 0;  // what can never be lent does not wait
+        base::at_once = core.options().full == when_full::fail;
+    }
+
+    channel_operation::progress attempt() override
+    {
+        return base::after(byte_room_now(base::core_, count_, base::wanted));
+    }
+    void complete(std::unique_ptr<channel_operation> self, const error_code& instead) override
+    {
+        auto handler = base::take_handler();
+        const auto ec = instead ? instead : base::ec_;
+        auto loan = ec ? Loan() : Loan(channel_lease(base::core_.shared_from_this()), count_);
+        self.reset();
+        std::move(handler)(ec, std::move(loan));
+    }
+
+private:
+    std::size_t count_;
+};
+
 /// Makes an operation of a handler, and starts it.
 template <class Operation, class Handler, class... Args>
 void start_operation(const std::shared_ptr<channel_core>& core, Handler&& handler, Args&&... args)
@@ -528,6 +573,16 @@ struct initiate_loan {
                     std::size_t most) const
     {
         start_operation<lease_operation<Loan>>(core, std::move(handler), most);
+    }
+};
+
+template <class Loan>
+struct initiate_byte_loan {
+    template <class Handler>
+    void operator()(Handler handler, const std::shared_ptr<channel_core>& core,
+                    std::size_t count) const
+    {
+        start_operation<byte_loan_operation<Loan>>(core, std::move(handler), count);
     }
 };
 
