@@ -116,9 +116,9 @@ public:
     ///                    than channel_options::max_message_bytes. ENOMEM: a codec had no memory,
     ///                    and nothing has been sent. EMFILE, ENFILE, ENOMEM: the peer has come, and
     ///                    there is no descriptor or memory for what it brings; try again when there
-    ///                    is. EPERM: membarrier(2) has been forbidden since this end was opened, and
-    ///                    the peer could not see that this one sleeps; it passes when the peer has
-    ///                    received again. Sandbox first, then open.
+    ///                    is. EPERM: membarrier(2) has been forbidden since this end was opened,
+    ///                    and the peer could not see that this one sleeps; it passes when the peer
+    ///                    has received again. Sandbox first, then open.
     /// @par Cancellation  terminal, partial and total: nothing has been sent then.
     /// @par Limits        GCC 12 and 13 destroy an aggregate that is made within a `co_await`
     ///                    expression twice, whatever function it is for. Give the message a name:

@@ -88,13 +88,13 @@ public:
     }
 
     /// After an attempt that would block: looks again and again, for at most channel_options::spin,
-    /// whether the next one would go through. True: try again; there is something, or an error to be
-    /// told. False: start an operation that waits, which then does not spin once more.
+    /// whether the next one would go through. True: try again; there is something, or an error to
+    /// be told. False: start an operation that waits, which then does not spin once more.
     ///
     /// For round trips: an operation that spins has given its turn to the executor before, and that
     /// takes longer than a message. Adapts, as operations do: less, when it is in vain.
-    /// @par Limits   Blocks the thread meanwhile. A coroutine whose attempts always go through never
-    ///               gives its turn away: let others have one now and then, by asio::post.
+    /// @par Limits   Blocks the thread meanwhile. A coroutine whose attempts always go through
+    ///               never gives its turn away: let others have one now and then, by asio::post.
     /// @par Cost     No system call once the peer has come.
     [[nodiscard]] bool spin() { return core().spin(); }
 

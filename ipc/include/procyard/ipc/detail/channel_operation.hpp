@@ -67,8 +67,8 @@ private:
 //            So whoever cancels an operation that has not completed knows that it has taken
 //            nothing, and sent nothing.
 //
-// Who waits for the channel's end and takes nothing (async_wait_closed) is in another line: it waits
-// for the button to be let go and not for a ring, so it is in nobody's way.
+// Who waits for the channel's end and takes nothing (async_wait_closed) is in another line: it
+// waits for the button to be let go and not for a ring, so it is in nobody's way.
 //
 // Owned by the function object that the executor or the reactor holds, a parked one by the one
 // before it; the end only knows them. So an io_context that goes down takes all of them along.
