@@ -3,9 +3,7 @@
 
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/error.hpp>
-#include <boost/asio/execution/outstanding_work.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/prefer.hpp>
 #include <boost/asio/socket_base.hpp>
 
 #include <sys/socket.h>
@@ -236,12 +234,12 @@ void acceptor_core::take_clients(channel_accept& operation)
         }
         if (!connection)
             return;
-        error_code ec;
-        const auto peer = peer_credentials(connection.get(), ec);
-        if (ec || !told->options.allowed.allows(peer))
-            turn_away(connection, peer, told);
-        else
-            greet(std::move(connection), peer, told);
+        try {
+            look_at(std::move(connection), told);
+        } catch (const std::bad_alloc&) {  // the client's loss, and not the accept's
+            const guard locked(mutex_);
+            count(connection_status::unavailable);
+        }
     }
 }
 
@@ -260,6 +258,16 @@ unique_fd acceptor_core::take_connection(channel_accept& operation)
         pause_.expires_after(pause_after_failure);
     }
     return connection;
+}
+
+void acceptor_core::look_at(unique_fd connection, const std::shared_ptr<setup>& told)
+{
+    error_code ec;
+    const auto peer = peer_credentials(connection.get(), ec);
+    if (ec || !told->options.allowed.allows(peer))
+        turn_away(connection, peer, told);
+    else
+        greet(std::move(connection), peer, told);
 }
 
 void acceptor_core::turn_away(const unique_fd& connection, const unix_peer& peer,
@@ -427,87 +435,6 @@ channel_listener_statistics acceptor_core::statistics() const
     now.pending = clients_.size();
     now.ready = ready_.size();
     return now;
-}
-
-// --- the public face ----------------------------------------------------------------------------
-
-channel_accept::channel_accept(const asio::any_io_executor& io,
-                               const asio::any_completion_executor& where)
-    : io_work_(asio::prefer(io, asio::execution::outstanding_work.tracked)),
-      handler_work_(asio::prefer(where, asio::execution::outstanding_work.tracked))
-{
-}
-
-channel_accept::~channel_accept() = default;
-
-channel_acceptor::channel_acceptor(const asio::any_io_executor& ex)
-    : core_(std::make_shared<acceptor_core>(ex))
-{
-}
-
-channel_acceptor::channel_acceptor(channel_acceptor&& other) noexcept = default;
-
-channel_acceptor& channel_acceptor::operator=(channel_acceptor&& other) noexcept
-{
-    if (this != &other) {
-        close();
-        core_ = std::move(other.core_);
-    }
-    return *this;
-}
-
-channel_acceptor::~channel_acceptor()
-{
-    close();
-}
-
-void channel_acceptor::listen(const channel_address& address, const end_plan& plan,
-                              channel_listen_options options, error_code& ec)
-{
-    core_->listen(address, plan, std::move(options), ec);
-}
-
-void channel_acceptor::close() noexcept
-{
-    if (core_)
-        core_->close();
-}
-
-bool channel_acceptor::is_open() const noexcept
-{
-    return core_ && core_->is_open();
-}
-
-std::string channel_acceptor::path() const
-{
-    return core_ ? core_->path() : std::string();
-}
-
-channel_listener_statistics channel_acceptor::statistics() const
-{
-    return core_ ? core_->statistics() : channel_listener_statistics{};
-}
-
-asio::any_io_executor channel_acceptor::get_executor() const
-{
-    return executor_of(core_);
-}
-
-void start_accept(const std::shared_ptr<acceptor_core>& core,
-                  std::shared_ptr<channel_accept> operation, asio::cancellation_slot slot)
-{
-    core->start(std::move(operation), slot);
-}
-
-asio::any_io_executor executor_of(const std::shared_ptr<acceptor_core>& core)
-{
-    PROCYARD_ASSERT(core && "a listener that was moved from has no operations");
-    return core->executor();
-}
-
-void throw_if_at(const error_code& ec, const char* what, const channel_address& address)
-{
-    throw_if_named(ec, what, (address.is_abstract() ? "@" : "") + address.name());
 }
 
 }  // namespace detail

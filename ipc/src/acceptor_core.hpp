@@ -82,6 +82,7 @@ private:
     void finish(operation_ptr operation);
     void take_clients(channel_accept& operation);
     [[nodiscard]] unique_fd take_connection(channel_accept& operation);
+    void look_at(unique_fd connection, const std::shared_ptr<setup>& told);
     void greet(unique_fd connection, const unix_peer& peer, const std::shared_ptr<setup>& told);
     void turn_away(const unique_fd& connection, const unix_peer& peer,
                    const std::shared_ptr<setup>& told);

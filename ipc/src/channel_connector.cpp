@@ -242,8 +242,8 @@ channel_connector::ending channel_connector::enter(const connection_answer& answ
     // In the order of the listener's plan: what it sends by comes first.
     std::size_t taken = 0;
     std::string explanation;
-    const auto open = [&](const std::optional<channel_terms>& terms, ring_role role,
-                          std::shared_ptr<channel_core>& core) {
+    const auto add_ring = [&](const std::optional<channel_terms>& terms, ring_role role,
+                              std::shared_ptr<channel_core>& core) {
         if (!terms || ec)
             return;
         if (taken == sockets.size()) {
@@ -262,8 +262,8 @@ channel_connector::ending channel_connector::enter(const connection_answer& answ
             ec = core->failure();
         explanation = core->explanation();
     };
-    open(plan_.receives, ring_role::consumer, cores_.receives);
-    open(plan_.sends, ring_role::producer, cores_.sends);
+    add_ring(plan_.receives, ring_role::consumer, cores_.receives);
+    add_ring(plan_.sends, ring_role::producer, cores_.sends);
     if (!ec && taken != sockets.size())
         ec = channel_errc::bad_hello;
     if (ec)

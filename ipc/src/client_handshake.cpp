@@ -126,8 +126,8 @@ client_handshake::found client_handshake::open_rings()
     std::array<unique_fd, 2> others;
     std::vector<int> passed;
     error_code ec;
-    const auto open = [&](const std::optional<channel_terms>& terms, ring_role role,
-                          std::shared_ptr<channel_core>& core, std::uint64_t& units) {
+    const auto add_ring = [&](const std::optional<channel_terms>& terms, ring_role role,
+                              std::shared_ptr<channel_core>& core, std::uint64_t& units) {
         if (!terms || ec)
             return;
         auto ours = *terms;
@@ -138,8 +138,8 @@ client_handshake::found client_handshake::open_rings()
         units = ours.shape.unit_count;
         passed.push_back(others[passed.size()].get());
     };
-    open(plan_->sends, ring_role::producer, cores_.sends, answer.sent_units);
-    open(plan_->receives, ring_role::consumer, cores_.receives, answer.received_units);
+    add_ring(plan_->sends, ring_role::producer, cores_.sends, answer.sent_units);
+    add_ring(plan_->receives, ring_role::consumer, cores_.receives, answer.received_units);
     if (!ec)
         send_packet(connection_.get(), to_bytes(answer), passed, ec);
     if (ec == boost::system::errc::broken_pipe || ec == boost::system::errc::connection_reset)

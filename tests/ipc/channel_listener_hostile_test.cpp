@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Clients that keep to no rules, are slow, or die: each is told or forgotten, nothing is left of it,
-// and the next one gets in.
+// Clients that keep to no rules, are slow, or die: each is told or forgotten, nothing is left of
+// it, and the next one gets in.
 #include <procyard/ipc/channel_listener.hpp>
 
 #include <boost/asio/io_context.hpp>

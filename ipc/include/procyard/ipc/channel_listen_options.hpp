@@ -39,8 +39,8 @@ struct channel_listen_options {
     /// that has been silent for longest is cut off; if all have asked, the first of them, but not
     /// before it has had a tenth of its time.
     std::size_t max_handshakes = 16;
-    /// Told of each client that is sent away, on the listener's executor. Must not throw, and may
-    /// use the listener.
+    /// Told of each client that is sent away, on the listener's executor; not of those that close()
+    /// sends away. Must not throw, and may use the listener.
     std::function<void(const channel_refusal&)> on_refusal{};
 };
 

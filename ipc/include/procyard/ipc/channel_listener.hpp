@@ -125,7 +125,7 @@ public:
     }
 
     /// The next client that has completed its handshake, and the end of its channel, which is
-    /// connected. One accept at a time.
+    /// connected, on the listener's executor. One accept at a time.
     /// @par Completion signature   `void(error_code, accepted_end<End>)`
     /// @par Errors                 `operation_aborted`; `bad_descriptor` when closed;
     ///                             `already_started`: another accept is pending; EMFILE, ENFILE,
