@@ -2,16 +2,23 @@
 // docs/channels.md: messages through shared memory.
 #include <boost/asio/redirect_error.hpp>
 
+#include <unistd.h>
+
 #include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include <procyard/ipc/broadcast.hpp>
 #include <procyard/ipc/channel.hpp>
 #include <procyard/ipc/latest_value.hpp>
+}
+
+#include <procyard/ipc/channel_connect.hpp>
+#include <procyard/ipc/channel_listener.hpp>
 
 #include "guide.hpp"
 
@@ -249,6 +256,44 @@ asio::awaitable<void> resumed()
     // [resume]
 }
 
+// [sell]
+asio::awaitable<void> sell(channel_listener<sender<tick>>& listener)
+{
+    auto [ticks, peer] = co_await listener.async_accept(asio::use_awaitable);
+    tick first{1, 99.5};
+    co_await ticks.async_send(first, asio::use_awaitable);  // this client has its own channel
+    std::cout << "a client: process " << peer.pid << '\n';
+}
+// [sell]
+
+// [buy]
+asio::awaitable<void> buy(std::string path)
+{
+    auto executor = co_await asio::this_coro::executor;
+    auto ticks = co_await async_connect<receiver<tick>>(executor, path, asio::use_awaitable);
+    tick t = co_await ticks.async_receive(asio::use_awaitable);
+    expect(t.price == 99.5, "what was sent");
+}
+// [buy]
+
+asio::awaitable<void> to_anybody()
+{
+    using namespace asio::experimental::awaitable_operators;
+    auto executor = co_await asio::this_coro::executor;
+    const auto path = "/tmp/procyard-guide-" + std::to_string(::getpid());
+    // [listen]
+    channel_listener<sender<tick>> listener(executor, path, {.channel = {.capacity_messages = 64}});
+    // [listen]
+    co_await (sell(listener) && buy(path));
+    connect_failure failure;
+    auto refused = async_connect<receiver<order>>(executor, path, {}, failure);
+    auto accepting = listener.async_accept();
+    auto both = co_await (std::move(refused)(asio::as_tuple(asio::use_awaitable))
+                          || std::move(accepting)(asio::use_awaitable));
+    expect(failure.code == channel_errc::other_type, "the client is told");
+    expect(both.index() == 0, "and the listener goes on");
+}
+
 asio::awaitable<void> co_main()
 {
     co_await first();
@@ -262,6 +307,7 @@ asio::awaitable<void> co_main()
     co_await the_latest();
     co_await dropped();
     co_await resumed();
+    co_await to_anybody();
 }
 
 }  // namespace
