@@ -322,6 +322,16 @@ TEST_SUITE("broadcast")
         CHECK(none.statistics() == procyard::channel_statistics{});
     }
 
+    TEST_CASE("its errors have a sentence, and a condition to compare with")
+    {
+        const error_code lapped = channel_errc::lapped;
+        const error_code full = channel_errc::too_many_subscribers;
+        CHECK(lapped == boost::system::errc::no_buffer_space);
+        CHECK(full == boost::system::errc::too_many_links);
+        CHECK(lapped.message() == "the subscriber was too slow and has lost messages");
+        CHECK(full.message() == "the broadcast has as many subscribers as there can be");
+    }
+
     TEST_CASE("closed: what was sent first, then the error")
     {
         asio::io_context ctx;
