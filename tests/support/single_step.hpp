@@ -11,6 +11,7 @@
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
@@ -46,6 +47,7 @@ public:
     explicit single_stepped(Body body)
         : marks_(make_marks()),
           copy_([this, &body] {
+              ::alarm(0);  // a walk takes as long as it takes; see reach_stop
               if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) == -1)
                   return errno == 0 ? 1 : errno;
               return body(*marks_);
@@ -57,7 +59,14 @@ public:
     ~single_stepped() { ::munmap(marks_, sizeof(step_marks)); }
 
     /// Waits for the first stop_here(). False: nobody may be traced here, and the copy has ended.
-    [[nodiscard]] bool reach_stop() { return wait_for_stop() == SIGSTOP; }
+    [[nodiscard]] bool reach_stop()
+    {
+        if (wait_for_stop() != SIGSTOP)
+            return false;
+        // It does not outlive us.
+        demand(::ptrace(PTRACE_SETOPTIONS, copy_.pid(), nullptr, PTRACE_O_EXITKILL) == 0);
+        return true;
+    }
     /// On at full speed, to the next stop_here().
     void go_on_to_stop()
     {
