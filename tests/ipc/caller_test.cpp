@@ -150,22 +150,31 @@ TEST_SUITE("caller")
     TEST_CASE("a deadline ends a call that was sent, the peer is told, and the answer is late")
     {
         greeted_caller test;
+        text_outcome first;
+        test.client.async_call("q", first.handler());
+        test.say(reply_message{1, "a"});
+        run(test.ctx);
+        CHECK(first.result() == "a");
+        CHECK(test.peer.heard(test.ctx).size() == 1);
+
+        // There is a place, so it is sent before time can pass.
         text_outcome got;
         test.client.async_call("q", {.deadline = 1ms}, got.handler());
         run(test.ctx);
         CHECK(got.error() == asio::error::timed_out);
         const auto heard = test.peer.heard(test.ctx);
         CHECK(the<withdrawal_message>(heard, 1).id == the<start_message>(heard).id);
-        CHECK(test.client.statistics() == caller_statistics{.timed_out = 1, .open = 1});
+        CHECK(test.client.statistics()
+              == caller_statistics{.replies = 1, .timed_out = 1, .open = 1});
 
-        test.peer.say(reply_message{1, "too late"});
+        test.peer.say(reply_message{2, "too late"});
         text_outcome next;
         test.client.async_call("q", next.handler());
-        test.say(reply_message{2, "in time"});
+        test.say(reply_message{3, "in time"});
         run(test.ctx);
         CHECK(next.result() == "in time");
         CHECK(test.client.statistics()
-              == caller_statistics{.replies = 1, .timed_out = 1, .late = 1});
+              == caller_statistics{.replies = 2, .timed_out = 1, .late = 1});
     }
 
     TEST_CASE("a deadline that is over before it begins sends nothing")
