@@ -46,6 +46,25 @@ error_code check(const broadcast_hello& hello, const broadcast_terms& terms) noe
     return {};
 }
 
+// What a header says, on a private copy of it. A message has its number, and the rest of it is no
+// longer than what it is copied to. Parts are a channel's.
+enum class header_check : std::uint8_t { message, padding, violation };
+
+header_check check_header(const record_header& header, std::uint64_t offset, std::uint64_t room,
+                          std::uint64_t capacity) noexcept
+{
+    switch (check_record(header, offset, room, capacity)) {
+    case record_check::padding: return header_check::padding;
+    case record_check::data: break;
+    case record_check::part:
+    case record_check::violation: return header_check::violation;
+    }
+    const bool has_number = header.length >= sizeof(std::uint64_t);
+    return has_number && record_bytes(header.length) <= capacity / broadcast_longest_part
+        ? header_check::message
+        : header_check::violation;
+}
+
 // How often a reader that is overtaken tries again, before it lets others have their turn. It does
 // not fall asleep for good: who has overtaken it publishes, and rings.
 constexpr int most_tries = 8;
@@ -227,13 +246,12 @@ broadcast_reader_core::copied broadcast_reader_core::copy_record(record_header& 
     if (!side_.is_intact())
         return copied::overtaken;
     std::memcpy(&header, &word, sizeof header);
-    const auto check = check_record(header, offset, side_.room(), side_.capacity());
-    if (check == record_check::padding)
-        return copied::padding;
+    switch (check_header(header, offset, side_.room(), side_.capacity())) {
+    case header_check::message: break;
+    case header_check::padding: return copied::padding;
+    case header_check::violation: return copied::violation;
+    }
     const auto taken = record_bytes(header.length);
-    if (check == record_check::violation || taken < numbered_header_bytes
-        || taken > side_.capacity() / broadcast_longest_part)
-        return copied::violation;
     copy_out(scratch_.get(), units_ + offset, static_cast<std::size_t>(taken));
     looked_at_ = taken;
     return side_.is_intact() ? copied::record : copied::overtaken;
@@ -264,8 +282,8 @@ error_code broadcast_reader_core::skip_lost(bool to_middle)
             return {};
         record_header header{};
         std::memcpy(&header, &word, sizeof header);
-        if (check_record(header, offset, side_.room(), side_.capacity())
-            == record_check::violation) {
+        if (check_header(header, offset, side_.room(), side_.capacity())
+            == header_check::violation) {
             fail(channel_errc::peer_broke_rules);
             return failure_;
         }

@@ -278,6 +278,42 @@ TEST_SUITE("broadcast: hostile writer")
         }
     }
 
+    TEST_CASE("a record that cannot be: too short for its number, too long, of a kind that is none")
+    {
+        using procyard::detail::record_kind;
+        struct flaw {
+            std::uint32_t length;
+            record_kind kind;
+        };
+        std::vector<flaw> flaws;
+        for (std::uint32_t length = 0; length < 8; ++length)
+            flaws.push_back({length, record_kind::data});
+        for (const std::uint32_t length : {249U, 1000U, 1017U, ~0U})  // of 1024, a quarter
+            flaws.push_back({length, record_kind::data});
+        for (const auto kind : {record_kind::first_part, record_kind::part, record_kind::last_part,
+                                record_kind::dropped_parts, static_cast<record_kind>(0)})
+            flaws.push_back({16, kind});
+        flaws.push_back({1016, record_kind::padding});  // all that there is
+        for (const auto& each : flaws) {
+            CAPTURE(each.length);
+            CAPTURE(static_cast<std::uint32_t>(each.kind));
+            asio::io_context ctx;
+            against_writer<std::string> test({.capacity_bytes = 1024});
+            test.writer.greet();
+            subscriber<std::string> s(ctx.get_executor(), test.end<subscriber<std::string>>());
+            const procyard::detail::record_header header{each.length,
+                                                         static_cast<std::uint32_t>(each.kind)};
+            std::memcpy(test.writer.units().data(), &header, sizeof header);
+            test.writer.words().position.store(1024);
+            std::string text = "before";
+            error_code ec;
+            CHECK(!s.try_receive(text, ec));
+            CHECK(ec == channel_errc::peer_broke_rules);
+            CHECK(text == "before");
+            CHECK(!s.is_open());
+        }
+    }
+
     TEST_CASE("another type: both are named; a start between two records; no hello at all")
     {
         asio::io_context ctx;
