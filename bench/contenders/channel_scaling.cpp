@@ -2,12 +2,12 @@
 //
 // One process and `peers=` others, messages of 64 bytes:
 //
-//     broadcast [mechanism=pipes] seconds=   each message to all of them, who lose none; ns for each
+//     broadcast [mechanism=pipes] seconds=   each message to all, who lose none; ns for each
 //     fan_in [mechanism=pipe] seconds=       from all of them to one; ns for each that has come
 //
-// The limits are what a program without a library does: a pipe for each reader, written to one after
-// the other, and one pipe that all write to, whose writes of 64 bytes the kernel keeps whole. They
-// send and receive one message per system call, as the others do per call.
+// The limits are what a program without a library does: a pipe for each reader, written to one
+// after the other, and one pipe that all write to, whose writes of 64 bytes the kernel keeps whole.
+// They send and receive one message per system call, as the others do per call.
 
 #include <cstddef>
 #include <cstdint>

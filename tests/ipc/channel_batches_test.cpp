@@ -71,8 +71,8 @@ TEST_SUITE("channel: batches")
         CHECK((got[0] == 0 && got[1] == 1 && got[2] == 2 && got[3] == 3));
     }
 
-    // Whose bytes lie as they are in memory are copied several at a time, in two pieces at the end of
-    // the ring; others one by one.
+    // Whose bytes lie as they are in memory are copied several at a time, in two pieces at the end
+    // of the ring; others one by one.
     TEST_CASE_TEMPLATE("of every size, from every place of the ring, arrive in order", Message, int,
                        std::uint64_t, three_numbers)
     {

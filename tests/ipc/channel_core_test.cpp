@@ -113,7 +113,8 @@ TEST_SUITE("channel core: the peer comes")
 {
     TEST_CASE("between the announcement of sleep and the last look: it still rings")
     {
-        // The first look, the first and the last while it spins, and the one after the announcement.
+        // The first look, the first and the last while it spins, and the one after the
+        // announcement.
         for (const int at : {1, 2, 9, 10}) {
             CAPTURE(at);
             asio::io_context ctx;
