@@ -91,7 +91,7 @@ bool says(const std::string& text, const std::string& word)
 struct connection_attempt {
     explicit connection_attempt(asio::io_context& ctx)
         : context(ctx),
-          listener(std::in_place, server.get_executor(), where.path)
+          listener(std::in_place, server.get_executor(), where.path, procyard_test::patient())
     {
     }
     connection_attempt(const connection_attempt&) = delete;

@@ -51,6 +51,7 @@ using procyard_test::descriptor_check;
 using procyard_test::forked;
 using procyard_test::listening;
 using procyard_test::outcome;
+using procyard_test::patient;
 using procyard_test::run_both;
 using procyard_test::run_coroutine;
 using procyard_test::run_until;
@@ -158,7 +159,7 @@ TEST_SUITE("channel_listener: processes")
         const descriptor_check no_leak;
         const socket_place where;
         asio::io_context ctx;
-        channel_listener<server_end> listener(ctx.get_executor(), where.path);
+        channel_listener<server_end> listener(ctx.get_executor(), where.path, patient());
         std::vector<std::unique_ptr<forked>> clients;
         for (int i = 0; i < 5; ++i)
             clients.push_back(
@@ -234,7 +235,7 @@ TEST_SUITE("channel_listener: processes")
         auto ready = procyard::make_raw_pipe(ec);
         forked server([&] {
             asio::io_context ctx;
-            channel_listener<sender<int>> listener(ctx.get_executor(), where.path);
+            channel_listener<sender<int>> listener(ctx.get_executor(), where.path, patient());
             outcome<error_code, accepted_end<sender<int>>> accepted;
             listener.async_accept(accepted.handler());
             ready.write_end.reset();
@@ -274,7 +275,7 @@ TEST_SUITE("channel_listener: other users")
         const open_place where;
         asio::io_context ctx;
         channel_listener<server_end> listener(ctx.get_executor(), where.path,
-                                              {.socket = {.permissions = 0666}});
+                                              patient({.socket = {.permissions = 0666}}));
         std::vector<procyard::unix_peer> peers;
         forked stranger(
             [&] { return become(one_user) != 0 ? 119 : client_main(where.path, {}, 1); });
@@ -298,7 +299,7 @@ TEST_SUITE("channel_listener: other users")
             return;
         const open_place where;
         asio::io_context ctx;
-        const channel_listener<server_end> listener(ctx.get_executor(), where.path);
+        const channel_listener<server_end> listener(ctx.get_executor(), where.path, patient());
         forked stranger(
             [&] { return become(one_user) != 0 ? 119 : client_main(where.path, {}, 1); });
         CHECK(stranger.result() == 100 + EACCES);
@@ -313,7 +314,7 @@ TEST_SUITE("channel_listener: other users")
         asio::io_context ctx;
         channel_listener<server_end> listener(
             ctx.get_executor(), where.path,
-            {.socket = {.permissions = 0666}, .allowed = {.uids = {one_user}}});
+            patient({.socket = {.permissions = 0666}, .allowed = {.uids = {one_user}}}));
         forked client(
             [&] { return become(one_user) != 0 ? 119 : client_main(where.path, {}, 200); });
         std::vector<procyard::unix_peer> peers;
@@ -337,7 +338,7 @@ TEST_SUITE("channel_listener: other users")
             asio::io_context ctx;
             channel_listener<server_end> listener(
                 ctx.get_executor(), where.path,
-                {.socket = {.permissions = 0666}, .allowed = {.gids = {another_user}}});
+                patient({.socket = {.permissions = 0666}, .allowed = {.gids = {another_user}}}));
             ready.write_end.reset();
             std::vector<procyard::unix_peer> peers;
             asio::co_spawn(ctx, accept_some(listener, 1, peers), [](const std::exception_ptr& e) {

@@ -56,7 +56,7 @@ namespace {
 // The client is another thread's: what it waits for keeps nothing here busy.
 struct async_accept {
     explicit async_accept(asio::io_context& ctx)
-        : listener(std::in_place, ctx.get_executor(), where.path)
+        : listener(std::in_place, ctx.get_executor(), where.path, procyard_test::patient())
     {
     }
     async_accept(const async_accept&) = delete;
