@@ -117,6 +117,7 @@ unique_fd channel_core::resume(error_code& ec)
 void channel_core::take_over(channel_core& fresh) noexcept
 {
     leave_reactor();
+    ++generation_;
     std::swap(own_, fresh.own_);
     std::swap(peer_, fresh.peer_);
     std::swap(bell_, fresh.bell_);

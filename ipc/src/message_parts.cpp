@@ -82,6 +82,7 @@ void message_parts::write_part(channel_core& core, record_producer& producer,
         to += sizeof all;
         kind = record_kind::first_part;
         has_begun_ = true;
+        generation_ = core.generation();
     } else if (sent_ + bytes == bytes_.size()) {
         kind = record_kind::last_part;
     }
@@ -91,8 +92,17 @@ void message_parts::write_part(channel_core& core, record_producer& producer,
     core.publish();
 }
 
+bool message_parts::has_begun_in(const channel_core& core) const noexcept
+{
+    return has_begun_ && generation_ == core.generation();
+}
+
 error_code message_parts::send(channel_core& core, std::uint64_t& wanted)
 {
+    if (!has_begun_in(core)) {
+        sent_ = 0;
+        has_begun_ = false;
+    }
     const auto most = longest_part(core.side().capacity());
     // A longer message than fits into the ring has more than one part.
     while (sent_ < bytes_.size()) {
@@ -124,7 +134,7 @@ error_code message_parts::send(channel_core& core, std::uint64_t& wanted)
 
 void message_parts::drop(channel_core& core) noexcept
 {
-    if (!is_under_way() || !has_begun_ || !core.is_usable())
+    if (!is_under_way() || !has_begun_in(core) || !core.is_usable())
         return;
     record_producer producer(core.side(), core.own_units());
     bool good = true;

@@ -222,6 +222,45 @@ TEST_SUITE("sender: resume")
         CHECK(drain(next) == 3);
     }
 
+    TEST_CASE("a long message that is under way goes to the next receiver, all of it")
+    {
+        asio::io_context ctx;
+        channel<std::string> c(ctx.get_executor(), {.capacity_bytes = 256});
+        outcome<error_code> sent;
+        c.sender.async_send(std::string(1000, 'l'), sent.handler());
+        ctx.poll();
+        CHECK(c.sender.statistics().used > 0);  // its first parts
+        c.receiver.close();
+        receiver<std::string> next(ctx.get_executor(), c.sender.resume());
+        outcome<error_code, std::string> got;
+        next.async_receive(got.handler());
+        run(ctx);
+        CHECK_FALSE(sent.error());
+        CHECK_FALSE(got.error());
+        CHECK(got.result() == std::string(1000, 'l'));
+    }
+
+    TEST_CASE("a long message that is cancelled after it: the next receiver sees nothing of it")
+    {
+        asio::io_context ctx;
+        channel<std::string> c(ctx.get_executor(), {.capacity_bytes = 256});
+        outcome<error_code> sent;
+        c.sender.async_send(std::string(1000, 'l'), sent.handler());
+        ctx.poll();
+        c.receiver.close();
+        receiver<std::string> next(ctx.get_executor(), c.sender.resume());
+        c.sender.cancel();
+        run(ctx);
+        CHECK(sent.error() == asio::error::operation_aborted);
+        CHECK(c.sender.try_send("short"));
+        error_code ec;
+        std::string message;
+        CHECK(next.try_receive(message, ec));
+        CHECK(message == "short");
+        CHECK_FALSE(next.try_receive(message, ec));
+        CHECK(ec == asio::error::would_block);
+    }
+
     TEST_CASE("a living receiver is not replaced, opened or not")
     {
         asio::io_context ctx;

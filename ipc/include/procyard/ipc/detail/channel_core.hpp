@@ -209,6 +209,8 @@ public:
     /// it. -1: it has been taken.
     [[nodiscard]] int hello_socket() const noexcept { return socket_.get(); }
     [[nodiscard]] error_code failure() const noexcept { return failure_; }
+    /// Of the ring, which is another one after each resume().
+    [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
     [[nodiscard]] channel_statistics statistics() const noexcept;
 
 private:
@@ -298,6 +300,7 @@ private:
     line for_room_;
     line for_end_;
     std::uint64_t last_serial_ = 0;
+    std::uint64_t generation_ = 0;
 };
 
 }  // namespace detail

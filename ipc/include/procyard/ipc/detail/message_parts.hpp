@@ -100,7 +100,8 @@ public:
         has_begun_ = false;
         return {};
     }
-    /// Sends what there is room for, and publishes it. No error: all of it has gone.
+    /// Sends what there is room for, and publishes it. No error: all of it has gone. Into a ring
+    /// that is not the one with its first parts, all of it goes: that has none.
     /// @par Errors   `asio::error::would_block`: it takes room for `wanted` bytes to go on; or what
     ///               has ended the channel.
     [[nodiscard]] error_code send(channel_core& core, std::uint64_t& wanted);
@@ -108,6 +109,7 @@ public:
     void drop(channel_core& core) noexcept;
 
 private:
+    [[nodiscard]] bool has_begun_in(const channel_core& core) const noexcept;
     [[nodiscard]] static bool is_allowed(const channel_core& core, std::size_t length) noexcept;
     void write_part(channel_core& core, record_producer& producer, const record_place& at,
                     std::uint64_t length);
@@ -115,6 +117,7 @@ private:
     std::vector<std::byte> bytes_;
     std::size_t sent_ = 0;
     bool has_begun_ = false;
+    std::uint64_t generation_ = 0;  // of the ring in which it has begun
 };
 
 }  // namespace detail
