@@ -364,7 +364,8 @@ void channel_core::take_turn(operation_ptr operation, bool was_waiting,
                              const error_code& wait_error)
 {
     operation->waiting = false;
-    if (was_waiting && !operation->for_end)
+    // What the bell of a peer says that another has followed concerns nobody any more.
+    if (was_waiting && !operation->for_end && operation->generation == generation_)
         hear(wait_error);
     if (operation->aborted)
         return finish(std::move(operation), asio::error::operation_aborted);
@@ -500,6 +501,7 @@ void channel_core::wait_in_reactor(operation_ptr operation)
         return post(std::move(operation));
     }
     operation->waiting = true;
+    operation->generation = generation_;
     has_spun_ = false;
     const bool for_end = operation->for_end;
     const auto slot = operation->wake.slot();

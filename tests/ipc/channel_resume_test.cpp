@@ -33,6 +33,7 @@ using procyard::make_channel;
 using procyard::receiver;
 using procyard::sender;
 using procyard::unopened;
+using procyard::detail::ring_role;
 using procyard_test::drain;
 using procyard_test::fill;
 using procyard_test::fixed_random;
@@ -96,6 +97,24 @@ procyard::unopened_channel<T> with_receiver(unopened<receiver<T>> end)
     ends.receiver = std::move(end);
     return ends;
 }
+
+// An end, and a peer that can die without a word.
+template <class T, class End>
+struct mortal_peer {
+    mortal_peer(asio::io_context& ctx, ring_role role)
+    {
+        auto sockets = procyard::detail::make_hello_sockets(procyard::detail::terms_of<T>(eight));
+        peer.emplace(role, std::move(sockets.second), eight);
+        peer->greet();
+        end = End(ctx.get_executor(), unopened<End>(std::move(sockets.first), eight));
+        peer->meet();
+        peer->let_go();
+        REQUIRE(end.is_connected());
+    }
+
+    std::optional<raw_peer<T>> peer;
+    End end;
+};
 
 // Receives `alone` messages one by one, takes up to `held` more into a batch that it holds, and is
 // killed.
@@ -259,6 +278,32 @@ TEST_SUITE("sender: resume")
         CHECK(message == "short");
         CHECK_FALSE(next.try_receive(message, ec));
         CHECK(ec == asio::error::would_block);
+    }
+
+    TEST_CASE("the old bell's hang-up, which is on its way, is not believed of the next receiver")
+    {
+        asio::io_context ctx;
+        mortal_peer<std::uint64_t, sender<std::uint64_t>> old(ctx, ring_role::consumer);
+        auto& s = old.end;
+        fill(s);
+        outcome<error_code> sent;
+        s.async_send(100, sent.handler());
+        std::optional<receiver<std::uint64_t>> next;
+        s.async_wait_closed([&](error_code, error_code how) {
+            CHECK(how == channel_errc::peer_died);
+            next.emplace(ctx.get_executor(), s.resume());
+            CHECK_FALSE(s.try_send(101));  // and looks for it
+            CHECK(s.is_connected());
+        });
+        ctx.poll();
+        old.peer.reset();  // both are told, in one turn of the reactor
+        procyard_test::run_until(ctx, [&] { return next.has_value(); });
+        ctx.poll();
+        CHECK_FALSE(s.failure());
+        CHECK(drain(*next) == 8);
+        run(ctx);
+        CHECK_FALSE(sent.error());
+        CHECK(next->try_receive() == 100U);
     }
 
     TEST_CASE("a living receiver is not replaced, opened or not")
@@ -439,6 +484,30 @@ TEST_SUITE("receiver: resume")
         c.receiver.async_receive(got.handler());
         run(ctx);
         CHECK(got.result() == std::string(1000, 'w'));
+    }
+
+    TEST_CASE("the old bell's hang-up, which is on its way, is not believed of the next sender")
+    {
+        asio::io_context ctx;
+        mortal_peer<std::uint64_t, receiver<std::uint64_t>> old(ctx, ring_role::producer);
+        auto& r = old.end;
+        outcome<error_code, std::uint64_t> got;
+        r.async_receive(got.handler());
+        std::optional<sender<std::uint64_t>> next;
+        r.async_wait_closed([&](error_code, error_code how) {
+            CHECK(how == channel_errc::peer_died);
+            next.emplace(ctx.get_executor(), r.resume());
+            CHECK_FALSE(r.try_receive());  // and looks for it
+            CHECK(r.is_connected());
+        });
+        ctx.poll();
+        old.peer.reset();
+        procyard_test::run_until(ctx, [&] { return next.has_value(); });
+        ctx.poll();
+        CHECK_FALSE(r.failure());
+        CHECK(next->try_send(100));
+        run(ctx);
+        CHECK(got.result() == 100U);
     }
 
     TEST_CASE("not while a batch is held, and a living sender is not replaced")

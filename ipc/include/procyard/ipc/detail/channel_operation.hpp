@@ -116,8 +116,9 @@ public:
     virtual void complete(std::unique_ptr<channel_operation> self, const error_code& instead) = 0;
 
     std::uint64_t wanted = 1;
-    std::uint64_t serial = 0;  // names it for a late cancellation; never used twice
-    bool aborted = false;      // completes with operation_aborted in its next turn
+    std::uint64_t serial = 0;      // names it for a late cancellation; never used twice
+    std::uint64_t generation = 0;  // of the ring at which it waits
+    bool aborted = false;          // completes with operation_aborted in its next turn
     bool waiting = false;
     bool at_once = false;  // never waits
     bool for_end = false;  // waits for the channel's end alone
