@@ -253,13 +253,13 @@ channel_connector::ending channel_connector::enter(const connection_answer& answ
         core = open_end(executor_, role, std::move(sockets[taken++]), *terms, ec);
         if (ec)
             return;
-        // An honest listener's hello is there before its answer is. One that has let go of the ring
-        // since then says why, if it can.
-        if (!core->is_connected() && !core->failure())
-            ec = channel_errc::bad_hello;
-        else if (core->failure() != channel_errc::peer_died
-                 && core->failure() != channel_errc::closed)
-            ec = core->failure();
+        // An honest listener's hello is there before its answer is, so whoever is not connected now
+        // lacks something himself. One that has let go of the ring since then says why, if it can.
+        auto why = core->is_connected() ? core->failure() : core->blocked();
+        if (why == asio::error::would_block)
+            why = channel_errc::bad_hello;
+        if (why != channel_errc::peer_died && why != channel_errc::closed)
+            ec = why;
         explanation = core->explanation();
     };
     add_ring(plan_.receives, ring_role::consumer, cores_.receives);
