@@ -132,7 +132,7 @@ client_handshake::found client_handshake::open_rings()
             return;
         auto ours = *terms;
         if (answer.across_users)
-            ours.bell = doorbell_kind::socket;
+            put_across_users(ours);
         answer.across_users = ours.bell == doorbell_kind::socket;
         core = open_ring(role, ours, others[passed.size()], ec);
         units = ours.shape.unit_count;

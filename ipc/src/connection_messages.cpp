@@ -264,13 +264,21 @@ void adopt(const connection_answer& answer, end_plan& plan, error_code& ec)
             ec = channel_errc::bad_hello;
         else if (bytes > terms->max_peer_bytes)
             ec = channel_errc::over_limit;
+        // In the options as well: by them another peer is made, when the end is resumed.
+        const bool is_cells = terms->shape.unit_bytes != 1;
+        terms->options.capacity_messages = is_cells ? static_cast<std::size_t>(units) : 0;
+        terms->options.capacity_bytes = is_cells ? 0 : static_cast<std::size_t>(units);
+        if (answer.across_users)
+            put_across_users(*terms);
     };
     put(plan.sends, answer.received_units);
     put(plan.receives, answer.sent_units);
-    const bool is_across = answer.across_users;
-    for (auto* const terms : {&plan.sends, &plan.receives})
-        if (is_across && *terms)
-            (*terms)->bell = doorbell_kind::socket;
+}
+
+void put_across_users(channel_terms& terms) noexcept
+{
+    terms.bell = doorbell_kind::socket;
+    terms.options.across_users = true;
 }
 
 }  // namespace detail

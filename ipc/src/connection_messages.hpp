@@ -100,9 +100,11 @@ struct connection_verdict {
 // The client's, of an answer: whether it is the opposite of ours.
 [[nodiscard]] connection_verdict judge(const end_plan& ours, const connection_answer& theirs);
 
-// The capacities that an accepting answer names, put into the client's plan.
+// The capacities that an accepting answer names, put into the client's plan and its options.
 // Errors: channel_errc::bad_hello: none that a ring can have; over_limit.
 void adopt(const connection_answer& answer, end_plan& plan, error_code& ec);
+// As if channel_options::across_users had been set.
+void put_across_users(channel_terms& terms) noexcept;
 
 }  // namespace detail
 

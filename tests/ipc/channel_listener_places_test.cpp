@@ -324,6 +324,41 @@ TEST_SUITE("channel_listener: other users")
         CHECK(peers[0].gid == one_user);
     }
 
+    TEST_CASE("when one has gone, its channel can be resumed by another of them")
+    {
+        if (!is_root())
+            return;
+        const descriptor_check no_leak;
+        const open_place where;
+        asio::io_context ctx;
+        channel_listener<receiver<int>> listener(
+            ctx.get_executor(), where.path,
+            {.socket = {.permissions = 0666}, .allowed = {.uids = {one_user}}});
+        outcome<error_code, accepted_end<receiver<int>>> accepted;
+        listener.async_accept(accepted.handler());
+        forked client([&] {
+            connecting<sender<int>> there;
+            if (become(one_user) != 0)
+                return 119;
+            there.start(where.path);
+            procyard_test::run(there.ctx);
+            return there.error().value();
+        });
+        run_until(ctx, [&] { return accepted.done(); });
+        CHECK(client.result() == 0);
+        auto next = accepted.result().end.resume();
+        CHECK(next.options().across_users);
+        forked heir([&] {
+            asio::io_context there;
+            if (become(another_user) != 0)
+                return 119;
+            sender<int> s(there.get_executor(), std::move(next));
+            return s.try_send(8) && s.is_connected() ? 0 : 1;
+        });
+        CHECK(heir.result() == 0);
+        CHECK(accepted.result().end.try_receive() == 8);
+    }
+
     TEST_CASE("two of whom neither is root")
     {
         if (!is_root())

@@ -257,6 +257,28 @@ TEST_SUITE("channel_listener: ends")
         CHECK(procyard_test::drain(receiving.end()) == 8);
     }
 
+    TEST_CASE("either side resumes its end when the other has gone, and the next peer fits")
+    {
+        listening<duplex<int, std::string>> server(
+            {.channel = {.capacity_bytes = 1024, .across_users = true}});
+        connecting<duplex<std::string, int>> client;
+        meet(server, client);
+        auto& accepted = server.accepted.result().end;
+        CHECK(accepted.sender.try_send(4));
+        CHECK(client.end().sender.try_send("five"));
+        accepted.receiver.close();
+        client.end().receiver.close();
+        const auto& ex = client.ctx.get_executor();
+        receiver<std::string> next_there(ex, client.end().sender.resume());
+        receiver<int> next_here(ex, accepted.sender.resume());
+        CHECK(next_there.try_receive() == "five");
+        CHECK(next_here.try_receive() == 4);
+        CHECK(client.end().sender.try_send("six"));
+        CHECK(accepted.sender.try_send(7));
+        CHECK(next_there.try_receive() == "six");
+        CHECK(next_here.try_receive() == 7);
+    }
+
     TEST_CASE("a hundred clients at once, each with a channel of its own")
     {
         const descriptor_check no_leak;

@@ -242,6 +242,26 @@ TEST_SUITE("connection messages: who fits")
              {std::uint64_t{0}, std::uint64_t{3}, ~std::uint64_t{0}, std::uint64_t{1} << 63})
             CHECK(adopted(units, plenty) == channel_errc::bad_hello);
     }
+
+    TEST_CASE("what was taken over is in the options too: they make the next peer of the end")
+    {
+        for (const bool across : {false, true}) {
+            CAPTURE(across);
+            auto ours = plan<duplex<std::string, int>>({.capacity_bytes = 512});
+            auto answer = full_answer();
+            answer.across_users = across;
+            error_code ec;
+            adopt(answer, ours, ec);
+            REQUIRE_FALSE(ec);
+            const auto sends = procyard::detail::terms_of<std::string>(ours.sends->options);
+            const auto receives = procyard::detail::terms_of<int>(ours.receives->options);
+            CHECK(sends.shape == ours.sends->shape);
+            CHECK(sends.bell == ours.sends->bell);
+            CHECK(receives.shape == ours.receives->shape);
+            CHECK(receives.bell == ours.receives->bell);
+            CHECK(ours.sends->options.across_users == across);
+        }
+    }
 }
 
 TEST_SUITE("connection messages: what is said")
