@@ -267,7 +267,7 @@ error_code broadcast_reader_core::skip_lost(bool to_middle)
         fail(channel_errc::peer_broke_rules);
         return failure_;
     }
-    const auto half = side_.room() / 2;
+    const auto half = side_.half();
     if (!to_middle)
         return {};
     if (cell_bytes_ != 1) {

@@ -314,6 +314,30 @@ TEST_SUITE("broadcast: hostile writer")
         }
     }
 
+    TEST_CASE(
+        "who overtakes again and again, and says it is far ahead, leads no further than it is")
+    {
+        constexpr std::uint64_t last = 1U << 22U;
+        asio::io_context ctx;
+        against_writer<int> test(few);
+        test.writer.greet();
+        subscriber<int> s(ctx.get_executor(), test.end<subscriber<int>>());
+        auto& words = test.writer.words();
+        words.position.store(std::uint64_t{1} << 40U);
+        forked writer([&] {
+            for (std::uint64_t oldest = 0; oldest < last; ++oldest)
+                words.oldest.store(oldest);
+            words.oldest.store(last);
+            return 0;
+        });
+        error_code ec;
+        int n = 0;
+        while (words.oldest.load() < last)
+            (void)s.try_receive(n, ec);
+        CHECK(s.is_open());
+        CHECK(s.lost() <= last + 2);  // two cells beyond the oldest are the middle
+    }
+
     TEST_CASE("another type: both are named; a start between two records; no hello at all")
     {
         asio::io_context ctx;

@@ -116,6 +116,19 @@ TEST_SUITE("broadcast ring")
         CHECK(!r.reader->skip_lost());
     }
 
+    TEST_CASE(
+        "the middle is that of what the ring can hold, whatever the writer says it has written")
+    {
+        ring r;
+        CHECK(r.reader->half() == 0);
+        r.write(3);
+        CHECK(r.reader->refresh());
+        CHECK(r.reader->half() == 1);
+        r.words[0].position.store(std::uint64_t{1} << 62U);
+        CHECK(r.reader->refresh());
+        CHECK(r.reader->half() == 2);
+    }
+
     TEST_CASE("an announcement is rung for once, also if it comes between publication and look")
     {
         ring r;

@@ -274,6 +274,12 @@ public:
     [[nodiscard]] std::uint64_t position() const noexcept { return position_; }
     /// Units that are known to have been written and not been read. They may be overwritten by now.
     [[nodiscard]] std::uint64_t room() const noexcept { return writer_position_ - position_; }
+    /// How many units there are to the middle of those. Of what the writer says it has written no
+    /// more counts than the ring can hold: it may say 2^63, and the way there be looked through.
+    [[nodiscard]] std::uint64_t half() const noexcept
+    {
+        return (room() < capacity_ ? room() : capacity_) / 2;
+    }
 
     /// Looks at the writer's position. False: it is none that an honest writer could have.
     [[nodiscard]] bool refresh() noexcept
