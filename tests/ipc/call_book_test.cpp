@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <new>
 #include <optional>
 #include <set>
 #include <string>
@@ -53,6 +54,25 @@ std::vector<std::string> expired(book& calls, int seconds)
 }
 
 using names = std::vector<std::string>;
+
+// What cannot be moved more than `moves` times.
+struct brittle {
+    brittle() = default;
+    brittle(brittle&&) noexcept(false) { use(); }
+    brittle& operator=(brittle&&) noexcept(false)
+    {
+        use();
+        return *this;
+    }
+    ~brittle() = default;
+
+    static void use()
+    {
+        if (moves-- == 0)
+            throw std::bad_alloc();
+    }
+    static inline int moves = 0;
+};
 
 }  // namespace
 
@@ -190,6 +210,26 @@ TEST_SUITE("call_book")
         CHECK(calls.next_deadline() == book::never);
         CHECK(sent(calls) == 2);
         CHECK(answered(calls, 1) == "unknown");
+    }
+
+    TEST_CASE("a call that could not be added leaves nothing that expires")
+    {
+        procyard::detail::call_book<brittle> calls(2);
+        calls.limit(2);
+        brittle::moves = 0;
+        CHECK_THROWS_AS(calls.add(brittle(), at(1)), std::bad_alloc);
+        brittle::moves = 100;
+        const auto id = calls.add(brittle(), at(2));
+        CHECK(calls.next_deadline() == at(2));
+        CHECK(calls.waiting() == 1);
+        // On its way it is not moved again.
+        brittle::moves = 0;
+        CHECK(calls.send_next()->id == id);
+        brittle::moves = 100;
+        std::vector<procyard::detail::call_book<brittle>::withdrawn> late;
+        calls.expire(at(3), late);
+        REQUIRE(late.size() == 1);
+        CHECK(late[0].id == id);
     }
 
     TEST_CASE("when nothing can be sent any more, what was sent may still be answered")

@@ -9,7 +9,6 @@
 #include <map>
 #include <optional>
 #include <set>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -58,9 +57,12 @@ public:
     std::uint64_t add(Waiter waiter, time_point deadline)
     {
         const auto id = ++last_id_;
+        // Apart, until the call is in the book: a deadline without one would be nobody's.
+        deadlines due;
         if (deadline != never)
-            deadlines_.emplace(deadline, id);
+            due.emplace(deadline, id);
         waiting_.emplace_hint(waiting_.end(), id, entry{std::move(waiter), deadline});
+        deadlines_.merge(due);
         return id;
     }
 
@@ -74,10 +76,10 @@ public:
     {
         if (waiting_.empty() || open_.size() >= places_)
             return std::nullopt;
-        auto node = waiting_.extract(waiting_.begin());
-        auto& one = open_.emplace(node.key(), std::move(node.mapped())).first->second;
+        // Moved as it is: what needs no memory loses no call.
+        const auto next = open_.insert(waiting_.extract(waiting_.begin())).position;
         ++awaited_;
-        return departure{node.key(), one.deadline, &*one.waiter};
+        return departure{next->first, next->second.deadline, &*next->second.waiter};
     }
 
     /// An answer has come. Who waits for it is put into `out`.
@@ -148,17 +150,14 @@ public:
     /// The end: no answer will come any more.
     void abandon(std::vector<Waiter>& out)
     {
-        // Those that were started first, first.
-        std::map<std::uint64_t, entry> all(std::move(waiting_));
-        for (auto& [id, one] : open_)
-            if (one.waiter)
-                all.emplace(id, std::move(one));
-        waiting_.clear();
-        open_.clear();
+        // Those that were started first, first: calls are sent in their order.
+        auto all = std::exchange(open_, {});
+        all.merge(waiting_);
         deadlines_.clear();
         awaited_ = 0;
         for (auto& [id, one] : all)
-            out.push_back(std::move(*one.waiter));
+            if (one.waiter)
+                out.push_back(std::move(*one.waiter));
     }
 
     /// Whether there is somebody for whom the peer should be listened to.
@@ -172,6 +171,8 @@ private:
         time_point deadline;
     };
 
+    using deadlines = std::set<std::pair<time_point, std::uint64_t>>;
+
     void forget_deadline(time_point deadline, std::uint64_t id)
     {
         if (deadline != never)
@@ -182,9 +183,9 @@ private:
     std::size_t places_ = 0;
     std::uint64_t last_id_ = 0;
     std::map<std::uint64_t, entry> waiting_;
-    std::unordered_map<std::uint64_t, entry> open_;
+    std::map<std::uint64_t, entry> open_;
     std::size_t awaited_ = 0;  // open, and not withdrawn
-    std::set<std::pair<time_point, std::uint64_t>> deadlines_;
+    deadlines deadlines_;
 };
 
 }  // namespace detail
