@@ -223,9 +223,12 @@ bool fan_in_core::has_something(source& s)
     auto& side = s.channel->side();
     if (found && side.is_announced())
         side.withdraw();
-    // A look can find that the sender has come. Then nothing has been announced to it.
-    else if (!found && s.place.state() == state::asleep && !side.is_announced())
-        sources_->schedule.set(s.place, state::quiet);
+    if (s.place.state() == state::asleep && !side.is_announced()) {
+        // Or a look has found that the sender has come. Then nothing has been announced to it.
+        if (!found)
+            sources_->schedule.set(s.place, state::quiet);
+        operations_->wake();  // who waits counts on being rung for
+    }
     return found;
 }
 
@@ -237,7 +240,12 @@ bool fan_in_core::has_something_by_now(source& s)
     return (s.channel->is_connected() || taken_ % now_and_then == 0) && has_something(s);
 }
 
-error_code fan_in_core::find(fan_in_found& found)
+error_code fan_in_core::find(fan_in_found& found, fan_in_look how)
+{
+    return how == fan_in_look::before_sleep ? find_or_sleep(found) : find_now(found, how);
+}
+
+error_code fan_in_core::find_now(fan_in_found& found, fan_in_look how)
 {
     if (!open_)
         return asio::error::bad_descriptor;
@@ -248,8 +256,14 @@ error_code fan_in_core::find(fan_in_found& found)
     }
     auto& schedule = sources_->schedule;
     const auto ask = [this](fan_in_schedule::place& p) { return has_something(source::of(p)); };
+    const auto look_at_others = [&] {
+        if (how == fan_in_look::all)
+            schedule.look_at_idle(ask);
+        else
+            schedule.look_at_quiet(ask);
+    };
     if (schedule.first() == nullptr)
-        schedule.look_at_quiet(ask);
+        look_at_others();
     else
         schedule.look_ahead([this](auto& p) { return has_something_by_now(source::of(p)); });
     while (auto* const first = schedule.first()) {
@@ -258,7 +272,7 @@ error_code fan_in_core::find(fan_in_found& found)
         if (ec == asio::error::would_block) {
             schedule.set(s.place, state::quiet);
             if (schedule.first() == nullptr)
-                schedule.look_at_quiet(ask);
+                look_at_others();
             continue;
         }
         found.source = s.id;
@@ -276,11 +290,11 @@ error_code fan_in_core::find_or_sleep(fan_in_found& found)
     // Who has slept has been rung for, most likely. What rings meanwhile ends the next sleep.
     if (has_slept_ || taken_ >= listen_after)
         hear_doorbells();
-    auto ec = find(found);
+    auto ec = find_now(found, fan_in_look::awake);
     if (ec == asio::error::would_block)
         ec = put_all_to_sleep();
     if (!ec)
-        ec = find(found);
+        ec = find_now(found, fan_in_look::awake);
     has_slept_ = ec == asio::error::would_block;
     return ec;
 }

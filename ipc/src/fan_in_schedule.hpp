@@ -33,6 +33,8 @@ namespace detail {
 // below is looked at for each message: so one that becomes ready is found in time, whether or not
 // its ring has been heard.
 //
+// Who only tries hears no ring: so when none is ready, it has all of them looked at.
+//
 // Rejected: to look at all sources before each message (a thousand loads), or to leave those that
 // are not ready to their rings (a loop of try_receive would never hear one).
 class fan_in_schedule {
@@ -127,6 +129,18 @@ public:
             auto& p = *at++;
             if (has_something(p))
                 set(p, state::ready);
+        }
+    }
+    /// Asks it of all that are not ready.
+    template <class Look>
+    void look_at_idle(Look has_something)
+    {
+        for (auto& lane : idle_) {
+            for (auto at = lane.begin(); at != lane.end();) {
+                auto& p = *at++;
+                if (has_something(p))
+                    set(p, state::ready);
+            }
         }
     }
     /// Calls `f(place&)` for all that are quiet; it may change the state of that one.

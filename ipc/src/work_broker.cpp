@@ -194,7 +194,7 @@ void work_broker::wait_for_more()
 void work_broker::hear_answers()
 {
     arrival<work_answer> got;
-    while (!receive_now(*answers_, got, false)) {
+    while (!receive_now(*answers_, got, fan_in_look::awake)) {
         const auto consumer = static_cast<std::uint64_t>(got.source);
         if (got.ended || !apply(consumer, got.message))
             detach(consumer);

@@ -226,6 +226,33 @@ TEST_SUITE("fan_in death")
         });
     }
 
+    TEST_CASE("a message that is tried for before its ring: who waits is rung for the next one")
+    {
+        asio::io_context ctx;
+        fan_in<std::uint64_t> from(ctx.get_executor());
+        auto ends = make_channel<std::uint64_t>(few);
+        procyard_test::raw_peer<std::uint64_t> peer(procyard::detail::ring_role::producer,
+                                                    std::move(ends.sender).take(), few);
+        peer.greet();
+        from.add(std::move(ends.receiver));
+        peer.meet();
+        procyard_test::outcome<error_code, procyard::arrival<std::uint64_t>> waits;
+        from.async_receive(waits.handler());
+        ctx.poll();
+        const auto is_to_be_rung = [&] { return (peer.peer_words().sleep.load() & 1U) != 0; };
+        CHECK(is_to_be_rung());
+        peer.words().position.store(1, std::memory_order_release);
+        procyard::arrival<std::uint64_t> got;
+        error_code ec;
+        CHECK(from.try_receive(got, ec));
+        CHECK_FALSE(is_to_be_rung());
+        procyard_test::run_until(ctx, [&] { return is_to_be_rung(); });
+        CHECK_FALSE(waits.done());
+        peer.jump_to(2);
+        procyard_test::run(ctx);
+        CHECK_FALSE(waits.result().ended);
+    }
+
     TEST_CASE("a copy of the process that leaves disturbs nobody")
     {
         asio::io_context ctx;

@@ -150,6 +150,47 @@ TEST_SUITE("fan_in: turns")
     }
 }
 
+TEST_SUITE("fan_in: who only tries")
+{
+    TEST_CASE("sees what comes to sources that an operation has put to sleep: messages and ends")
+    {
+        asio::io_context ctx;
+        many<int> m(ctx, 3);
+        asio::cancellation_signal signal;
+        outcome<error_code, arrival<int>> cancelled;
+        m.from.async_receive(asio::bind_cancellation_slot(signal.slot(), cancelled.handler()));
+        ctx.poll();
+        signal.emit(asio::cancellation_type::total);
+        run(ctx);
+        CHECK(cancelled.error() == asio::error::operation_aborted);
+        CHECK(m.senders[1].try_send(7));
+        CHECK(take_all(m.from) == std::vector<int>{7});
+        CHECK(m.senders[0].try_send(8));
+        m.senders[2].close();
+        const auto rest = take_all(m.from);
+        CHECK(std::multiset<int>(rest.begin(), rest.end()) == std::multiset<int>{-1, 8});
+        CHECK(m.from.source_count() == 2);
+    }
+
+    TEST_CASE("takes nothing away from operations that wait but what it takes")
+    {
+        asio::io_context ctx;
+        many<int> m(ctx, 3);
+        outcome<error_code, arrival<int>> waits;
+        m.from.async_receive(waits.handler());
+        for (int i = 0; i < 20; ++i) {
+            ctx.poll();
+            CHECK(m.senders[1].try_send(i));
+            CHECK(take_all(m.from) == std::vector<int>{i});
+        }
+        ctx.poll();
+        CHECK_FALSE(waits.done());
+        CHECK(m.senders[1].try_send(20));
+        run(ctx);
+        CHECK(waits.result().message == 20);
+    }
+}
+
 TEST_SUITE("fan_in: sources")
 {
     TEST_CASE("one that is closed is told of once, after all of its messages; the others go on")

@@ -147,11 +147,12 @@ public:
     /// @par Limits   Goes ahead of operations that have not had their turn. Who only tries does not
     ///               hear of deaths.
     /// @par Cost     A copy out of the ring, a look at one source more for each lane that is not
-    ///               below, and one system call if the sender waits for room.
+    ///               below, and one system call if the sender waits for room. Where no source is
+    ///               known to have something, a look at all of them.
     bool try_receive(arrival<T>& got, error_code& ec)
         requires(!borrows_message<T>)
     {
-        ec = detail::receive_now(core(), got, false);
+        ec = detail::receive_now(core(), got, detail::fan_in_look::all);
         return !ec;
     }
 

@@ -30,6 +30,13 @@ struct fan_in_found {
     error_code ended{};               ///< it has none and will have none
 };
 
+/// How a fan-in looks for whose turn it is.
+enum class fan_in_look : std::uint8_t {
+    awake,         ///< at those that do not sleep; the others ring, and an operation hears that
+    all,           ///< at those that sleep as well, a load or two each
+    before_sleep,  ///< for an operation: would_block says that it may sleep
+};
+
 /// A fan-in, all but the type of its messages.
 ///
 /// The doorbells of all sources are in one epoll set, for which its operations wait. So a source
@@ -60,9 +67,7 @@ public:
     [[nodiscard]] bool is_open() const noexcept { return open_; }
 
     /// Whose turn it is, without taking anything. would_block: nobody has anything.
-    [[nodiscard]] error_code find(fan_in_found& found);
-    /// The same for an operation that would wait now: would_block says that it may sleep.
-    [[nodiscard]] error_code find_or_sleep(fan_in_found& found);
+    [[nodiscard]] error_code find(fan_in_found& found, fan_in_look how);
     /// A message, or all that there were, have been taken of what was found.
     void has_taken(const fan_in_found& found, bool all = false);
     /// Its end has been told. What is known of it can be asked for until the next one's.
@@ -83,6 +88,8 @@ private:
                 std::uint64_t busy_after, unique_fd epoll);
 
     [[nodiscard]] const source* known(source_id id) const noexcept;
+    [[nodiscard]] error_code find_now(fan_in_found& found, fan_in_look how);
+    [[nodiscard]] error_code find_or_sleep(fan_in_found& found);
     [[nodiscard]] error_code look(source& s);
     [[nodiscard]] bool has_something(source& s);
     [[nodiscard]] bool has_something_by_now(source& s);

@@ -38,11 +38,11 @@ struct arrivals {
 namespace detail {
 
 template <class T>
-error_code receive_now(fan_in_core& core, arrival<T>& got, bool may_sleep)
+error_code receive_now(fan_in_core& core, arrival<T>& got, fan_in_look how)
 {
     for (;;) {
         fan_in_found found;
-        auto ec = may_sleep ? core.find_or_sleep(found) : core.find(found);
+        auto ec = core.find(found, how);
         if (ec)
             return ec;
         got.source = found.source;
@@ -69,7 +69,7 @@ public:
 
     channel_operation::progress attempt() override
     {
-        return base::after(receive_now(base::core(), got_, true));
+        return base::after(receive_now(base::core(), got_, fan_in_look::before_sleep));
     }
     void complete(std::unique_ptr<channel_operation> self, const error_code& instead) override
     {
@@ -90,7 +90,7 @@ public:
     channel_operation::progress attempt() override
     {
         fan_in_found found;
-        const auto ec = base::core().find_or_sleep(found);
+        const auto ec = base::core().find(found, fan_in_look::before_sleep);
         if (!ec) {
             got_.source = found.source;
             got_.ended = found.ended;
@@ -119,7 +119,7 @@ public:
     progress attempt() override
     {
         fan_in_found found;
-        return after(core().find_or_sleep(found));
+        return after(core().find(found, fan_in_look::before_sleep));
     }
     void complete(std::unique_ptr<channel_operation> self, const error_code& instead) override
     {

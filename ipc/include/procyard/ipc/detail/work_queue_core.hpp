@@ -131,7 +131,7 @@ private:
     bool admit() override
     {
         arrival<T> got;
-        while (!receive_now(producers(), got, false)) {
+        while (!receive_now(producers(), got, fan_in_look::awake)) {
             if (got.ended)
                 continue;  // whoever has ended, its items are here
             add(std::move(got.message));
