@@ -92,9 +92,7 @@ work_queue_statistics work_broker::statistics() const noexcept
 
 std::uint64_t work_broker::add_item()
 {
-    const auto id = book_->add();
-    pump_later();
-    return id;
+    return book_->add();
 }
 
 // --- beginning and ending -----------------------------------------------------------------------
@@ -149,12 +147,13 @@ void work_broker::cancel() noexcept
 
 void work_broker::pump_later()
 {
-    if (std::exchange(is_posted_, true))
+    if (is_posted_)
         return;
     asio::post(executor_, [self = shared_from_this()] {
         self->is_posted_ = false;
         self->pump();
     });
+    is_posted_ = true;
 }
 
 void work_broker::pump()
@@ -226,13 +225,20 @@ void work_broker::hand_out_items()
             continue;
         }
         book_->undo(*what);
-        if (ec == asio::error::would_block) {
-            book_->pause(what->consumer, true);
+        book_->pause(what->consumer, true);
+        if (ec == asio::error::would_block)
             wait_for_room(what->consumer);
-        } else {
-            detach(what->consumer);  // it has ended
-        }
+        else
+            has_ended(what->consumer, ec);
     }
+}
+
+// What it has said before it closed or died counts, and is perhaps still on its way: the end of its
+// answers is the end.
+void work_broker::has_ended(std::uint64_t consumer, const error_code& ec)
+{
+    if (ec != channel_errc::closed && ec != channel_errc::peer_died)
+        detach(consumer);
 }
 
 void work_broker::has_room(std::uint64_t consumer, const error_code& ec)
@@ -240,7 +246,7 @@ void work_broker::has_room(std::uint64_t consumer, const error_code& ec)
     if (!open_)
         return;
     if (ec)
-        detach(consumer);
+        has_ended(consumer, ec);
     else
         book_->pause(consumer, false);
     pump();
@@ -282,7 +288,9 @@ void work_broker::listen(fan_in_core& to, bool& is_listening)
     is_listening = true;
     auto heard = [self = shared_from_this(), &is_listening](const error_code& ec) {
         is_listening = false;
-        if (ec && ec != asio::error::operation_aborted && self->open_ && !self->closing_) {
+        const bool was_closed =
+            ec == asio::error::operation_aborted || ec == asio::error::bad_descriptor;
+        if (ec && !was_closed && self->open_) {
             self->failure_ = ec;
             return self->stop();
         }

@@ -365,6 +365,34 @@ TEST_SUITE("work_queue hostile")
         }
     }
 
+    TEST_CASE("one that takes no more: what it has, it can still answer for")
+    {
+        asio::io_context ctx;
+        work_queue<number> queue(ctx.get_executor());
+        liar half(ctx, queue);
+        half.open(ctx);
+        error_code ec;
+        CHECK(queue.try_push(1, ec));
+        half.say(work_reply::want);
+        procyard_test::outcome<error_code, work_item<number>> item;
+        half.from.async_receive(item.handler());
+        run_until(ctx, [&] { return item.done(); });
+        half.say(work_reply::want);
+        ctx.restart();
+        ctx.poll();
+        half.from.close();
+        CHECK(queue.try_push(2, ec));  // cannot be sent to it
+        ctx.restart();
+        ctx.poll();
+        CHECK(queue.statistics().ready == 1);
+        half.say(work_reply::acknowledge, item.result().lease);
+        run_until(ctx, [&] { return queue.statistics().done == 1; });
+        CHECK(queue.statistics().consumers == 1);
+        half.to.close();
+        run_until(ctx, [&] { return queue.statistics().consumers == 0; });
+        CHECK(queue.statistics().returned == 0);
+    }
+
     TEST_CASE("garbage in the place of answers, and positions that jump: cut off")
     {
         fixed_random random(5);

@@ -85,7 +85,7 @@ protected:
                 std::shared_ptr<fan_in_core> producers, std::shared_ptr<fan_in_core> answers);
 
     [[nodiscard]] fan_in_core& producers() noexcept { return *producers_; }
-    /// @pre room() says so
+    /// Its number. Call pump_later() when it can be sent. @pre room() says so
     [[nodiscard]] std::uint64_t add_item();
     /// Takes a consumer whose answers come from here.
     [[nodiscard]] std::uint64_t attach(receiver<work_answer> answers, error_code& ec);
@@ -113,6 +113,7 @@ private:
     void hear_answers();
     [[nodiscard]] bool apply(std::uint64_t consumer, const work_answer& answer);
     void hand_out_items();
+    void has_ended(std::uint64_t consumer, const error_code& ec);
     void listen(fan_in_core& to, bool& is_listening);
     void set_timer();
     void wake_operations() noexcept;

@@ -3,7 +3,9 @@
 #define PROCYARD_IPC_DETAIL_WORK_QUEUE_CORE_HPP
 
 #include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/error.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
@@ -124,8 +126,14 @@ private:
 
     void add(T&& value)
     {
-        const auto id = add_item();
-        items_.try_emplace(id).first->second.value = std::move(value);
+        // What can throw comes before the book knows of it.
+        decltype(items_) made;
+        made.try_emplace(0).first->second.value = std::move(value);
+        items_.reserve(items_.size() + 1);
+        auto node = made.extract(made.begin());
+        node.key() = add_item();
+        items_.insert(std::move(node));
+        pump_later();
     }
 
     bool admit() override
