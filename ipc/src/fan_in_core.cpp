@@ -32,6 +32,8 @@ constexpr std::uint64_t listen_after = 1024;
 
 constexpr int listen_at_once = 64;
 
+static_assert(fan_in_lanes == fan_in_schedule::lanes);
+
 // What a label of the epoll set stands for. A copy of this process may hold a descriptor that has
 // been closed here, and then its label goes on being told: so each names what it was made for.
 constexpr std::uint64_t bell_bit = 1;
@@ -125,10 +127,11 @@ fan_in_core::~fan_in_core()
 source_id fan_in_core::add(std::shared_ptr<channel_core> channel, const source_options& options,
                            error_code& ec)
 {
-    ec.clear();
-    if (!open_ || !channel || channel->blocked() == asio::error::bad_descriptor)
-        ec = make_errno(EBADF);
-    else if (options.lane >= fan_in_lanes || channel->executor() != operations_->executor())
+    ec = open_ && channel ? channel->blocked() : error_code(asio::error::bad_descriptor);
+    if (ec == asio::error::bad_descriptor || ec == channel_errc::lent)
+        return {};
+    ec.clear();  // what has ended it is told later
+    if (options.lane >= fan_in_lanes || channel->executor() != operations_->executor())
         ec = make_errno(EINVAL);
     if (ec)
         return {};

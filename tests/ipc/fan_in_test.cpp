@@ -383,6 +383,11 @@ TEST_SUITE("fan_in: sources")
             CHECK(ec == boost::system::errc::invalid_argument);
             from.add(procyard::receiver<int>(), {}, ec);
             CHECK(ec == boost::system::errc::bad_file_descriptor);
+            channel<int> lends(ctx.get_executor(), few);
+            CHECK(lends.sender.try_send(1));
+            const auto batch = lends.receiver.try_receive_batch(ec);
+            from.add(std::move(lends.receiver), {}, ec);
+            CHECK(ec == channel_errc::lent);
         }
         CHECK(from.source_count() == 0);
         from.close();

@@ -93,9 +93,10 @@ public:
 
     /// Takes a receiver as a source. What had waited at it completes with operation_aborted. Also
     /// while operations of the fan-in wait.
-    /// @par Errors   EBADF: it is closed, or the fan-in is; EINVAL: it has another executor, or
-    ///               there is no such lane; ENOSPC, ENOMEM: the kernel has no room to watch it.
-    ///               What has ended the receiver's channel is no error here: it is received.
+    /// @par Errors   EBADF: it is closed, or the fan-in is; `channel_errc::lent`; EINVAL: it has
+    ///               another executor, or there is no such lane; ENOSPC, ENOMEM: the kernel has no
+    ///               room to watch it. What has ended the receiver's channel is no error here: it
+    ///               is received.
     source_id add(receiver<T> from, const source_options& options, error_code& ec)
     {
         return core().add(detail::take_core(from), options, ec);
