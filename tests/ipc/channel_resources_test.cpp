@@ -156,21 +156,6 @@ std::size_t many()
     return asked == nullptr ? 1000 : std::strtoull(asked, nullptr, 10);
 }
 
-bool can_open(std::size_t descriptors)
-{
-    rlimit limit{};
-    REQUIRE(::getrlimit(RLIMIT_NOFILE, &limit) == 0);
-    if (limit.rlim_max < descriptors) {
-        rlimit raised{descriptors, descriptors};
-        if (::setrlimit(RLIMIT_NOFILE, &raised) != 0)
-            return false;
-    } else {
-        limit.rlim_cur = std::max<rlim_t>(limit.rlim_cur, descriptors);
-        REQUIRE(::setrlimit(RLIMIT_NOFILE, &limit) == 0);
-    }
-    return true;
-}
-
 }  // namespace
 
 TEST_SUITE("channel: little memory (cases 54, 55)")
@@ -210,7 +195,7 @@ TEST_SUITE("channel: many of them")
     TEST_CASE("a thousand in one process: a message each, then nothing to do (case 28)")
     {
         const auto count = many();
-        if (!can_open(4 * count + 100))
+        if (!procyard_test::can_open(4 * count + 100))
             return procyard_test::skip("not so many descriptors may be open here");
         const descriptor_check no_leak;
         asio::io_context ctx;

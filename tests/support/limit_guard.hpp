@@ -4,6 +4,9 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <cstddef>
+
 #include <doctest/doctest.h>
 
 namespace procyard_test {
@@ -27,6 +30,19 @@ private:
     resource_type resource_;
     rlimit before_{};
 };
+
+/// Whether this process may have so many descriptors; raises its limit if that is what it takes.
+inline bool can_open(std::size_t descriptors)
+{
+    rlimit limit{};
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    if (limit.rlim_max < descriptors) {
+        const rlimit raised{descriptors, descriptors};
+        return ::setrlimit(RLIMIT_NOFILE, &raised) == 0;
+    }
+    limit.rlim_cur = std::max<rlim_t>(limit.rlim_cur, descriptors);
+    return ::setrlimit(RLIMIT_NOFILE, &limit) == 0;
+}
 
 }  // namespace procyard_test
 
