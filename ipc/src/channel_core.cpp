@@ -231,7 +231,9 @@ error_code channel_core::look_for_end(error_code& how)
     if (closed_)
         return asio::error::bad_descriptor;
     if (!failure_ && !connected_) {
-        (void)connect();
+        const auto ec = connect();
+        if (ec && ec != asio::error::would_block)
+            return ec;  // the hello stays readable: to wait for it would be to turn for ever
         // A loan has been told of its room, and this is another ring_side.
         if (connected_ && !side_.refresh())
             fail(channel_errc::peer_broke_rules);

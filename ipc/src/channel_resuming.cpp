@@ -30,11 +30,13 @@ error_code channel_core::check_resumable()
     if (lent_)
         return channel_errc::lent;
     error_code how;
-    if (!failure_ && look_for_end(how))
-        return channel_errc::not_ended;
+    error_code ec;
+    if (!failure_)
+        ec = look_for_end(how);
+    if (ec)
+        return ec == asio::error::would_block ? error_code(channel_errc::not_ended) : ec;
     if (!failure_) {
         // A receiver's peer has gone. Has it left something?
-        error_code ec;
         std::uint64_t passed = 0;
         do
             (void)find_room(*this, 1, ec);

@@ -8,9 +8,11 @@
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/system/errc.hpp>
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
@@ -21,9 +23,11 @@
 #include <variant>
 
 #include "channel_fixture.hpp"
+#include "limit_guard.hpp"
 #include "operation_contract.hpp"
 
 namespace asio = boost::asio;
+namespace errc = boost::system::errc;
 using procyard::channel;
 using procyard::channel_errc;
 using procyard::error_code;
@@ -307,6 +311,32 @@ TEST_SUITE("async_wait_closed")
             unopened<receiver<std::uint64_t>>(std::move(ends.receiver).take(), four));
         run(ctx);
         CHECK(end.result() == channel_errc::other_type);
+    }
+
+    TEST_CASE("without a descriptor for the peer that comes it says so, and does not turn")
+    {
+        auto ends = make_channel<int>(four);
+        asio::io_context ctx;
+        sender<int> s(ctx.get_executor(), std::move(ends.sender));
+        end_outcome end;
+        s.async_wait_closed(end.handler());
+        ctx.poll();
+        receiver<int> r(ctx.get_executor(), std::move(ends.receiver));
+        {
+            const procyard_test::limit_guard none(RLIMIT_NOFILE, 0);
+            for (int turn = 0; turn < 100 && !end.done(); ++turn)
+                ctx.run_one_for(procyard_test::deadlock_guard);
+            CHECK(end.error() == errc::too_many_files_open);
+            error_code ec;
+            CHECK_FALSE(s.resume(ec));
+            CHECK(ec == errc::too_many_files_open);
+        }
+        CHECK_FALSE(s.failure());
+        s.async_wait_closed(end.handler());
+        r.close();
+        run(ctx);
+        CHECK_FALSE(end.error());
+        CHECK(end.result() == channel_errc::closed);
     }
 
     TEST_CASE("in a race with an operation that waits, the end wins")

@@ -178,7 +178,8 @@ public:
     [[nodiscard]] bool spin();
     /// Whether the channel has ended, and how: closed, peer_died, or whatever has failed; a
     /// receiver's may still have messages then. `asio::error::would_block`: it has not, as far as
-    /// this process can know; EBADF: this end has been closed.
+    /// this process can know; EBADF: this end has been closed; EMFILE and the like: the peer has
+    /// come, and cannot be heard of without a descriptor.
     [[nodiscard]] error_code look_for_end(error_code& how);
     /// The channel has ended: nothing can be done with this end any more but to close it, and the
     /// peer is told that it is closed.

@@ -114,7 +114,9 @@ public:
     ///
     /// `how`: `channel_errc::closed` or `peer_died`, of the peer; or what failure() says.
     /// @par Completion    void(error_code, error_code how)
-    /// @par Errors        EBADF: this end is closed.
+    /// @par Errors        EBADF: this end is closed. EMFILE, ENFILE, ENOMEM: the peer has come, and
+    ///                    there is no descriptor or memory for what it brings; try again when there
+    ///                    is.
     /// @par Cancellation  terminal, partial and total: nothing has changed.
     /// @par Cost          Two system calls. While it waits, each sleep of another operation of this
     ///                    end takes one more.
