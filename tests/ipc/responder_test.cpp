@@ -21,6 +21,7 @@
 
 #include <doctest/doctest.h>
 
+#include "allocations.hpp"
 #include "calls_fixture.hpp"
 #include "operation_contract.hpp"
 
@@ -351,6 +352,59 @@ TEST_SUITE("responder")
         run_until(ctx, [&] { return !server; });
         CHECK(next[1].result().cancelled());
         CHECK(next[2].result().cancelled());
+    }
+
+    TEST_CASE(
+        "no memory to say that a call is dropped: both sides hear of the end, and wait no more")
+    {
+        bool has_failed = true;
+        for (std::size_t nth = 1; has_failed; ++nth) {
+            CAPTURE(nth);
+            one_call test;
+            next_outcome next;
+            test.sides.server.async_next(next.handler());
+            settle(test.ctx);
+            {
+                const failing_allocation failure(nth);
+                test.call = {};
+                has_failed = failure.has_failed();
+            }
+            settle(test.ctx);
+            REQUIRE(test.answered.done());
+            if (has_failed) {
+                CHECK(test.answered.error() == asio::error::eof);
+                CHECK(next.error() == boost::system::errc::not_enough_memory);
+            } else {
+                CHECK(nth > 1);
+                CHECK(test.answered.error() == call_errc::abandoned);
+                CHECK_FALSE(next.done());
+            }
+        }
+    }
+
+    TEST_CASE("a coroutine that waits while the caller does not read goes down with the context")
+    {
+        auto alive = std::make_shared<int>(0);
+        {
+            asio::io_context ctx;
+            caller_by_hand peer(ctx);
+            peer.greet();
+            peer.say(start_message{1, 0, "q"});
+            asio::co_spawn(
+                ctx,
+                [](socket_type socket, std::shared_ptr<int>) -> asio::awaitable<void> {
+                    procyard::responder<socket_type, std::string, std::string> owned(
+                        std::move(socket), {.max_open_calls = 1});
+                    auto one = co_await owned.async_next(asio::use_awaitable);
+                    const std::string large(1'000'000, 'x');  // does not go out
+                    one.reply(large);
+                    one = co_await owned.async_next(asio::use_awaitable);
+                }(std::move(peer.pair.here), alive),
+                [](std::exception_ptr) { CHECK(false); });
+            settle(ctx);
+            CHECK(alive.use_count() == 2);
+        }
+        CHECK(alive.use_count() == 1);
     }
 
     TEST_CASE("a coroutine that owns its responder goes down with the context")

@@ -10,10 +10,18 @@ namespace {
 
 // Relaxed: a counter that is read when nobody counts.
 std::atomic<std::size_t> count{0};
+thread_local std::size_t until_failure = 0;  // 0: none is going to fail
+
+bool fails() noexcept
+{
+    count.fetch_add(1, std::memory_order_relaxed);
+    return until_failure != 0 && --until_failure == 0;
+}
 
 void* counted(std::size_t size)
 {
-    count.fetch_add(1, std::memory_order_relaxed);
+    if (fails())
+        throw std::bad_alloc();
     if (void* const p = ::malloc(size == 0 ? 1 : size))
         return p;
     throw std::bad_alloc();
@@ -21,7 +29,8 @@ void* counted(std::size_t size)
 
 void* counted(std::size_t size, std::align_val_t alignment)
 {
-    count.fetch_add(1, std::memory_order_relaxed);
+    if (fails())
+        throw std::bad_alloc();
     void* p = nullptr;
     if (::posix_memalign(&p, static_cast<std::size_t>(alignment), size) == 0)
         return p;
@@ -35,6 +44,19 @@ namespace procyard_test {
 std::size_t allocations() noexcept
 {
     return count.load(std::memory_order_relaxed);
+}
+
+failing_allocation::failing_allocation(std::size_t nth) noexcept
+{
+    until_failure = nth;
+}
+failing_allocation::~failing_allocation()
+{
+    until_failure = 0;
+}
+bool failing_allocation::has_failed() const noexcept
+{
+    return until_failure == 0;
 }
 
 }  // namespace procyard_test
@@ -76,7 +98,8 @@ void operator delete(void* p, std::size_t, std::align_val_t) noexcept
 
 extern "C" void* aligned_alloc(std::size_t alignment, std::size_t size)
 {
-    count.fetch_add(1, std::memory_order_relaxed);
+    if (fails())
+        return nullptr;
     void* p = nullptr;
     return ::posix_memalign(&p, alignment < sizeof(void*) ? sizeof(void*) : alignment, size) == 0
         ? p

@@ -10,6 +10,19 @@ namespace procyard_test {
 /// `aligned_alloc`. Only in tests that link procyard_test_allocations, which replaces both.
 [[nodiscard]] std::size_t allocations() noexcept;
 
+/// Lets one allocation of this thread fail, as if there were no memory: the `nth` from now on,
+/// counted from 1, and only as long as `*this` lives.
+class failing_allocation {
+public:
+    explicit failing_allocation(std::size_t nth) noexcept;
+    failing_allocation(const failing_allocation&) = delete;
+    failing_allocation& operator=(const failing_allocation&) = delete;
+    ~failing_allocation();
+
+    /// Whether there were as many.
+    [[nodiscard]] bool has_failed() const noexcept;
+};
+
 }  // namespace procyard_test
 
 #endif

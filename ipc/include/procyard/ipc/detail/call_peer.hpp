@@ -10,8 +10,10 @@
 #include <boost/asio/compose.hpp>
 #include <boost/asio/error.hpp>
 
+#include <cerrno>
 #include <cstddef>
 #include <memory>
+#include <new>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -114,11 +116,26 @@ protected:
     template <class Sent>
     void say(std::vector<std::byte> frame, Sent sent)
     {
-        link_->send(std::move(frame), {},
-                    [self = this->weak_from_this(), sent](const error_code& ec) {
-                        if (const auto alive = self.lock(); alive && !alive->ended())
-                            sent(*alive, ec);
-                    });
+        handing_over_ = true;
+        try {
+            link_->send(std::move(frame), {}, speaker<Sent>(derived(), std::move(sent)));
+            handing_over_ = false;
+        } catch (const std::bad_alloc&) {
+            handing_over_ = false;
+            give_up();
+        }
+    }
+
+    // There was no memory for a frame. The peer would wait for ever for what it says: better both
+    // sides hear of the end.
+    void give_up() noexcept
+    {
+        close_stream(link_->stream);
+        try {
+            end(error_code(ENOMEM, boost::system::system_category()));
+        } catch (...) {
+            return;  // no memory to say so either: the next operation does
+        }
     }
 
 private:
@@ -146,6 +163,34 @@ private:
     private:
         std::weak_ptr<Derived> peer_;  // null after a move or a call
         std::shared_ptr<asio::cancellation_signal> stop_;
+    };
+
+    // Waits for the stream to take a frame. Where nobody listens, since the peer does not read, it
+    // is the only one to notice that the context goes down. Destroyed by an exception while it is
+    // handed over, it says nothing: that is for whoever speaks.
+    template <class Sent>
+    class speaker {
+    public:
+        speaker(Derived& peer, Sent sent) : peer_(peer.weak_from_this()), sent_(std::move(sent)) { }
+        speaker(speaker&&) noexcept = default;
+        speaker(const speaker&) = delete;
+        speaker& operator=(const speaker&) = delete;
+        speaker& operator=(speaker&&) = delete;
+        ~speaker()
+        {
+            if (const auto alive = peer_.lock(); alive && !alive->handing_over_)
+                alive->drop_all();
+        }
+
+        void operator()(const error_code& ec)
+        {
+            if (const auto alive = std::exchange(peer_, {}).lock(); alive && !alive->ended())
+                sent_(*alive, ec);
+        }
+
+    private:
+        std::weak_ptr<Derived> peer_;  // null after a move or a call
+        Sent sent_;
     };
 
     [[nodiscard]] Derived& derived() noexcept { return static_cast<Derived&>(*this); }
@@ -199,6 +244,7 @@ private:
     bool listening_ = false;
     bool stopping_ = false;
     bool greeted_ = false;
+    bool handing_over_ = false;  // a frame to the stream
 };
 
 }  // namespace detail

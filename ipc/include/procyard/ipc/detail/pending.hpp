@@ -13,6 +13,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/prefer.hpp>
 
+#include <new>
 #include <type_traits>
 #include <utility>
 
@@ -41,8 +42,8 @@ public:
 
     pending(const asio::any_io_executor& io, handler_type handler)
         : io_work_(asio::prefer(io, asio::execution::outstanding_work.tracked)),
-          handler_work_(asio::prefer(asio::get_associated_executor(handler, io),
-                                     asio::execution::outstanding_work.tracked)),
+          handler_work_(
+              asio::prefer(executor_of(handler, io), asio::execution::outstanding_work.tracked)),
           handler_(std::move(handler))
     {
     }
@@ -93,6 +94,15 @@ public:
     }
 
 private:
+    static asio::any_completion_executor executor_of(const handler_type& handler,
+                                                     const asio::any_io_executor& io)
+    {
+        asio::any_completion_executor found(asio::get_associated_executor(handler, io));
+        if (!found)  // as Asio leaves it where there is no memory for it
+            throw std::bad_alloc();
+        return found;
+    }
+
     asio::any_io_executor io_work_;
     asio::any_completion_executor handler_work_;
     handler_type handler_;

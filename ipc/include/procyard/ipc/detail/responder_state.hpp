@@ -142,7 +142,11 @@ public:
         if (this->ended())
             return;
         ++counts_.abandoned;
-        say_answer(one.id, call_dropped{one.id});
+        try {
+            say_answer(one.id, call_dropped{one.id});
+        } catch (...) {
+            this->give_up();
+        }
     }
 
     // For call_peer.
@@ -187,8 +191,9 @@ public:
     }
     void drop_all()
     {
-        arrived_.clear();
-        waiting_.clear();
+        // Out of here first: who waits may own the responder, which ends with it.
+        auto arrived = std::exchange(arrived_, {});
+        auto waiting = std::exchange(waiting_, {});
     }
 
 private:
