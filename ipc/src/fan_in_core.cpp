@@ -219,10 +219,14 @@ error_code fan_in_core::look(source& s)
     return room_now(*s.channel, false, busy_after_);
 }
 
-// A message, or an end to be told.
+// A message, or an end to be told, or an error.
 bool fan_in_core::has_something(source& s)
 {
     const bool found = look(s) != asio::error::would_block;
+    // A look can find that the sender has come. From then on the doorbell tells of its death, also
+    // to a fan-in that never sleeps. What fails now is tried, and told, before the next sleep.
+    if (s.in_epoll == source::watched::socket && s.channel->is_connected())
+        (void)watch(s);
     auto& side = s.channel->side();
     if (found && side.is_announced())
         side.withdraw();

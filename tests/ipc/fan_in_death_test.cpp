@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -156,6 +157,39 @@ TEST_SUITE("fan_in death")
             CHECK(end.source == id);
             CHECK(end.ended == channel_errc::peer_died);
         });
+    }
+
+    TEST_CASE("the same of one that comes while the others never stop, so that nothing ever sleeps")
+    {
+        asio::io_context ctx;
+        fan_in<std::uint64_t> from(ctx.get_executor());
+        auto ends = make_channel<std::uint64_t>(few);
+        std::optional<procyard_test::raw_peer<std::uint64_t>> peer(
+            std::in_place, procyard::detail::ring_role::producer, std::move(ends.sender).take(),
+            few);
+        const auto id = from.add(std::move(ends.receiver));
+        procyard::channel<std::uint64_t> busy(ctx.get_executor(), few);
+        from.add(std::move(busy.receiver));
+        CHECK(busy.sender.try_send(0));
+        bool has_ended = false;
+        const auto receive = [&](int count) {
+            for (int i = 0; i < count && !has_ended; ++i) {
+                CHECK(busy.sender.try_send(0));  // one is left when the other has been received
+                procyard_test::outcome<error_code, procyard::arrival<std::uint64_t>> got;
+                from.async_receive(got.handler());
+                procyard_test::run_until(ctx, [&] { return got.done(); });
+                has_ended = static_cast<bool>(got.result().ended);
+                if (has_ended)
+                    CHECK(got.result().source == id);
+            }
+        };
+        receive(100);
+        peer->greet();
+        receive(1000);
+        CHECK_FALSE(has_ended);
+        peer.reset();
+        receive(3000);
+        CHECK(has_ended);
     }
 
     TEST_CASE("one that stands still holds up nobody, and goes on later (case 35)")
