@@ -282,6 +282,13 @@ error_code fan_in_core::find_now(fan_in_found& found, fan_in_look how)
                 look_at_others();
             continue;
         }
+        // What is missing in this process for now is no end: its sender, and what that has sent,
+        // are still there. Counted, so that others have their turn before it is tried again.
+        if (ec && s.channel->is_open()) {
+            schedule.set(s.place, state::quiet);
+            ++taken_;
+            return ec;
+        }
         found.source = s.id;
         found.channel = ec ? nullptr : s.channel.get();
         found.ended = ec;
@@ -417,20 +424,31 @@ void fan_in_core::hear_doorbells()
     // Not until there is none: a sender that rings all the time must not keep us here.
     const int count =
         retry_eintr([&] { return ::epoll_wait(epoll_.get(), events.data(), listen_at_once, 0); });
+    const auto label_of = [&](int i) { return events[static_cast<std::size_t>(i)].data.u64; };
+    // All are heard before any is looked at: a look can throw, and a socket tells of itself once.
     for (int i = 0; i < count; ++i)
-        hear(events[static_cast<std::size_t>(i)].data.u64);
+        hear(label_of(i));
+    for (int i = 0; i < count; ++i) {
+        auto* const s = (label_of(i) & bell_bit) == 0 ? of_label(label_of(i)) : nullptr;
+        if (s != nullptr && has_something(*s))
+            sources_->schedule.set(s->place, state::ready);
+    }
+}
+
+fan_in_core::source* fan_in_core::of_label(std::uint64_t label) const noexcept
+{
+    const auto at = sources_->by_id.find(static_cast<std::uint64_t>(id_of_label(label)));
+    return at == sources_->by_id.end() ? nullptr : at->second.get();
 }
 
 void fan_in_core::hear(std::uint64_t label)
 {
-    const auto at = sources_->by_id.find(static_cast<std::uint64_t>(id_of_label(label)));
-    if (at == sources_->by_id.end())
+    auto* const told = of_label(label);
+    if (told == nullptr)
         return;
-    auto& s = *at->second;
+    auto& s = *told;
     if ((label & bell_bit) == 0) {
         s.must_rearm = s.in_epoll == source::watched::socket;
-        if (has_something(s))
-            return sources_->schedule.set(s.place, state::ready);
     } else {
         const auto heard = s.channel->bell_.answer();
         if (heard == doorbell_state::silent)

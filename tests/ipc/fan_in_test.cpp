@@ -8,8 +8,12 @@
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+
+#include <fcntl.h>
+#include <sys/resource.h>
 
 #include <chrono>
 #include <cstddef>
@@ -305,6 +309,47 @@ TEST_SUITE("fan_in: sources")
             end = co_await from.async_receive();
             CHECK(end.source == never);
             CHECK(end.ended == channel_errc::peer_died);
+        });
+    }
+
+    TEST_CASE("no descriptor for one that comes: an error, and no end; the others go on meanwhile")
+    {
+        const procyard_test::descriptor_check no_leak;
+        asio::io_context ctx;
+        fan_in<int> from(ctx.get_executor());
+        channel<int> there(ctx.get_executor(), few);
+        from.add(std::move(there.receiver), {.lane = 1});
+        auto ends = make_channel<int>(few);
+        const auto late = from.add(std::move(ends.receiver), {.lane = 0});
+        sender<int> comes(ctx.get_executor(), std::move(ends.sender));
+        CHECK(comes.try_send(100));
+        CHECK(there.sender.try_send(0));
+        procyard_test::run_coroutine(ctx, [&]() -> asio::awaitable<void> {
+            const procyard::unique_fd probe(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+            const auto next = static_cast<rlim_t>(probe.get()) + 1;
+            std::optional<procyard_test::limit_guard> none(std::in_place, RLIMIT_NOFILE, next);
+            error_code ec;
+            int missing = 0;
+            for (int n = 0; n < 5;) {
+                const auto got =
+                    co_await from.async_receive(asio::redirect_error(asio::use_awaitable, ec));
+                if (ec) {
+                    CHECK(ec == boost::system::errc::too_many_files_open);
+                    REQUIRE(++missing < 100);
+                    continue;
+                }
+                CHECK_FALSE(got.ended);
+                CHECK(got.message == n);
+                CHECK(there.sender.try_send(++n));
+            }
+            CHECK(missing > 0);
+            CHECK(from.source_count() == 2);
+            none.reset();
+            for (int i = 0; i < 2; ++i) {
+                const auto got = co_await from.async_receive(asio::use_awaitable);
+                CHECK_FALSE(got.ended);
+                CHECK((got.source == late) == (got.message == 100));
+            }
         });
     }
 

@@ -143,8 +143,10 @@ public:
     /// Receives, if anybody has something: a message, or its end. False: nothing was received, and
     /// `ec` says why; `asio::error::would_block` is no error.
     /// @par Errors   `channel_errc::closed`: no source is left, and fan_in_options says so;
-    ///               `channel_errc::lent`; EBADF: the fan-in is closed. What is wrong with a source
-    ///               is no error but arrival::ended.
+    ///               `channel_errc::lent`; EBADF: the fan-in is closed; EMFILE, ENFILE, ENOMEM: a
+    ///               sender has come and cannot be met for now, it and what it has sent stay. The
+    ///               next call looks at others first. What is wrong with a source is no error but
+    ///               arrival::ended.
     /// @par Limits   Goes ahead of operations that have not had their turn. Who only tries does not
     ///               hear of deaths.
     /// @par Cost     A copy out of the ring, a look at one source more for each lane that is not

@@ -67,6 +67,7 @@ public:
     [[nodiscard]] bool is_open() const noexcept { return open_; }
 
     /// Whose turn it is, without taking anything. would_block: nobody has anything.
+    /// @par Errors   EMFILE, ENFILE, ENOMEM: a sender cannot be met for now; ENOSPC: as add.
     [[nodiscard]] error_code find(fan_in_found& found, fan_in_look how);
     /// A message, or all that there were, have been taken of what was found.
     void has_taken(const fan_in_found& found, bool all = false);
@@ -98,6 +99,7 @@ private:
     [[nodiscard]] error_code put_to_sleep(source& s);
     [[nodiscard]] error_code put_all_to_sleep();
     void hear_doorbells();
+    [[nodiscard]] source* of_label(std::uint64_t label) const noexcept;
     void hear(std::uint64_t label);
 
     const fan_in_options options_;
