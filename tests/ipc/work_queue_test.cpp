@@ -355,6 +355,30 @@ TEST_SUITE("work_queue: producers")
             }
         });
     }
+
+    TEST_CASE("channels that drop what finds no room drop nothing that goes out")
+    {
+        asio::io_context ctx;
+        work_queue<int> queue(
+            ctx.get_executor(),
+            {.channels = {.capacity_messages = 2, .full = procyard::when_full::drop_newest}});
+        run_with(ctx, queue, [&]() -> asio::awaitable<void> {
+            work_source<int> consumer(ctx.get_executor(), queue.consumer());
+            consumer.prefetch(8);
+            leased<int> none;
+            error_code ec;
+            CHECK_FALSE(consumer.try_take(none, ec));  // asks for all of them
+            for (int i = 0; i < 8; ++i)
+                co_await queue.async_push(i, asio::use_awaitable);
+            for (int i = 0; i < 8; ++i) {
+                auto item = co_await consumer.async_take(asio::use_awaitable);
+                CHECK(item.value() == i);
+                CHECK(item.attempt() == 1);
+                CHECK(item.acknowledge());
+            }
+            CHECK(queue.statistics().leased == 0);
+        });
+    }
 }
 
 TEST_SUITE("work_queue: ending")

@@ -24,7 +24,8 @@ struct work_queue_options {
     /// So many items a consumer can hold or have asked for at once: 1 to 4,096.
     std::size_t leases_per_consumer = 64;
     /// The channels by which items come in and go out. Of messages of different lengths: an item
-    /// takes some 50 bytes more on its way out than on its way in.
+    /// takes some 50 bytes more on its way out than on its way in. `full` is what a producer does
+    /// whose channel is full; an item that goes out waits for room.
     channel_options channels{};
 };
 

@@ -98,7 +98,8 @@ public:
         ec = room();
         if (ec && ec != asio::error::would_block)
             return {};
-        const work_hello hello{this->options().leases_per_consumer, this->options().channels};
+        work_hello hello{this->options().leases_per_consumer, this->options().channels};
+        hello.channels.full = when_full::suspend;  // an item on its way out is never dropped
         auto items = make_channel<work_item<T>>(hello.channels, ec);
         if (ec)
             return {};
