@@ -20,6 +20,18 @@ namespace {
 
 constexpr std::size_t most_leases = 4096;
 
+// Until a producer or consumer that could not be met is tried again.
+constexpr std::chrono::milliseconds after_shortage{20};
+
+// Somebody has come, and this process has no descriptor or memory for it.
+bool is_shortage(const error_code& ec) noexcept
+{
+    return ec == boost::system::errc::too_many_files_open
+        || ec == boost::system::errc::too_many_files_open_in_system
+        || ec == boost::system::errc::not_enough_memory
+        || ec == boost::system::errc::no_space_on_device;
+}
+
 std::chrono::steady_clock::time_point now() noexcept
 {
     return std::chrono::steady_clock::now();
@@ -162,8 +174,12 @@ void work_broker::pump()
         return;
     const bool was_posted = std::exchange(is_posted_, true);  // what is added here needs no other
     try {
-        hear_answers();
-        book_->expire(now());
+        const auto time = now();
+        const auto due = book_->next_deadline();
+        // Whoever has answered in time has done so before this look, though nothing may have been
+        // heard of it yet. The others ring: a look at each would be one too many for each item.
+        hear_answers(due && *due <= time ? fan_in_look::all : fan_in_look::awake);
+        book_->expire(time);
         while (!room() && admit()) { }
         hand_out_items();
     } catch (...) {
@@ -184,16 +200,27 @@ void work_broker::pump()
 void work_broker::wait_for_more()
 {
     wake_operations();
+    if (deaf_until_ && *deaf_until_ <= now())
+        deaf_until_.reset();
     set_timer();
+    if (deaf_until_)
+        return;
     listen(*answers_, listens_to_answers_);
     if (!room())
         listen(*producers_, listens_to_producers_);
 }
 
-void work_broker::hear_answers()
+void work_broker::hear_answers(fan_in_look how)
 {
     arrival<work_answer> got;
-    while (!receive_now(*answers_, got, fan_in_look::awake)) {
+    for (auto may_fail = answers_->source_count();;) {
+        if (const auto ec = receive_now(*answers_, got, how)) {
+            // A consumer that cannot be met for now keeps none of the others from being heard.
+            if (!is_shortage(ec) || may_fail-- == 0)
+                return;
+            continue;
+        }
+        may_fail = answers_->source_count();
         const auto consumer = static_cast<std::uint64_t>(got.source);
         if (got.ended || !apply(consumer, got.message))
             detach(consumer);
@@ -264,7 +291,9 @@ void work_broker::wake_operations() noexcept
 
 void work_broker::set_timer()
 {
-    const auto next = book_->next_deadline();
+    auto next = book_->next_deadline();
+    if (deaf_until_ && (!next || *deaf_until_ < *next))
+        next = deaf_until_;
     if (next == timer_set_)
         return;
     timer_set_ = next;
@@ -288,15 +317,22 @@ void work_broker::listen(fan_in_core& to, bool& is_listening)
     is_listening = true;
     auto heard = [self = shared_from_this(), &is_listening](const error_code& ec) {
         is_listening = false;
-        const bool was_closed =
-            ec == asio::error::operation_aborted || ec == asio::error::bad_descriptor;
-        if (ec && !was_closed && self->open_) {
-            self->failure_ = ec;
-            return self->stop();
-        }
-        self->pump();
+        self->has_heard(ec);
     };
     queue_operation<fan_in_wait>(to.operations(), to.shared_from_this(), std::move(heard));
+}
+
+void work_broker::has_heard(const error_code& ec)
+{
+    const bool was_closed =
+        ec == asio::error::operation_aborted || ec == asio::error::bad_descriptor;
+    if (is_shortage(ec)) {
+        deaf_until_ = now() + after_shortage;
+    } else if (ec && !was_closed && open_) {
+        failure_ = ec;
+        return stop();
+    }
+    pump();
 }
 
 }  // namespace detail

@@ -10,6 +10,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <fcntl.h>
+#include <sys/resource.h>
 
 #include <chrono>
 #include <cstddef>
@@ -21,6 +22,7 @@
 #include <doctest/doctest.h>
 
 #include "channel_fixture.hpp"
+#include "limit_guard.hpp"
 
 namespace asio = boost::asio;
 using procyard::channel_errc;
@@ -176,6 +178,60 @@ TEST_SUITE("work_queue: items")
         CHECK(queue.statistics().returned >= 1);
     }
 
+    TEST_CASE("answered in time, and heard after it: it counts")
+    {
+        asio::io_context ctx;
+        work_queue<int> queue(ctx.get_executor(), {.lease = 5ms, .max_attempts = 0});
+        run_with(ctx, queue, [&]() -> asio::awaitable<void> {
+            work_source<int> consumer(ctx.get_executor(), queue.consumer());
+            co_await queue.async_push(5, asio::use_awaitable);
+            for (bool is_in_time = false; !is_in_time;) {
+                auto item = co_await consumer.async_take(asio::use_awaitable);
+                // Until the queue listens again.
+                for (int turns = 0; turns < 5; ++turns)
+                    co_await asio::post(ctx, asio::use_awaitable);
+                is_in_time = item.acknowledge();
+                // In one turn with that: the queue's owner is busy until the lease is over.
+                while (is_in_time && std::chrono::steady_clock::now() <= item.deadline()) { }
+            }
+            const auto returned = queue.statistics().returned;
+            co_await queue.async_push(6, asio::use_awaitable);  // makes it look
+            co_await asio::post(ctx, asio::use_awaitable);
+            CHECK(queue.statistics().done == 1);
+            CHECK(queue.statistics().returned == returned);
+            CHECK(queue.statistics().late == 0);
+        });
+    }
+
+    TEST_CASE("acknowledged, then closed, before the queue has heard of either: it counts")
+    {
+        asio::io_context ctx;
+        work_queue<int> queue(ctx.get_executor(), {.lease = std::chrono::nanoseconds::max()});
+        run_with(ctx, queue, [&]() -> asio::awaitable<void> {
+            std::optional<work_source<int>> consumer(std::in_place, ctx.get_executor(),
+                                                     queue.consumer());
+            consumer->prefetch(1);
+            co_await queue.async_push(1, asio::use_awaitable);
+            auto item = co_await consumer->async_take(asio::use_awaitable);
+            for (int turns = 0; turns < 5; ++turns)
+                co_await asio::post(ctx, asio::use_awaitable);
+            CHECK(item.acknowledge());
+            consumer.reset();
+            error_code ec;
+            CHECK(queue.try_push(2, ec));  // for which it had asked
+            co_await asio::post(ctx, asio::use_awaitable);
+            procyard_test::outcome<error_code> drained;
+            work_source<int> other(ctx.get_executor(), queue.consumer());
+            auto next = co_await other.async_take(asio::use_awaitable);
+            CHECK(next.value() == 2);
+            CHECK(next.attempt() == 1);
+            CHECK(next.acknowledge());
+            co_await queue.async_drain(asio::use_awaitable);
+            CHECK(queue.statistics().done == 2);
+            CHECK(queue.statistics().returned == 0);
+        });
+    }
+
     TEST_CASE("a consumer that closes gives back what it has; its answers before that count")
     {
         asio::io_context ctx;
@@ -317,6 +373,47 @@ TEST_SUITE("work_queue: producers")
         });
     }
 
+    TEST_CASE("no descriptor for one that comes: the queue goes on, and it is met later")
+    {
+        const procyard_test::descriptor_check no_leak;
+        asio::io_context ctx;
+        work_queue<int> queue(ctx.get_executor());
+        run_with(ctx, queue, [&]() -> asio::awaitable<void> {
+            sender<int> there(ctx.get_executor(), queue.producer());
+            work_source<int> consumer(ctx.get_executor(), queue.consumer());
+            CHECK(there.try_send(0));
+            CHECK((co_await consumer.async_take(asio::use_awaitable)).acknowledge());
+            auto producer = queue.producer();
+            auto end = queue.consumer();
+            sender<int> late(ctx.get_executor(), std::move(producer));
+            work_source<int> later(ctx.get_executor(), std::move(end));
+            outcome<error_code, leased<int>> taken;
+            later.async_take(taken.handler());
+            CHECK(late.try_send(100));
+            {
+                const procyard::unique_fd probe(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+                const procyard_test::limit_guard none(RLIMIT_NOFILE,
+                                                      static_cast<rlim_t>(probe.get()) + 1);
+                for (int i = 1; i < 200; ++i) {
+                    CHECK(there.try_send(i));
+                    auto item = co_await consumer.async_take(asio::use_awaitable);
+                    CHECK(item.value() == i);
+                    CHECK(item.acknowledge());
+                }
+                CHECK(queue.is_open());
+                CHECK(queue.statistics().producers == 2);
+                CHECK(queue.statistics().consumers == 2);
+                CHECK_FALSE(taken.done());
+            }
+            auto item = co_await consumer.async_take(asio::use_awaitable);
+            CHECK(item.value() == 100);
+            CHECK(there.try_send(200));
+            while (!taken.done())
+                co_await asio::post(ctx, asio::use_awaitable);
+            CHECK(taken.result().value() == 200);
+        });
+    }
+
     TEST_CASE("an item that is too long for the consumers' channels is a dead letter at once")
     {
         asio::io_context ctx;
@@ -376,7 +473,8 @@ TEST_SUITE("work_queue: producers")
                 CHECK(item.attempt() == 1);
                 CHECK(item.acknowledge());
             }
-            CHECK(queue.statistics().leased == 0);
+            co_await queue.async_drain(asio::use_awaitable);
+            CHECK(queue.statistics().done == 8);
         });
     }
 }

@@ -110,11 +110,12 @@ private:
 
     void pump();
     void wait_for_more();
-    void hear_answers();
+    void hear_answers(fan_in_look how);
     [[nodiscard]] bool apply(std::uint64_t consumer, const work_answer& answer);
     void hand_out_items();
     void has_ended(std::uint64_t consumer, const error_code& ec);
     void listen(fan_in_core& to, bool& is_listening);
+    void has_heard(const error_code& ec);
     void set_timer();
     void wake_operations() noexcept;
 
@@ -128,6 +129,7 @@ private:
     std::shared_ptr<operation_queue> drains_;
     asio::steady_timer timer_;
     std::optional<std::chrono::steady_clock::time_point> timer_set_;
+    std::optional<std::chrono::steady_clock::time_point> deaf_until_;  // something was missing here
     bool listens_to_producers_ = false;
     bool listens_to_answers_ = false;
     bool is_posted_ = false;
