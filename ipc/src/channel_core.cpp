@@ -97,6 +97,7 @@ struct channel_core::on_cancellation {
             return;
         if (const auto alive = core.lock())
             (void)(alive->abort_operation(alive->for_room_, serial)
+                   || alive->abort_operation(alive->at_once_, serial)
                    || alive->abort_operation(alive->for_end_, serial));
     }
 };
@@ -614,7 +615,7 @@ void channel_core::cancel() noexcept
 
 void channel_core::abort_all() noexcept
 {
-    for (const auto* const where : {&for_room_, &for_end_})
+    for (const auto* const where : {&for_room_, &at_once_, &for_end_})
         for (auto* at = where->first; at != nullptr; at = at->next.get())
             at->aborted = true;
     leave_reactor();

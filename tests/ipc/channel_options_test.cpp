@@ -2,6 +2,8 @@
 // What a channel can be told: its name, and what a sender does when the ring is full.
 #include <procyard/ipc/channel.hpp>
 
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/system/system_error.hpp>
 
@@ -154,6 +156,77 @@ TEST_SUITE("channel: when full")
         CHECK(c.receiver.try_receive());
         run(ctx);
         CHECK_FALSE(writable.error());
+    }
+
+    TEST_CASE("fail: neither a send nor a loan waits behind an operation that waits for room")
+    {
+        asio::io_context ctx;
+        channel<std::uint64_t> c(ctx.get_executor(),
+                                 {.capacity_messages = 2, .full = when_full::fail});
+        fill(c.sender);
+        outcome<error_code> writable;
+        c.sender.async_wait_writable(writable.handler());
+        ctx.poll();
+        outcome<error_code> sent;
+        c.sender.async_send(1, sent.handler());
+        outcome<error_code, procyard::message_loan<std::uint64_t>> loan;
+        c.sender.async_loan(1, loan.handler());
+        ctx.poll();
+        CHECK(sent.error() == asio::error::would_block);
+        CHECK(loan.error() == asio::error::would_block);
+        CHECK_FALSE(writable.done());
+        CHECK(c.receiver.try_receive());
+        run(ctx);
+        CHECK_FALSE(writable.error());
+    }
+
+    TEST_CASE("fail: of several sends one is cancelled, the others go through in their order")
+    {
+        for (std::size_t cancelled = 0; cancelled < 3; ++cancelled) {
+            CAPTURE(cancelled);
+            asio::io_context ctx;
+            channel<std::size_t> c(ctx.get_executor(),
+                                   {.capacity_messages = 4, .full = when_full::fail});
+            asio::cancellation_signal signal;
+            std::array<outcome<error_code>, 3> sent;
+            for (std::size_t i = 0; i < sent.size(); ++i) {
+                if (i == cancelled)
+                    c.sender.async_send(
+                        i, asio::bind_cancellation_slot(signal.slot(), sent[i].handler()));
+                else
+                    c.sender.async_send(i, sent[i].handler());
+            }
+            signal.emit(asio::cancellation_type::total);
+            run(ctx);
+            for (std::size_t i = 0; i < sent.size(); ++i) {
+                CHECK(sent[i].count == 1);
+                CHECK((sent[i].error() == asio::error::operation_aborted) == (i == cancelled));
+                if (i != cancelled)
+                    CHECK(c.receiver.try_receive() == i);
+            }
+            CHECK_FALSE(c.receiver.try_receive());
+        }
+    }
+
+    TEST_CASE("drop_newest: a send behind a loan that waits for room is dropped")
+    {
+        asio::io_context ctx;
+        channel<std::uint64_t> c(ctx.get_executor(),
+                                 {.capacity_messages = 2, .full = when_full::drop_newest});
+        outcome<error_code, procyard::message_loan<std::uint64_t>> loan;
+        CHECK(c.sender.try_send(0));
+        CHECK(c.sender.try_send(1));
+        c.sender.async_loan(1, loan.handler());
+        ctx.poll();
+        outcome<error_code> sent;
+        c.sender.async_send(2, sent.handler());
+        ctx.poll();
+        CHECK_FALSE(sent.error());
+        CHECK(c.sender.statistics().dropped == 1);
+        CHECK_FALSE(loan.done());
+        CHECK(c.receiver.try_receive() == 0U);
+        run(ctx);
+        CHECK_FALSE(loan.error());
     }
 
     TEST_CASE("drop_newest: sends succeed, and both sides know how many were dropped")

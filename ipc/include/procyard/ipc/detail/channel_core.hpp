@@ -256,7 +256,7 @@ private:
     void drop(operation_ptr operation);
     [[nodiscard]] line& line_of(const channel_operation& operation) noexcept
     {
-        return operation.for_end ? for_end_ : for_room_;
+        return operation.for_end ? for_end_ : operation.at_once ? at_once_ : for_room_;
     }
     [[nodiscard]] bool abort_operation(line& where, std::uint64_t serial) noexcept;
     void abort_all() noexcept;
@@ -299,6 +299,7 @@ private:
     std::array<std::byte, 64> rings_;  // what has been read from bell_: of no interest
     detail::operation_memory memory_;
     line for_room_;
+    line at_once_;
     line for_end_;
     std::uint64_t last_serial_ = 0;
     std::uint64_t generation_ = 0;

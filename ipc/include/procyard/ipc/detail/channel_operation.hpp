@@ -68,7 +68,9 @@ private:
 //            nothing, and sent nothing.
 //
 // Who waits for the channel's end and takes nothing (async_wait_closed) is in another line: it
-// waits for the button to be let go and not for a ring, so it is in nobody's way.
+// waits for the button to be let go and not for a ring, so it is in nobody's way. So is who never
+// waits (a send with when_full::fail or drop_newest): it is behind others of its kind for a turn,
+// and behind none that waits.
 //
 // Owned by the function object that the executor or the reactor holds, a parked one by the one
 // before it; the end only knows them. So an io_context that goes down takes all of them along.
