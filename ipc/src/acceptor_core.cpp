@@ -13,6 +13,7 @@
 #include <utility>
 
 #include <procyard/ipc/channel_error.hpp>
+#include <procyard/ipc/detail/channel_end.hpp>
 #include <procyard/ipc/detail/ring_memory.hpp>
 #include <procyard/ipc/syscall.hpp>
 
@@ -31,12 +32,16 @@ constexpr std::chrono::milliseconds pause_for_room{10};
 
 using guard = std::lock_guard<std::mutex>;
 
-void check_shapes(const end_plan& plan, error_code& ec) noexcept
+// Whether there can be such channels.
+void check(const end_plan& plan, error_code& ec) noexcept
 {
     ec.clear();
-    for (const auto* const terms : {&plan.sends, &plan.receives})
+    for (const auto* const terms : {&plan.sends, &plan.receives}) {
+        if (!ec && *terms)
+            ec = check_options((*terms)->options);
         if (!ec && *terms)
             (void)ring_memory::size_bytes(ring_role::producer, (*terms)->shape, ec);
+    }
 }
 
 unique_fd listen_at(const channel_address& address, const unix_listen_options& options,
@@ -100,7 +105,7 @@ acceptor_core::~acceptor_core() = default;
 void acceptor_core::listen(const channel_address& address, const end_plan& plan,
                            channel_listen_options options, error_code& ec)
 {
-    check_shapes(plan, ec);
+    check(plan, ec);
     if (ec)
         return;
     close();

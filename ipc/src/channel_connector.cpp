@@ -179,6 +179,8 @@ channel_connector::ending channel_connector::wait_for_packet()
 
 channel_connector::ending channel_connector::knock()
 {
+    if (const auto bad = check_options(options_.channel))
+        return connect_failure{.code = bad};
     error_code ec;
     connection_ = connect_now(address_, ec);
     if (ec == asio::error::would_block) {

@@ -16,12 +16,6 @@ namespace detail {
 
 namespace {
 
-error_code check(const channel_options& options) noexcept
-{
-    const bool is_good = options.name.is_good() && options.full <= when_full::drop_newest;
-    return is_good ? error_code() : channel_errc::bad_option;
-}
-
 [[noreturn]] void throw_about(const char* what, const channel_terms& terms, const error_code& ec)
 {
     std::string text = what;
@@ -32,6 +26,12 @@ error_code check(const channel_options& options) noexcept
 
 }  // namespace
 
+error_code check_options(const channel_options& options) noexcept
+{
+    const bool is_good = options.name.is_good() && options.full <= when_full::drop_newest;
+    return is_good ? error_code() : channel_errc::bad_option;
+}
+
 std::shared_ptr<channel_core> open_end(const asio::any_io_executor& ex, ring_role role,
                                        unique_fd socket, const channel_terms& terms, error_code& ec)
 {
@@ -39,7 +39,7 @@ std::shared_ptr<channel_core> open_end(const asio::any_io_executor& ex, ring_rol
         ec = make_errno(EBADF);
         return nullptr;
     }
-    ec = check(terms.options);
+    ec = check_options(terms.options);
     if (ec)
         return nullptr;
     return channel_core::open(ex, role, std::move(socket), terms, ec);
@@ -68,7 +68,7 @@ std::pair<unique_fd, unique_fd> make_hello_sockets(const channel_terms& terms, e
 {
     (void)ring_memory::size_bytes(ring_role::producer, terms.shape, ec);
     if (!ec)
-        ec = check(terms.options);
+        ec = check_options(terms.options);
     if (ec)
         return {};
     // Messages are kept apart, so that a hello is one; and a connection has an end that is told.

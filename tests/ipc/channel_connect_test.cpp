@@ -124,11 +124,12 @@ struct connection_attempt {
     std::thread thread;
 };
 
-error_code connect_error(const channel_address& address)
+error_code connect_error(const channel_address& address,
+                         const procyard::channel_connect_options& options = {})
 {
     const descriptor_check no_leak;
     connecting<sender<int>> client;
-    client.start(address);
+    client.start(address, options);
     run(client.ctx);
     CHECK_FALSE(client.end().is_open());
     CHECK(client.failure.code == client.error());
@@ -237,6 +238,15 @@ TEST_SUITE("async_connect: nobody to connect to")
         CHECK(connect_error("") == socket_errc::bad_name);
         CHECK(connect_error(std::string(108, 'x')) == socket_errc::name_too_long);
         CHECK(connect_error(channel_address::abstract_name("")) == socket_errc::bad_name);
+    }
+
+    TEST_CASE("an option that no channel can have, which is told before anybody is looked for")
+    {
+        CHECK(connect_error("/nonexistent/x", {.channel = {.name = "not good!"}})
+              == channel_errc::bad_option);
+        CHECK(
+            connect_error("/nonexistent/x", {.channel = {.full = procyard::when_full::drop_oldest}})
+            == channel_errc::bad_option);
     }
 
     TEST_CASE("a full queue is waited for")

@@ -378,6 +378,9 @@ TEST_SUITE("channel_listener: the name")
         const socket_place where;
         CHECK(listen(where.path, {.channel = {.capacity_messages = ~std::size_t{0}}})
               == channel_errc::bad_shape);
+        CHECK(listen(where.path, {.channel = {.name = "not good!"}}) == channel_errc::bad_option);
+        CHECK(listen(where.path, {.channel = {.full = procyard::when_full::drop_oldest}})
+              == channel_errc::bad_option);
         CHECK_FALSE(where.exists());
         asio::io_context ctx;
         CHECK_THROWS_WITH_AS(channel_listener<sender<int>>(ctx.get_executor(), "/nonexistent/x"),

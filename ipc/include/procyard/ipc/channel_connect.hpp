@@ -70,8 +70,10 @@ struct initiate_channel_connect {
 /// own, though nobody may have accepted it yet: messages wait for that. The socket is closed; the
 /// death of the peer is told by the channel.
 /// @par Completion signature   `void(error_code, End)`; an end that is not open when `ec` is set.
-/// @par Errors   ENOENT: nobody has that name; ECONNREFUSED: nobody listens there; EACCES: not by
-///               the permissions of the socket file; EPROTOTYPE: a socket of another kind;
+/// @par Errors   `channel_errc::bad_option`, before anything has happened. ENOENT: nobody has that
+///               name; ECONNREFUSED: nobody listens there, and of an abstract name also that nobody
+///               has it; EACCES: not by the permissions of the socket file; EPROTOTYPE: a socket of
+///               another kind;
 ///               `socket_errc::name_too_long`, `bad_name`. Told by the listener:
 ///               `channel_errc::refused`, `other_type`, `other_direction`, `other_version`,
 ///               `over_limit`, `too_slow`, `unavailable`. Found out here: `refused`, if it is the

@@ -32,6 +32,10 @@ open_end(const asio::any_io_executor& ex, ring_role role, unique_fd socket,
 open_end(const asio::any_io_executor& ex, ring_role role, unique_fd socket,
          const channel_terms& terms);
 
+/// What no channel can have.
+/// @par Errors   `channel_errc::bad_option`.
+[[nodiscard]] PROCYARD_IPC_EXPORT error_code check_options(const channel_options& options) noexcept;
+
 /// Throws boost::system::system_error.
 [[nodiscard]] PROCYARD_IPC_EXPORT unique_fd resume_end(channel_core& core);
 
