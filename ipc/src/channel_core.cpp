@@ -125,6 +125,7 @@ void channel_core::take_back() noexcept
 {
     lent_ = false;
     usable_ = is_open();
+    assembly_.release();
     if (owner_ != ::getpid())
         return;
     // A receiver's, also if it has been closed meanwhile: then there is nobody to be told.

@@ -46,7 +46,7 @@ part_assembly::answer part_assembly::add(record_kind kind, std::span<const std::
         return answer::violation;
     if (kind == record_kind::dropped_parts) {
         state_ = state::none;
-        bytes_ = {};
+        release();
         return payload.empty() ? answer::more : answer::violation;
     }
     const auto missing = length_ - bytes_.size();

@@ -109,6 +109,38 @@ TEST_SUITE("channel costs: allocations")
         CHECK(got == text);
     }
 
+    TEST_CASE("a message that is longer than the ring takes its memory, and gives it back")
+    {
+        asio::io_context ctx;
+        channel<std::string> c(ctx.get_executor(), {.capacity_bytes = 1024});
+        const std::string text(5000, 'x');
+        std::string got(text.size(), 'y');
+        const auto receive = [&](bool in_batch) {
+            error_code ec;
+            if (!in_batch)
+                return c.receiver.try_receive(got, ec);
+            auto batch = c.receiver.try_receive_batch(ec);
+            return batch.next(got);
+        };
+        for (int round = 0; round < 6; ++round) {
+            CAPTURE(round);
+            outcome<error_code> sent;
+            c.sender.async_send(std::string(text), sent.handler());
+            std::size_t taken = 0;
+            bool has_come = false;
+            for (int turn = 0; turn < 100 && !has_come; ++turn) {
+                ctx.restart();
+                ctx.poll();
+                const auto before = allocations();
+                has_come = receive(round % 2 != 0);
+                taken += allocations() - before;
+            }
+            CHECK(has_come);
+            CHECK(taken == 1);
+            CHECK(got == text);
+        }
+    }
+
     TEST_CASE("none of operations of a coroutine, waiting or not")
     {
         asio::io_context ctx;

@@ -79,12 +79,28 @@ TEST_SUITE("part_assembly")
         CHECK(parts.add(record_kind::first_part, payload(30, 10, 'a'), most) == answer::more);
         CHECK(parts.add(record_kind::dropped_parts, payload(0, 0), most) == answer::more);
         CHECK_FALSE(parts.is_under_way());
+        CHECK(parts.message().data() == nullptr);
         CHECK(parts.add(record_kind::first_part, payload(30, 10, 'b'), most) == answer::more);
         CHECK(parts.add(record_kind::first_part, payload(12, 2, 'c'), most) == answer::more);
         CHECK(parts.add(record_kind::last_part, payload(10, 'c'), most) == answer::complete);
         CHECK(parts.message().size() == 12);
         CHECK(std::all_of(parts.message().begin(), parts.message().end(),
                           [](std::byte b) { return b == std::byte{'c'}; }));
+    }
+
+    TEST_CASE("its memory is freed when it is told so, and not before it has been finished")
+    {
+        part_assembly parts;
+        CHECK(parts.add(record_kind::first_part, payload(20, 10, 'a'), most) == answer::more);
+        parts.release();
+        CHECK(parts.add(record_kind::last_part, payload(10, 'b'), most) == answer::complete);
+        parts.release();
+        REQUIRE(parts.message().size() == 20);
+        parts.finish();
+        CHECK(parts.message().size() == 20);
+        CHECK(parts.message()[19] == std::byte{'b'});
+        parts.release();
+        CHECK(parts.message().data() == nullptr);
     }
 
     TEST_CASE("longer than is allowed is refused before anything is allocated")

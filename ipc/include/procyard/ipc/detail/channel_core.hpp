@@ -153,7 +153,9 @@ public:
     {
         return assembly_.message();
     }
+    /// What refers to it is good until release_assembly(), or the end of a lease.
     void finish_assembly() noexcept { assembly_.finish(); }
+    void release_assembly() noexcept { assembly_.release(); }
     /// For a consumer who has found something and wants to know whether it is a message: passes
     /// what is none. True: look again. Else there is a message; or `ec` says that there is none.
     [[nodiscard]] bool pass_no_message(std::uint64_t& passed, error_code& ec);

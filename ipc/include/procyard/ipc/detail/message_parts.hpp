@@ -61,9 +61,15 @@ public:
     /// @throws std::bad_alloc   nothing was taken
     [[nodiscard]] answer add(record_kind kind, std::span<const std::byte> payload,
                              std::uint64_t most_bytes);
-    /// Valid until the next part is added.
+    /// Valid until release(), or until the next part is added.
     [[nodiscard]] std::span<const std::byte> message() const noexcept { return bytes_; }
     void finish() noexcept { state_ = state::none; }
+    /// Frees the memory, unless there is a message that has not been finished.
+    void release() noexcept
+    {
+        if (state_ == state::none)
+            std::vector<std::byte>().swap(bytes_);  // `= {}` would keep the memory
+    }
     /// Whether a last part can complete it.
     [[nodiscard]] bool is_under_way() const noexcept { return state_ != state::none; }
 

@@ -310,8 +310,10 @@ private:
             return channel_errc::bad_message;
         }
         consumer.pass(payload);
-        if (in_parts)
+        if (in_parts) {
             core.finish_assembly();
+            core.release_assembly();
+        }
         return {};
     }
 
