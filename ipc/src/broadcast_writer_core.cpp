@@ -161,6 +161,8 @@ void broadcast_writer_core::find_start(std::uint64_t history, reader& who) const
 {
     who.start = side_.position();
     who.start_number = messages_;
+    if (history == 0)
+        return;  // and no look at each record
     if (terms_.shape.unit_bytes != 1) {
         const auto there = std::min(history, side_.position() - side_.oldest());
         who.start -= there;
@@ -350,10 +352,13 @@ void broadcast_writer_core::hear(const error_code& wait_error) noexcept
         side_.withdraw();
 }
 
+// What waits is not aborted: it is told why.
 void broadcast_writer_core::fail_to_wait(const error_code& why) noexcept
 {
     failure_ = why;
-    close();
+    closed_ = true;
+    leave_reactor();
+    let_go_of_readers();
 }
 
 void broadcast_writer_core::close() noexcept
@@ -366,6 +371,11 @@ void broadcast_writer_core::close() noexcept
         return;
     }
     cancel();
+    let_go_of_readers();
+}
+
+void broadcast_writer_core::let_go_of_readers() noexcept
+{
     side_.close();
     side_.fence();
     if (unknown_ > 0)

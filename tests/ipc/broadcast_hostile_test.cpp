@@ -492,6 +492,35 @@ TEST_SUITE("broadcast: limits")
         CHECK(b.readers() == 2);
     }
 
+    TEST_CASE("no descriptors for the event loop: who waits is told that, and not aborted")
+    {
+        asio::io_context ctx;  // makes its reactor when somebody waits
+        asio::io_context elsewhere;
+        broadcaster<int> b(ctx.get_executor(), few);
+        subscriber<int> s(elsewhere.get_executor(), b.subscribe(holding));
+        for (int n = 0; n < 4; ++n)
+            CHECK(b.try_send(n));
+        std::array<outcome<error_code>, 2> sent;
+        {
+            const procyard_test::limit_guard none(RLIMIT_NOFILE, 0);
+            for (auto& each : sent)
+                b.async_send(4, each.handler());
+            run(ctx);
+        }
+        for (auto& each : sent)
+            CHECK(each.error() == boost::system::errc::too_many_files_open);
+        error_code ec;
+        CHECK(!b.try_send(5, ec));
+        CHECK(ec == boost::system::errc::too_many_files_open);
+        CHECK(!b.is_open());
+        for (int n = 0; n < 4; ++n)
+            CHECK(s.try_receive() == n);
+        outcome<error_code, int> got;
+        s.async_receive(got.handler());
+        run(elsewhere);
+        CHECK(got.error() == channel_errc::closed);
+    }
+
     TEST_CASE("no descriptors when a subscriber comes: it is cut off, and hears of it")
     {
         asio::io_context ctx;

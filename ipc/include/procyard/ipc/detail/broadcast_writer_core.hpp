@@ -144,6 +144,7 @@ private:
     [[nodiscard]] error_code watch(int fd, std::uint64_t token) noexcept;
     void unwatch(int fd) noexcept;
     void remove(std::size_t index) noexcept;
+    void let_go_of_readers() noexcept;
     void find_start(std::uint64_t history, reader& who) const noexcept;
 
     bool lacks(std::uint64_t wanted) override;
