@@ -57,6 +57,7 @@ broadcast_reader_end::broadcast_reader_end(const asio::any_io_executor& ex, uniq
                                            error_code& ec)
 {
     terms.spin = options.spin;
+    terms.max_peer_bytes = options.max_peer_bytes;
     terms.bell = options.across_users ? doorbell_kind::socket : doorbell_kind::pipe;
     core_ = broadcast_reader_core::open(ex, std::move(socket), terms, explanation_, ec);
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <procyard/ipc/detail/broadcast_memory.hpp>
 
+#include <unistd.h>
+
 #include <array>
 #include <bit>
 #include <cstring>
@@ -9,6 +11,8 @@
 #include <utility>
 
 #include <procyard/ipc/detail/record_ring.hpp>
+
+#include "memory_pages.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -67,6 +71,13 @@ std::size_t broadcast_memory::size_bytes(broadcast_role role, const ring_shape& 
                : 0);
 }
 
+std::size_t broadcast_memory::size_in_pages(broadcast_role role, const ring_shape& shape,
+                                            error_code& ec) noexcept
+{
+    const auto bytes = size_bytes(role, shape, ec);
+    return ec ? 0 : whole_pages(bytes, static_cast<std::size_t>(::getpagesize()), ec);
+}
+
 broadcast_memory broadcast_memory::create(broadcast_role role, const ring_shape& shape,
                                           std::uint64_t position, error_code& ec)
 {
@@ -88,12 +99,14 @@ broadcast_memory broadcast_memory::create(broadcast_role role, const ring_shape&
     return ec ? broadcast_memory{} : std::move(made);
 }
 
-broadcast_memory broadcast_memory::attach(unique_fd fd, std::size_t announced_bytes,
-                                          broadcast_role role, const ring_shape& shape,
-                                          error_code& ec)
+broadcast_memory broadcast_memory::attach(unique_fd fd, std::uint64_t announced_bytes,
+                                          std::uint64_t most_bytes, broadcast_role role,
+                                          const ring_shape& shape, error_code& ec)
 {
     broadcast_memory attached;
     const auto bytes = size_bytes(role, shape, ec);
+    if (!ec && announced_bytes > most_bytes)
+        ec = channel_errc::over_limit;
     if (ec)
         return {};
     // More than is needed: the peer's pages may be larger.

@@ -33,6 +33,14 @@ std::string explain_mismatch(const type_description& ours, const std::string& de
         : "here " + ours.to_string() + ", there a type that cannot be read";
 }
 
+// The most that the writer's memory may have: how long the ring is, is its business, up to this.
+std::uint64_t most_writer_bytes(const broadcast_terms& terms) noexcept
+{
+    error_code ec;  // our own idea of it is possible
+    const auto expected = broadcast_memory::size_in_pages(broadcast_role::writer, terms.shape, ec);
+    return std::max<std::uint64_t>(terms.max_peer_bytes, expected);
+}
+
 // Whether a hello fits; how long the ring is, is the writer's business.
 error_code check(const broadcast_hello& hello, const broadcast_terms& terms) noexcept
 {
@@ -106,8 +114,12 @@ broadcast_reader_core::open(const asio::any_io_executor& ex, unique_fd socket,
         return nullptr;
     auto agreed = terms;
     agreed.shape = hello.shape;
-    auto writer = broadcast_memory::attach(std::move(hello.memory), hello.memory_bytes,
+    const auto most = most_writer_bytes(terms);
+    auto writer = broadcast_memory::attach(std::move(hello.memory), hello.memory_bytes, most,
                                            broadcast_role::writer, agreed.shape, ec);
+    if (ec == channel_errc::over_limit)
+        explanation = "the broadcast has " + std::to_string(hello.memory_bytes)
+            + " bytes, and at most " + std::to_string(most) + " are allowed";
     if (ec)
         return nullptr;
     writer.release_descriptor();

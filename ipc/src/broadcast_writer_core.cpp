@@ -315,7 +315,9 @@ void broadcast_writer_core::welcome(reader& who, error_code& ec)
         ec = channel_errc::other_type;
         return;
     }
-    auto memory = broadcast_memory::attach(std::move(hello.memory), hello.memory_bytes,
+    // Nothing but its words is read there; whoever sends more would have us map it all.
+    const auto most = broadcast_memory::size_in_pages(broadcast_role::reader, terms_.shape, ec);
+    auto memory = broadcast_memory::attach(std::move(hello.memory), hello.memory_bytes, most,
                                            broadcast_role::reader, terms_.shape, ec);
     if (ec)
         return;

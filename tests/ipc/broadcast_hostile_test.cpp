@@ -22,6 +22,7 @@
 
 #include <doctest/doctest.h>
 
+#include <procyard/ipc/segment.hpp>
 #include <procyard/ipc/unix_socket.hpp>
 
 #include "broadcast_hello.hpp"
@@ -79,8 +80,9 @@ public:
     void greet()
     {
         error_code ec;
-        procyard::detail::send_broadcast_hello(
-            socket_.get(), hello, memory_.memory().native_handle(), button_for_peer_.get(), ec);
+        const auto& memory = large_ ? large_ : memory_.memory();
+        procyard::detail::send_broadcast_hello(socket_.get(), hello, memory.native_handle(),
+                                               button_for_peer_.get(), ec);
         REQUIRE_FALSE(ec);
         button_for_peer_.reset();
     }
@@ -94,6 +96,17 @@ public:
         button_ = doorbell_button::attach(std::move(theirs.button), ec);
         REQUIRE_FALSE(ec);
     }
+    // More memory than it needs, with the same at its beginning.
+    void enlarge(std::size_t bytes)
+    {
+        error_code ec;
+        large_ = procyard::segment::create(bytes, {}, ec);
+        REQUIRE_FALSE(ec);
+        std::memcpy(large_.writable_data(), memory_.memory().data(), memory_.memory().size());
+        large_.seal_for_peer(ec);
+        REQUIRE_FALSE(ec);
+        hello.memory_bytes = large_.size();
+    }
     [[nodiscard]] procyard::detail::broadcast_words& words() { return memory_.own_words(); }
     [[nodiscard]] std::span<std::byte> units()
     {
@@ -106,6 +119,7 @@ private:
     procyard::detail::broadcast_terms terms_;
     unique_fd socket_;
     broadcast_memory memory_;
+    procyard::segment large_;
     doorbell bell_;
     unique_fd button_for_peer_;
     doorbell_button button_;
@@ -129,9 +143,9 @@ struct against_writer {
         return {std::move(made.first), std::move(made.second)};
     }
     template <class End>
-    [[nodiscard]] unopened<End> end()
+    [[nodiscard]] unopened<End> end(const procyard::channel_options& how = {})
     {
-        return {std::move(sockets.second), {}};
+        return {std::move(sockets.second), how};
     }
 
     std::pair<unique_fd, unique_fd> sockets;
@@ -194,7 +208,7 @@ TEST_SUITE("broadcast: hostile reader")
 
     TEST_CASE("a hello that does not fit cuts it off")
     {
-        for (int flaw = 0; flaw < 4; ++flaw) {
+        for (int flaw = 0; flaw < 5; ++flaw) {
             CAPTURE(flaw);
             asio::io_context ctx;
             broadcaster<int> b(ctx.get_executor(), few);
@@ -208,6 +222,7 @@ TEST_SUITE("broadcast: hostile reader")
                 case 1: liar.hello.memory_bytes /= 2; break;
                 case 2: liar.hello.role = broadcast_role::writer; break;
                 case 3: ++liar.hello.shape.type; break;
+                case 4: liar.enlarge(1U << 20U); break;
                 default: break;
                 }
                 liar.greet();
@@ -365,6 +380,34 @@ TEST_SUITE("broadcast: hostile writer")
             const subscriber<int> s(ctx.get_executor(), unopened<subscriber<int>>(), ec);
             CHECK(ec == boost::system::errc::bad_file_descriptor);
         }
+    }
+
+    TEST_CASE("more memory than is allowed is refused unmapped; what was subscribed to here is not")
+    {
+        asio::io_context ctx;
+        error_code ec;
+        {
+            against_writer<std::string> test({.capacity_bytes = 1U << 20U});
+            test.writer.greet();
+            const subscriber<std::string> s(
+                ctx.get_executor(), test.end<subscriber<std::string>>({.max_peer_bytes = 4096}),
+                ec);
+            CHECK(ec == channel_errc::over_limit);
+            CHECK(s.explanation()
+                  == "the broadcast has 1052672 bytes, and at most 266240 are allowed");
+        }
+        {
+            against_writer<std::uint64_t> test({.capacity_messages = 1U << 16U});
+            test.writer.greet();
+            const latest_reader<std::uint64_t> r(
+                ctx.get_executor(),
+                test.end<latest_reader<std::uint64_t>>({.max_peer_bytes = 4096}), ec);
+            CHECK(ec == channel_errc::over_limit);
+        }
+        constexpr std::size_t much = procyard::channel_options().max_peer_bytes;
+        broadcaster<std::string> b(ctx.get_executor(), {.capacity_bytes = much});
+        const subscriber<std::string> s(ctx.get_executor(), b.subscribe(), ec);
+        CHECK(!ec);
     }
 
     TEST_CASE("a subscription is no channel's end, nor the other way round")

@@ -80,7 +80,7 @@ public:
     [[nodiscard]] unopened<subscriber<T>> subscribe(const subscription_options& options,
                                                     error_code& ec)
     {
-        return {core().subscribe(options, ec), detail::passed_options(options)};
+        return {core().subscribe(options, ec), detail::passed_options(options, core())};
     }
     /// The same; throws boost::system::system_error.
     [[nodiscard]] unopened<subscriber<T>> subscribe(const subscription_options& options = {})
@@ -149,8 +149,13 @@ public:
 
     /// Opens a subscription.
     /// @par Errors   `channel_errc::other_type`: the broadcast is of other messages; `bad_hello`,
-    ///               `other_version`, `not_a_channel`: it is none; those of segment::attach;
-    ///               EMFILE, ENFILE; ENOMEM; EBADF: there is no subscription.
+    ///               `other_version`, `not_a_channel`: it is none; `over_limit`: its memory is
+    ///               larger than `end.options().max_peer_bytes`, and nothing of it is mapped; those
+    ///               of segment::attach; EMFILE, ENFILE; ENOMEM; EBADF: there is no subscription.
+    /// @par Limits   Of the options `spin`, `across_users` and `max_peer_bytes` count. Where the
+    ///               subscription was made, the latter is what the broadcast needs; in a child, of
+    ///               a broadcast of more than 64 MiB, inherited() says it. The others are a
+    ///               channel's: a subscriber has no capacity, no name, and no messages in parts.
     /// @par Cost     Two descriptors, two mappings; the ring is looked at page by page.
     subscriber(const asio::any_io_executor& ex, unopened<subscriber> end, error_code& ec)
         : broadcast_reader_end(ex, std::move(end).take(), end.options(),

@@ -79,7 +79,7 @@ public:
     [[nodiscard]] unopened<latest_reader<T>> subscribe(bool across_users, error_code& ec)
     {
         const auto options = options_of(across_users);
-        return {core().subscribe(options, ec), detail::passed_options(options)};
+        return {core().subscribe(options, ec), detail::passed_options(options, core())};
     }
     /// The same; throws boost::system::system_error.
     [[nodiscard]] unopened<latest_reader<T>> subscribe(bool across_users = false)
@@ -116,7 +116,7 @@ public:
     latest_reader() noexcept = default;
 
     /// Opens a reader.
-    /// @par Errors, cost   As subscriber's constructor.
+    /// @par Errors, limits, cost   As subscriber's constructor.
     latest_reader(const asio::any_io_executor& ex, unopened<latest_reader> end, error_code& ec)
         : broadcast_reader_end(ex, std::move(end).take(), end.options(), terms(), ec)
     {

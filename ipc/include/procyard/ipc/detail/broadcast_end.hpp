@@ -4,6 +4,7 @@
 
 #include <boost/asio/any_io_executor.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -126,12 +127,15 @@ private:
     std::string explanation_;
 };
 
-/// A subscription's way to where it is opened: as that of a channel's end.
-[[nodiscard]] inline channel_options passed_options(const subscription_options& options) noexcept
+/// A subscription's way to where it is opened: as that of a channel's end. The memory of the
+/// broadcast that it is made of is never too large.
+[[nodiscard]] inline channel_options passed_options(const subscription_options& options,
+                                                    const broadcast_writer_core& writer) noexcept
 {
     channel_options passed;
     passed.spin = options.spin;
     passed.across_users = options.across_users;
+    passed.max_peer_bytes = std::max(passed.max_peer_bytes, writer.memory_bytes());
     return passed;
 }
 

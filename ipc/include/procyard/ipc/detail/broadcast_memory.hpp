@@ -51,16 +51,20 @@ public:
     /// @par Errors   `channel_errc::bad_shape`
     [[nodiscard]] static std::size_t size_bytes(broadcast_role role, const ring_shape& shape,
                                                 error_code& ec) noexcept;
+    /// The same in whole pages of this machine: what there is of it, and what a peer announces.
+    [[nodiscard]] static std::size_t size_in_pages(broadcast_role role, const ring_shape& shape,
+                                                   error_code& ec) noexcept;
     /// Makes one's own, which begins at `position`, and seals it.
     /// @par Errors   `channel_errc::bad_shape`; those of segment::create and seal_for_peer
     [[nodiscard]] static broadcast_memory create(broadcast_role role, const ring_shape& shape,
                                                  std::uint64_t position, error_code& ec);
     /// Maps the peer's, to be read. The peer may be hostile.
-    /// @par Errors   `channel_errc::not_a_channel`, `other_version`, `other_type`; those of
-    ///               segment::attach. The descriptor is closed then.
-    [[nodiscard]] static broadcast_memory attach(unique_fd fd, std::size_t announced_bytes,
-                                                 broadcast_role role, const ring_shape& shape,
-                                                 error_code& ec);
+    /// @par Errors   `channel_errc::over_limit`: more than `most_bytes`, of which nothing is mapped;
+    ///               `not_a_channel`, `other_version`, `other_type`; those of segment::attach. The
+    ///               descriptor is closed then.
+    [[nodiscard]] static broadcast_memory attach(unique_fd fd, std::uint64_t announced_bytes,
+                                                 std::uint64_t most_bytes, broadcast_role role,
+                                                 const ring_shape& shape, error_code& ec);
 
     [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(segment_); }
     [[nodiscard]] const segment& memory() const noexcept { return segment_; }

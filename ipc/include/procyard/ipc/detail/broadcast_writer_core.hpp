@@ -35,6 +35,7 @@ struct broadcast_terms {
     const type_description* type = nullptr;
     std::chrono::nanoseconds spin{0};
     doorbell_kind bell = doorbell_kind::pipe;  ///< a reader's
+    std::uint64_t max_peer_bytes = 0;          ///< a reader's: beyond what the shape needs
     std::uint64_t first_position = 0;          ///< the writer's; for tests of what comes after 2^64
 };
 
@@ -110,6 +111,8 @@ public:
     [[nodiscard]] unique_fd subscribe(const subscription_options& options, error_code& ec);
     void close() noexcept;
     [[nodiscard]] bool is_open() const noexcept { return !closed_; }
+    /// Of the memory that each reader maps.
+    [[nodiscard]] std::size_t memory_bytes() const noexcept { return own_.memory().size(); }
     [[nodiscard]] std::size_t readers() noexcept;
     [[nodiscard]] std::uint64_t cut_off() const noexcept { return cut_off_; }
     [[nodiscard]] channel_statistics statistics() const noexcept;
