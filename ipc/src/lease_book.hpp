@@ -64,6 +64,7 @@ public:
     {
         return ready_.empty() && by_deadline_.empty();
     }
+    [[nodiscard]] std::uint64_t next_item() const noexcept { return last_item_ + 1; }
     /// @pre not is_full()
     std::uint64_t add();
 

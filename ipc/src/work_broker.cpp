@@ -5,6 +5,7 @@
 #include <boost/asio/post.hpp>
 
 #include <cerrno>
+#include <new>
 #include <utility>
 
 #include <procyard/ipc/detail/fan_in_operations.hpp>
@@ -102,9 +103,14 @@ work_queue_statistics work_broker::statistics() const noexcept
     return now;
 }
 
-std::uint64_t work_broker::add_item()
+std::uint64_t work_broker::next_item() const noexcept
 {
-    return book_->add();
+    return book_->next_item();
+}
+
+void work_broker::add_item()
+{
+    (void)book_->add();
 }
 
 // --- beginning and ending -----------------------------------------------------------------------
@@ -180,12 +186,14 @@ void work_broker::pump()
         // heard of it yet. The others ring: a look at each would be one too many for each item.
         hear_answers(due && *due <= time ? fan_in_look::all : fan_in_look::awake);
         book_->expire(time);
-        while (!room() && admit()) { }
+        while (!room() && !owes_a_push() && admit())
+            is_pushs_turn_ = true;
         hand_out_items();
     } catch (...) {
         // A user's codec, or no memory. What it means is for whoever calls run(); the queue goes
-        // on, and an item that could not be sent comes back when its lease is over.
+        // on.
         is_posted_ = was_posted;
+        pump_later();
         wait_for_more();
         throw;
     }
@@ -197,6 +205,22 @@ void work_broker::pump()
     wait_for_more();
 }
 
+// The owner and the producers take turns where there is not room for all, so a push gets in though
+// producers have more to send than there will ever be room for.
+//
+// Rejected: to keep a place free for the owner. Owners that always push would use it all the time,
+// and of a queue of one item producers had none.
+bool work_broker::owes_a_push() const noexcept
+{
+    return is_pushs_turn_ && !pushes_->is_empty();
+}
+
+void work_broker::has_pushed()
+{
+    is_pushs_turn_ = false;
+    pump_later();
+}
+
 void work_broker::wait_for_more()
 {
     wake_operations();
@@ -206,7 +230,7 @@ void work_broker::wait_for_more()
     if (deaf_until_)
         return;
     listen(*answers_, listens_to_answers_);
-    if (!room())
+    if (!room() && !owes_a_push())
         listen(*producers_, listens_to_producers_);
 }
 
@@ -244,7 +268,16 @@ bool work_broker::apply(std::uint64_t consumer, const work_answer& answer)
 void work_broker::hand_out_items()
 {
     while (const auto what = book_->next(now())) {
-        const auto ec = send(*what, book_->late_answers(what->consumer));
+        error_code ec;
+        try {
+            ec = send(*what, book_->late_answers(what->consumer));
+        } catch (const std::bad_alloc&) {
+            book_->undo(*what);
+            throw;
+        } catch (...) {  // a user's codec, which would throw at each attempt
+            book_->bury(*what);
+            throw;
+        }
         if (!ec)
             continue;
         if (ec == channel_errc::too_long || ec == channel_errc::bad_message) {

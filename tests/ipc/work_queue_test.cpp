@@ -14,8 +14,11 @@
 
 #include <chrono>
 #include <cstddef>
+#include <new>
 #include <optional>
+#include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -36,6 +39,31 @@ using procyard::work_queue_options;
 using procyard::work_source;
 using procyard_test::outcome;
 using namespace std::chrono_literals;
+
+namespace {
+
+// Of which some cannot be encoded.
+struct moody {
+    std::string text;
+    static inline bool has_memory = false;
+};
+
+}  // namespace
+
+template <>
+struct procyard::codec<moody> {
+    static constexpr std::string_view layout = "moody";
+    static std::size_t size(const moody& m) noexcept { return encoded_size(m.text); }
+    static void encode(const moody& m, encoder& out)
+    {
+        if (m.text == "bad")
+            throw std::domain_error("moody");
+        if (m.text == "hungry" && !moody::has_memory)
+            throw std::bad_alloc();
+        out.put(m.text);
+    }
+    static bool decode(decoder& in, moody& m) { return in.get(m.text); }
+};
 
 namespace {
 
@@ -374,6 +402,65 @@ TEST_SUITE("work_queue: producers")
         });
     }
 
+    TEST_CASE("one that always has more to send, and an owner that pushes, take turns")
+    {
+        asio::io_context ctx;
+        for (const std::size_t capacity : {1, 4}) {
+            work_queue<int> queue(ctx.get_executor(), {.capacity = capacity});
+            ctx.restart();
+            run_with(ctx, queue, [&]() -> asio::awaitable<void> {
+                sender<int> producer(ctx.get_executor(), queue.producer());
+                work_source<int> consumer(ctx.get_executor(), queue.consumer());
+                const auto fill = [&] {
+                    error_code ec;
+                    while (producer.try_send(1, ec)) { }
+                };
+                fill();
+                std::vector<outcome<error_code>> pushes(20);
+                for (auto& push : pushes)
+                    queue.async_push(0, push.handler());
+                int pushed = 0;
+                int sent = 0;
+                while (pushed < 20) {
+                    auto item = co_await consumer.async_take(asio::use_awaitable);
+                    ++(item.value() == 0 ? pushed : sent);
+                    CHECK(item.acknowledge());
+                    fill();
+                    REQUIRE(sent <= 3 * 20 + 8);
+                    REQUIRE(pushed <= sent + 8);
+                }
+                for (auto& push : pushes)
+                    CHECK_FALSE(push.error());
+            });
+        }
+    }
+
+    TEST_CASE("a push that is cancelled when it was its turn leaves it to the producers")
+    {
+        asio::io_context ctx;
+        work_queue<int> queue(ctx.get_executor(), {.capacity = 1});
+        run_with(ctx, queue, [&]() -> asio::awaitable<void> {
+            sender<int> producer(ctx.get_executor(), queue.producer());
+            work_source<int> consumer(ctx.get_executor(), queue.consumer());
+            for (int i = 0; i < 10; ++i) {
+                CHECK(producer.try_send(2 * i));
+                auto item = co_await consumer.async_take(asio::use_awaitable);
+                CHECK(item.value() == 2 * i);
+                CHECK(producer.try_send(2 * i + 1));
+                outcome<error_code> push;
+                asio::cancellation_signal signal;
+                queue.async_push(-1, asio::bind_cancellation_slot(signal.slot(), push.handler()));
+                co_await asio::post(ctx, asio::use_awaitable);
+                CHECK(item.acknowledge());
+                signal.emit(asio::cancellation_type::total);
+                auto next = co_await consumer.async_take(asio::use_awaitable);
+                CHECK(push.error() == aborted);
+                CHECK(next.value() == 2 * i + 1);
+                CHECK(next.acknowledge());
+            }
+        });
+    }
+
     TEST_CASE("no descriptor for one that comes: the queue goes on, and it is met later")
     {
         const procyard_test::descriptor_check no_leak;
@@ -413,6 +500,42 @@ TEST_SUITE("work_queue: producers")
                 co_await asio::post(ctx, asio::use_awaitable);
             CHECK(taken.result().value() == 200);
         });
+    }
+
+    TEST_CASE("an item whose codec throws is a dead letter, without memory it is tried again")
+    {
+        asio::io_context ctx;
+        work_queue<moody> queue(ctx.get_executor());
+        work_source<moody> consumer(ctx.get_executor(), queue.consumer());
+        outcome<error_code, leased<moody>> first;
+        outcome<error_code, leased<moody>> second;
+        consumer.async_take(first.handler());
+        ctx.poll();
+        error_code ec;
+        CHECK(queue.try_push({"bad"}, ec));
+        CHECK(queue.try_push({"hungry"}, ec));
+        CHECK(queue.try_push({"good"}, ec));
+        ctx.restart();
+        CHECK_THROWS_AS(procyard_test::run_until(ctx, [&] { return first.done(); }),
+                        std::domain_error);
+        CHECK(queue.statistics().leased == 0);
+        dead_letter<moody> dead;
+        REQUIRE(queue.try_dead_letter(dead, ec));
+        CHECK(dead.value.text == "bad");
+        CHECK(dead.reason == return_reason::unsendable);
+        CHECK(dead.attempts == 0);
+        CHECK_THROWS_AS(procyard_test::run_until(ctx, [&] { return first.done(); }),
+                        std::bad_alloc);
+        CHECK(queue.statistics().leased == 0);
+        CHECK(queue.statistics().ready == 2);
+        moody::has_memory = true;
+        procyard_test::run_until(ctx, [&] { return first.done(); });
+        CHECK(first.result().value().text == "hungry");
+        CHECK(first.result().attempt() == 1);
+        consumer.async_take(second.handler());
+        procyard_test::run_until(ctx, [&] { return second.done(); });
+        CHECK(second.result().value().text == "good");
+        moody::has_memory = false;
     }
 
     TEST_CASE("an item that is too long for the consumers' channels is a dead letter at once")

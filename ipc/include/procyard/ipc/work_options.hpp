@@ -41,7 +41,7 @@ enum class return_reason : std::uint8_t {
     rejected,        ///< the consumer has given it back
     lease_overrun,   ///< the consumer has kept it for too long
     consumer_ended,  ///< the consumer has died, closed, or broken the rules
-    unsendable,      ///< it was never handed out: it is too long for a consumer's channel
+    unsendable,      ///< it was never handed out: too long for a consumer's channel, or not encoded
 };
 
 /// What a work queue has done.

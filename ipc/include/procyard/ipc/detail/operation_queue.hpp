@@ -52,6 +52,7 @@ public:
     /// Leaves `fd` alone from now on. Who waited for it looks again.
     void unwatch() noexcept;
 
+    [[nodiscard]] bool is_empty() const noexcept { return first_ == nullptr; }
     /// Starts an operation. If its place is elsewhere, it knows the handler's executor.
     void start(std::unique_ptr<channel_operation> operation, asio::cancellation_slot slot);
     /// What they wait for may be there: the first one looks, in a turn of its own.

@@ -85,13 +85,17 @@ protected:
                 std::shared_ptr<fan_in_core> producers, std::shared_ptr<fan_in_core> answers);
 
     [[nodiscard]] fan_in_core& producers() noexcept { return *producers_; }
-    /// Its number. Call pump_later() when it can be sent. @pre room() says so
-    [[nodiscard]] std::uint64_t add_item();
+    /// That of the next item. Whatever can throw comes before that is added.
+    [[nodiscard]] std::uint64_t next_item() const noexcept;
+    /// @pre room() says so
+    void add_item();
     /// Takes a consumer whose answers come from here.
     [[nodiscard]] std::uint64_t attach(receiver<work_answer> answers, error_code& ec);
     void detach(std::uint64_t consumer) noexcept;
     /// Does what there is to do, in a turn of its own.
     void pump_later();
+    /// The owner has had its turn to push, whatever comes of it.
+    void has_pushed();
     /// A consumer to whom send() has said would_block can be sent something again, or never.
     void has_room(std::uint64_t consumer, const error_code& ec);
 
@@ -109,6 +113,7 @@ private:
     virtual void let_all_go() noexcept = 0;
 
     void pump();
+    [[nodiscard]] bool owes_a_push() const noexcept;
     void wait_for_more();
     void hear_answers(fan_in_look how);
     [[nodiscard]] bool apply(std::uint64_t consumer, const work_answer& answer);
@@ -133,6 +138,7 @@ private:
     bool listens_to_producers_ = false;
     bool listens_to_answers_ = false;
     bool is_posted_ = false;
+    bool is_pushs_turn_ = false;  // a producer's item was the last that came in
     bool open_ = true;
     bool closing_ = false;
     error_code failure_;

@@ -59,10 +59,14 @@ public:
     [[nodiscard]] error_code push(T& value)
     {
         const auto ec = room();
-        if (!ec)
+        if (!ec) {
+            has_pushed();
             add(std::move(value));
+        }
         return ec;
     }
+    /// A push has ended without having had its turn.
+    void push_has_gone() { has_pushed(); }
     [[nodiscard]] error_code collect(dead_letter<T>& letter)
     {
         dead_item dead;
@@ -127,13 +131,9 @@ private:
 
     void add(T&& value)
     {
-        // What can throw comes before the book knows of it.
-        decltype(items_) made;
-        made.try_emplace(0).first->second.value = std::move(value);
-        items_.reserve(items_.size() + 1);
-        auto node = made.extract(made.begin());
-        node.key() = add_item();
-        items_.insert(std::move(node));
+        // What throws here leaves a place for the next one, of which the book knows nothing.
+        items_.try_emplace(next_item()).first->second.value = std::move(value);
+        add_item();
         pump_later();
     }
 
@@ -197,6 +197,8 @@ public:
     }
     void complete(std::unique_ptr<channel_operation> self, const error_code& instead) override
     {
+        if (instead)
+            base::core().push_has_gone();
         base::finish(std::move(self), instead);
     }
 
