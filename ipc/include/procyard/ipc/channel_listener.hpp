@@ -115,8 +115,8 @@ public:
     }
 
     /// Takes the name and listens. What this object had before is closed first.
-    /// @par Errors   `channel_errc::bad_shape`, `bad_option`, before anything has happened; those of
-    ///               unix_listener::listen(), of whose rules about names that are taken this one
+    /// @par Errors   `channel_errc::bad_shape`, `bad_option`, before anything has happened; those
+    ///               of unix_listener::listen(), of whose rules about names that are taken this one
     ///               makes use; of an abstract name EADDRINUSE. Nothing is left then.
     void listen(const channel_address& address, channel_listen_options options, error_code& ec)
     {

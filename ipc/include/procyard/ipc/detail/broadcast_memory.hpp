@@ -59,9 +59,9 @@ public:
     [[nodiscard]] static broadcast_memory create(broadcast_role role, const ring_shape& shape,
                                                  std::uint64_t position, error_code& ec);
     /// Maps the peer's, to be read. The peer may be hostile.
-    /// @par Errors   `channel_errc::over_limit`: more than `most_bytes`, of which nothing is mapped;
-    ///               `not_a_channel`, `other_version`, `other_type`; those of segment::attach. The
-    ///               descriptor is closed then.
+    /// @par Errors   `channel_errc::over_limit`: more than `most_bytes`, of which nothing is
+    ///               mapped; `not_a_channel`, `other_version`, `other_type`; those of
+    ///               segment::attach. The descriptor is closed then.
     [[nodiscard]] static broadcast_memory attach(unique_fd fd, std::uint64_t announced_bytes,
                                                  std::uint64_t most_bytes, broadcast_role role,
                                                  const ring_shape& shape, error_code& ec);
