@@ -7,11 +7,11 @@
 #include <procyard/ipc/async_copy.hpp>
 #include <procyard/ipc/broadcast.hpp>
 #include <procyard/ipc/broadcast_options.hpp>
+#include <procyard/ipc/byte_loan.hpp>
 #include <procyard/ipc/call.hpp>
 #include <procyard/ipc/call_error.hpp>
 #include <procyard/ipc/call_options.hpp>
 #include <procyard/ipc/caller.hpp>
-#include <procyard/ipc/byte_loan.hpp>
 #include <procyard/ipc/channel.hpp>
 #include <procyard/ipc/channel_address.hpp>
 #include <procyard/ipc/channel_connect.hpp>
