@@ -10,6 +10,7 @@
 #include <boost/system/system_error.hpp>
 
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -43,6 +44,14 @@ bool is_abandoned(int bell) noexcept
     pollfd about{bell, 0, 0};
     return retry_eintr([&] { return ::poll(&about, 1, 0); }) == 1
         && (about.revents & (POLLHUP | POLLERR)) != 0;
+}
+
+// Of a doorbell that is a socket: what a hostile peer has sent as urgent, which wakes who waits for
+// errors, again and again until it has been taken.
+void take_urgent(int bell) noexcept
+{
+    char byte;
+    (void)::recv(bell, &byte, 1, MSG_OOB | MSG_DONTWAIT);
 }
 
 }  // namespace
@@ -385,11 +394,12 @@ void channel_core::take_turn(operation_ptr operation, bool was_waiting,
         throw;
     }
     if (done)
-        finish(std::move(operation), {});
-    else if (ec)
-        finish(std::move(operation), ec);
-    else
-        wait_in_reactor(std::move(operation));
+        return finish(std::move(operation), {});
+    if (ec)
+        return finish(std::move(operation), ec);
+    if (was_waiting && operation->for_end && connected_)
+        take_urgent(bell_.native_handle());
+    wait_in_reactor(std::move(operation));
 }
 
 // True: done. Else it waits, and has said so to the peer; or there is an error.

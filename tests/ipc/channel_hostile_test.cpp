@@ -6,6 +6,8 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 
+#include <sys/socket.h>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -24,12 +26,16 @@
 #include "against_peer.hpp"
 #include "channel_fixture.hpp"
 #include "message_samples.hpp"
+#include "skip.hpp"
 
 namespace asio = boost::asio;
 using procyard::channel_errc;
 using procyard::error_code;
+using procyard::make_channel;
+using procyard::sender;
 using procyard::detail::record_header;
 using procyard::detail::record_kind;
+using procyard::detail::ring_role;
 using procyard_test::against_consumer;
 using procyard_test::against_producer;
 using procyard_test::fixed_random;
@@ -287,5 +293,36 @@ TEST_SUITE("channel hostile: sleep and doorbell")
         }
         test.end.close();
         run(test.ctx);
+    }
+
+    TEST_CASE("urgent bytes in a bell that is a socket wake async_wait_closed once each")
+    {
+        constexpr procyard::channel_options across{.capacity_messages = 4, .across_users = true};
+        auto ends = make_channel<std::uint64_t>(across);
+        std::optional<raw_peer<std::uint64_t>> peer(std::in_place, ring_role::consumer,
+                                                    std::move(ends.receiver).take(), across);
+        peer->greet();
+        asio::io_context ctx;
+        sender<std::uint64_t> s(ctx.get_executor(), std::move(ends.sender));
+        error_code ec;
+        auto theirs = procyard::detail::receive_hello(peer->socket(), ec);
+        REQUIRE_FALSE(ec);
+        peer->let_go();
+        outcome<error_code, error_code> end;
+        s.async_wait_closed(end.handler());
+        ctx.poll();
+        for (int n = 0; n < 3; ++n) {
+            if (::send(theirs.button.get(), "!", 1, MSG_OOB | MSG_NOSIGNAL) != 1)
+                return procyard_test::skip("Unix sockets have no urgent bytes here");
+            int turns = 0;
+            while (turns < 1000 && ctx.poll_one() == 1)
+                ++turns;
+            CHECK(turns < 1000);
+            CHECK_FALSE(end.done());
+        }
+        theirs = {};
+        peer.reset();
+        run(ctx);
+        CHECK(end.result() == channel_errc::peer_died);
     }
 }
