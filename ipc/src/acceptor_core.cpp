@@ -5,6 +5,8 @@
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/socket_base.hpp>
+#include <boost/system/errc.hpp>
+#include <boost/system/system_error.hpp>
 
 #include <sys/socket.h>
 
@@ -166,16 +168,28 @@ void acceptor_core::wait(const operation_ptr& operation)
 
 void acceptor_core::work(operation_ptr operation)
 {
-    take_clients(*operation);
-    {
+    try {
+        take_clients(*operation);
         const guard locked(mutex_);
         if (!has_ended(*operation))
             return wait(operation);
+    } catch (const std::bad_alloc&) {
+        fail(*operation, make_error_code(boost::system::errc::not_enough_memory));
+    } catch (const boost::system::system_error& e) {
+        fail(*operation, e.code());
     }
     const auto where = operation->handler_work_;
     asio::dispatch(where, [self = shared_from_this(), operation = std::move(operation)]() mutable {
         self->finish(std::move(operation));
     });
+}
+
+// The accept says so, and the next one waits a little: what is missing is not there at once.
+void acceptor_core::fail(channel_accept& operation, const error_code& why) noexcept
+{
+    const guard locked(mutex_);
+    operation.failure_ = why;
+    pause_.expires_after(pause_after_failure);
 }
 
 void acceptor_core::finish(operation_ptr operation)
@@ -301,20 +315,39 @@ void acceptor_core::greet(unique_fd connection, const unix_peer& peer,
         if (find_room(leaving) && leaving)
             resume(leaving, accept_event::cut_off, gone);
         clients_.push_back(client);
-        client->timer().expires_after(
-            std::chrono::duration_cast<asio::steady_timer::duration>(told->options.deadline));
-        client->timer().async_wait(
-            [self = weak_from_this(), who = std::weak_ptr(client)](const error_code& ec) {
-                const auto alive = self.lock();
-                const auto late = who.lock();
-                if (alive && late && !ec)
-                    alive->on_client(late, accept_event::too_late);
-            });
-        resume(client, accept_event::begun, gone);
+        try {
+            start_deadline(client);
+            resume(client, accept_event::begun, gone);
+        } catch (...) {
+            lose(client);
+            throw;
+        }
     }
     for (const auto& refusal : gone)
         if (told->options.on_refusal)
             told->options.on_refusal(refusal);
+}
+
+void acceptor_core::start_deadline(const client_ptr& client)
+{
+    client->timer().expires_after(
+        std::chrono::duration_cast<asio::steady_timer::duration>(setup_->options.deadline));
+    client->timer().async_wait(
+        [self = weak_from_this(), who = std::weak_ptr(client)](const error_code& ec) {
+            const auto alive = self.lock();
+            const auto late = who.lock();
+            if (alive && late && !ec)
+                alive->on_client(late, accept_event::too_late);
+        });
+}
+
+// There is no memory to go on with it.
+void acceptor_core::lose(const client_ptr& client) noexcept
+{
+    (void)client->resume(accept_event::cut_off);
+    ++counts_.lost;
+    client->timer().cancel();
+    clients_.remove(client_ptr(client));
 }
 
 // Who has to go if one more comes: nobody while there are places; else the one that has been silent
@@ -345,7 +378,13 @@ void acceptor_core::on_client(const client_ptr& client, accept_event event)
         if (std::find(clients_.begin(), clients_.end(), client) == clients_.end())
             return;  // over, while this was on its way
         told = setup_;
-        resume(client, event, gone);
+        try {
+            resume(client, event, gone);
+        } catch (const std::bad_alloc&) {
+            return lose(client);
+        } catch (const boost::system::system_error&) {  // of a reactor that has no memory
+            return lose(client);
+        }
     }
     for (const auto& refusal : gone)
         if (told->options.on_refusal)
@@ -358,13 +397,13 @@ void acceptor_core::resume(const client_ptr& client, accept_event event,
     switch (client->resume(event)) {
     case client_handshake::progress::waiting: return wait_for(client);
     case client_handshake::progress::ready:
-        ++counts_.accepted;
         ready_.push_back({client->take_cores(), client->peer()});
+        ++counts_.accepted;
         wake();
         break;
     case client_handshake::progress::over:
-        count(client->status());
         gone.push_back(std::move(client->refusal()));
+        count(client->status());
         break;
     }
     client->timer().cancel();

@@ -79,6 +79,7 @@ private:
     [[nodiscard]] bool has_ended(const channel_accept& operation) const;
     void wait(const operation_ptr& operation);
     void work(operation_ptr operation);
+    void fail(channel_accept& operation, const error_code& why) noexcept;
     void finish(operation_ptr operation);
     void take_clients(channel_accept& operation);
     [[nodiscard]] unique_fd take_connection(channel_accept& operation);
@@ -89,7 +90,9 @@ private:
     [[nodiscard]] bool find_room(client_ptr& leaving) const;
     void on_client(const client_ptr& client, accept_event event);
     void resume(const client_ptr& client, accept_event event, std::vector<channel_refusal>& gone);
+    void start_deadline(const client_ptr& client);
     void wait_for(const client_ptr& client);
+    void lose(const client_ptr& client) noexcept;
     void count(connection_status why) noexcept;
 
     const asio::any_io_executor executor_;
