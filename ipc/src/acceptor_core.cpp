@@ -9,6 +9,7 @@
 #include <boost/system/system_error.hpp>
 
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <new>
@@ -97,6 +98,7 @@ struct acceptor_core::on_cancellation {
 
 acceptor_core::acceptor_core(const asio::any_io_executor& ex)
     : executor_(ex),
+      owner_(::getpid()),
       socket_(ex),
       pause_(ex)
 {
@@ -133,7 +135,7 @@ void acceptor_core::start(operation_ptr operation, asio::cancellation_slot slot)
     if (slot.is_connected())
         slot.emplace<on_cancellation>(weak_from_this(), operation);
     const guard locked(mutex_);
-    if (!socket_.is_open())
+    if (kept_ || !socket_.is_open())
         operation->failure_ = asio::error::bad_descriptor;
     else if (!pending_.expired())
         operation->failure_ = asio::error::already_started;
@@ -437,6 +439,10 @@ void acceptor_core::count(connection_status why) noexcept
 
 void acceptor_core::close() noexcept
 {
+    if (owner_ != ::getpid()) {
+        kept_ = shared_from_this();
+        return;
+    }
     // Let go of after the lock.
     std::list<client_ptr> clients;
     std::deque<ready_end> ready;
@@ -462,6 +468,8 @@ void acceptor_core::close() noexcept
 
 bool acceptor_core::is_open() const noexcept
 {
+    if (kept_)
+        return false;
     const guard locked(mutex_);
     return socket_.is_open();
 }

@@ -6,6 +6,8 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include <sys/types.h>
+
 #include <deque>
 #include <list>
 #include <memory>
@@ -96,6 +98,11 @@ private:
     void count(connection_status why) noexcept;
 
     const asio::any_io_executor executor_;
+    // In a copy of this process, made by fork(), a listener that is closed stays as it is, for
+    // good: clients hear its sockets, and whatever lets go of one of those takes it out of the
+    // epoll instance, which is the parent's as well.
+    const pid_t owner_;
+    std::shared_ptr<acceptor_core> kept_;
     mutable std::mutex mutex_;
     unix_seqpacket::acceptor socket_;
     asio::steady_timer pause_;  // after a failed accept

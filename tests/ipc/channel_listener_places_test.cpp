@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -198,6 +199,36 @@ TEST_SUITE("channel_listener: processes")
         end.async_receive(received.handler());
         procyard_test::run(server.ctx);
         CHECK(received.error() == channel_errc::peer_died);
+    }
+
+    TEST_CASE(
+        "a copy of the listener's process may destroy what it has of it: nobody hears of that")
+    {
+        const descriptor_check no_leak;
+        const socket_place where;
+        asio::io_context ctx;
+        std::optional<channel_listener<receiver<int>>> listener(std::in_place, ctx.get_executor(),
+                                                                where.path);
+        outcome<error_code, accepted_end<receiver<int>>> accepted;
+        listener->async_accept(accepted.handler());
+        connecting<sender<int>> client;
+        client.start(where.path);
+        client.ctx.poll();  // has asked
+        ctx.poll();         // has answered, and waits for the client's ring
+        REQUIRE(listener->statistics().pending == 1);
+        const auto watched = procyard_test::watched_descriptors();
+        CHECK(procyard_test::in_fork([&] {
+                  listener->close();
+                  const bool is_open = listener->is_open();
+                  listener.reset();
+                  return is_open ? 1 : 0;
+              })
+              == 0);
+        CHECK(procyard_test::watched_descriptors() == watched);
+        CHECK(where.exists());
+        run_both(ctx, client.ctx, [&] { return accepted.done() && client.connected.done(); });
+        CHECK_FALSE(accepted.error());
+        CHECK_FALSE(client.error());
     }
 
     TEST_CASE("one that is killed in the middle of its handshake is lost")
