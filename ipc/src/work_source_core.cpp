@@ -8,6 +8,7 @@
 
 #include <procyard/ipc/detail/channel_end.hpp>
 #include <procyard/ipc/detail/channel_operations.hpp>
+#include <procyard/ipc/detail/ring_memory.hpp>
 #include <procyard/ipc/syscall.hpp>
 
 PROCYARD_NAMESPACE_BEGIN
@@ -25,8 +26,7 @@ bool is_over(std::int64_t deadline_ns) noexcept
 }  // namespace
 
 std::shared_ptr<work_source_core>
-work_source_core::open(const asio::any_io_executor& ex, unique_fd from,
-                       std::chrono::nanoseconds spin,
+work_source_core::open(const asio::any_io_executor& ex, unique_fd from, const channel_options& own,
                        channel_terms (*items_of)(const channel_options&), error_code& ec)
 {
     if (!from) {
@@ -39,10 +39,24 @@ work_source_core::open(const asio::any_io_executor& ex, unique_fd from,
     if (ec)
         return nullptr;
     std::shared_ptr<work_source_core> made(new work_source_core);
-    hello.channels.spin = spin;
+    const auto said = hello.channels;
+    hello.channels = own;
+    hello.channels.capacity_messages = said.capacity_messages;
+    hello.channels.capacity_bytes = said.capacity_bytes;
+    hello.channels.across_users = said.across_users;
+    hello.channels.full = when_full::suspend;  // answers are never dropped
+    const auto terms = items_of(hello.channels);
+    // The queue says how large the ring is, and must not have any size mapped here by that.
+    error_code ignored;
+    const auto needed = ring_memory::size_bytes(ring_role::producer, terms.shape, ec);
+    const auto own_needed =
+        ring_memory::size_bytes(ring_role::producer, items_of(own).shape, ignored);
+    if (!ec && needed > std::max(own.max_peer_bytes, own_needed))
+        ec = channel_errc::over_limit;
+    if (ec)
+        return nullptr;
     made->most_leases_ = static_cast<std::size_t>(hello.most_leases);
-    made->items_ =
-        open_end(ex, ring_role::consumer, std::move(items), items_of(hello.channels), ec);
+    made->items_ = open_end(ex, ring_role::consumer, std::move(items), terms, ec);
     if (ec)
         return nullptr;
     made->answers_ = open_end(ex, ring_role::producer, std::move(answers),

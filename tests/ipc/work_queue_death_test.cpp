@@ -117,6 +117,26 @@ struct liar {
     sender<work_answer> to;
 };
 
+// One that does what it wants in the place of a queue.
+struct false_queue {
+    explicit false_queue(asio::io_context& ctx, const procyard::channel_options& options)
+    {
+        auto items = procyard::make_channel<work_item<number>>(options);
+        procyard::detail::work_hello hello{4, options};
+        auto answers = procyard::make_channel<work_answer>(procyard::detail::answer_options(hello));
+        error_code ec;
+        consumer = procyard::detail::pack_consumer(hello, items.receiver.native_handle(),
+                                                   answers.sender.native_handle(), ec);
+        REQUIRE_FALSE(ec);
+        to = sender<work_item<number>>(ctx.get_executor(), std::move(items.sender));
+        from = receiver<work_answer>(ctx.get_executor(), std::move(answers.receiver));
+    }
+
+    procyard::unique_fd consumer;
+    sender<work_item<number>> to;
+    receiver<work_answer> from;
+};
+
 }  // namespace
 
 TEST_SUITE("work_queue death")
@@ -321,6 +341,56 @@ TEST_SUITE("work_queue death")
 
 TEST_SUITE("work_queue hostile")
 {
+    TEST_CASE("a queue that sends what was not asked for, or without end, is one that lies")
+    {
+        asio::io_context ctx;
+        false_queue queue(ctx, {.capacity_messages = 64});
+        work_source<number> source(ctx.get_executor(),
+                                   unopened<work_source<number>>(std::move(queue.consumer), {}));
+        source.prefetch(3);
+        leased<number> item;
+        error_code ec;
+        CHECK_FALSE(source.try_take(item, ec));
+        CHECK(ec == asio::error::would_block);
+        const work_item<number> overrun{.item = 1, .lease = 1, .deadline_ns = 1};
+        for (int i = 0; i < 3; ++i)
+            CHECK(queue.to.try_send(overrun));
+        CHECK_FALSE(source.try_take(item, ec));
+        CHECK(ec == asio::error::would_block);  // they were given back, and others are asked for
+        int rejected = 0;
+        work_answer answer;
+        while (queue.from.try_receive(answer, ec))
+            rejected += answer.what == work_reply::reject ? 1 : 0;
+        CHECK(rejected == 3);
+        for (int i = 0; i < 50; ++i)
+            CHECK(queue.to.try_send(overrun));
+        CHECK_FALSE(source.try_take(item, ec));
+        CHECK(ec == channel_errc::peer_broke_rules);
+        CHECK(source.failure() == channel_errc::peer_broke_rules);
+        CHECK_FALSE(source.explanation().empty());
+    }
+
+    TEST_CASE("a queue whose ring is larger than a consumer allows is refused")
+    {
+        const procyard_test::descriptor_check no_leak;
+        asio::io_context ctx;
+        constexpr procyard::channel_options large{.capacity_messages = 1U << 16U};
+        const auto open = [&](const procyard::channel_options& own) {
+            false_queue queue(ctx, large);
+            error_code ec;
+            const work_source<number> source(
+                ctx.get_executor(), unopened<work_source<number>>(std::move(queue.consumer), own),
+                ec);
+            CHECK(source.is_open() == !ec);
+            return ec;
+        };
+        CHECK(open({.max_peer_bytes = 1U << 16U}) == channel_errc::over_limit);
+        CHECK_FALSE(open({}));
+        auto own = large;
+        own.max_peer_bytes = 0;
+        CHECK_FALSE(open(own));
+    }
+
     TEST_CASE("who answers for what it does not have, or asks for too much, is cut off (case 41)")
     {
         for (const int lie : {0, 1, 2, 3, 4}) {

@@ -138,6 +138,11 @@ error_code take_now(const std::shared_ptr<work_source_core>& source, work_item<T
         }
         if (ec)
             return ec;
+        if (!source->has_asked()) {  // else a queue could keep us here
+            source->items()->fail(channel_errc::peer_broke_rules,
+                                  "the queue has sent an item that was not asked for");
+            return channel_errc::peer_broke_rules;
+        }
         if (source->has_received(item.lease, item.deadline_ns, item.refused)) {
             source->ask_ahead();
             return {};
@@ -210,11 +215,12 @@ public:
     /// None: is_open() is false.
     work_source() noexcept = default;
 
-    /// Opens an end.
+    /// Opens an end. Of its options, the capacity and `across_users` are what the queue says, and
+    /// `full` says nothing; the others count, `max_peer_bytes` for the capacity, too.
     /// @par Errors   As receiver's constructor; also `channel_errc::bad_hello`, `other_version`:
-    ///               what it was made of is no consumer's end; `already_taken`.
+    ///               what it was made of is no consumer's end; `already_taken`; `over_limit`.
     work_source(const asio::any_io_executor& ex, unopened<work_source> end, error_code& ec)
-        : core_(detail::work_source_core::open(ex, std::move(end).take(), end.options().spin,
+        : core_(detail::work_source_core::open(ex, std::move(end).take(), end.options(),
                                                &detail::terms_of<detail::work_item<T>>, ec))
     {
     }

@@ -4,7 +4,6 @@
 
 #include <boost/asio/any_io_executor.hpp>
 
-#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -29,9 +28,10 @@ namespace detail {
 /// @par Thread safety   As channel_core.
 class PROCYARD_IPC_EXPORT work_source_core {
 public:
-    /// Opens both channels. `items_of` makes the terms of the one, once its options are known.
+    /// Opens both channels. `items_of` makes the terms of the one, once its options are known:
+    /// `own`, but for what the queue says of the capacity.
     [[nodiscard]] static std::shared_ptr<work_source_core>
-    open(const asio::any_io_executor& ex, unique_fd from, std::chrono::nanoseconds spin,
+    open(const asio::any_io_executor& ex, unique_fd from, const channel_options& own,
          channel_terms (*items_of)(const channel_options&), error_code& ec);
     work_source_core(const work_source_core&) = delete;
     work_source_core& operator=(const work_source_core&) = delete;
@@ -44,6 +44,8 @@ public:
     [[nodiscard]] error_code ask();
     /// As many items ahead as it wants to have.
     void ask_ahead();
+    /// Whether one that has come was asked for. If not, the queue breaks the rules.
+    [[nodiscard]] bool has_asked() const noexcept { return wanted_ > 0; }
     /// An item has come. False: too late, its lease is over, and it has been given back.
     [[nodiscard]] bool has_received(std::uint64_t lease, std::int64_t deadline_ns,
                                     std::uint64_t refused);
