@@ -23,9 +23,8 @@ time_point after(time_point now, std::chrono::nanoseconds lease) noexcept
 std::uint64_t lease_book::add()
 {
     PROCYARD_ASSERT(!is_full() && "who adds has looked whether there is room");
-    const auto id = last_item_ + 1;
-    items_.try_emplace(id);
-    ready_.insert(ready_.end(), id);
+    const auto id = next_item();
+    ready_.insert(ready_.end(), items_.try_emplace(id, id).first->second);
     last_item_ = id;
     ++counts_.pushed;
     return id;
@@ -33,18 +32,16 @@ std::uint64_t lease_book::add()
 
 // --- consumers ----------------------------------------------------------------------------------
 
-void lease_book::detach(std::uint64_t number)
+void lease_book::detach(std::uint64_t number) noexcept
 {
     const auto at = consumers_.find(number);
     if (at == consumers_.end())
         return;
-    for (const auto lease_number : at->second.leases) {
-        const auto ended = leases_.find(lease_number);
-        if (!ended->second.is_overrun) {
-            by_deadline_.erase({ended->second.deadline, lease_number});
-            give_back(ended->second.item, return_reason::consumer_ended);
-        }
-        leases_.erase(ended);
+    while (!at->second.leases.empty()) {
+        auto& ended = at->second.leases.front();
+        if (!ended.is_overrun())
+            give_back(ended.item, return_reason::consumer_ended);
+        end_lease(ended);
     }
     std::erase(wants_, number);
     consumers_.erase(at);
@@ -63,7 +60,7 @@ bool lease_book::want(std::uint64_t number)
     return true;
 }
 
-void lease_book::pause(std::uint64_t number, bool paused)
+void lease_book::pause(std::uint64_t number, bool paused) noexcept
 {
     if (const auto at = consumers_.find(number); at != consumers_.end())
         at->second.is_paused = paused;
@@ -86,124 +83,128 @@ std::optional<hand_out> lease_book::next(time_point now)
     if (asked == wants_.end())
         return std::nullopt;
     const auto number = *asked;
-    const auto id = *ready_.begin();
     const auto lease_number = last_lease_ + 1;
-    const auto deadline = after(now, options_.lease);
-    auto& c = consumers_.find(number)->second;
+    auto& i = *ready_.begin();
     // What can throw comes first.
-    by_deadline_.emplace(deadline, lease_number);
-    leases_.try_emplace(lease_number, lease_state{id, number, deadline});
-    c.leases.insert(lease_number);
+    auto& l = leases_.try_emplace(lease_number, lease_number, i, number, after(now, options_.lease))
+                  .first->second;
+    auto& c = consumers_.find(number)->second;
+    deadlines_.insert(l);
+    c.leases.push_back(l);
     last_lease_ = lease_number;
     wants_.erase(asked);
     --c.wants;
     ready_.erase(ready_.begin());
-    return hand_out{id, lease_number, number, deadline, ++items_.find(id)->second.attempts};
+    return hand_out{i.number, lease_number, number, l.deadline, ++i.attempts};
 }
 
 void lease_book::undo(const hand_out& what)
 {
-    const auto at = leases_.find(what.lease);
-    end_lease(what.lease, at->second);
-    leases_.erase(at);
-    --items_.find(what.item)->second.attempts;
-    ready_.insert(what.item);
-    wants_.push_front(what.consumer);
+    wants_.push_front(what.consumer);  // can throw, as nothing else
     ++consumers_.find(what.consumer)->second.wants;
+    auto& undone = leases_.find(what.lease)->second;
+    auto& i = undone.item;
+    end_lease(undone);
+    --i.attempts;
+    ready_.insert(i);
 }
 
 void lease_book::bury(const hand_out& what)
 {
     undo(what);
-    ready_.erase(what.item);
-    items_.find(what.item)->second.reason = return_reason::unsendable;
-    dead_.push_back(what.item);
+    auto& i = items_.find(what.item)->second;
+    ready_.erase(ready_.iterator_to(i));
+    i.reason = return_reason::unsendable;
+    dead_.push_back(i);
 }
 
 // --- answers ------------------------------------------------------------------------------------
 
-lease_book::lease_state* lease_book::held_by(std::uint64_t number, std::uint64_t lease_number)
+lease_book::lease_state* lease_book::held_by(std::uint64_t number,
+                                             std::uint64_t lease_number) noexcept
 {
     const auto at = leases_.find(lease_number);
     return at == leases_.end() || at->second.consumer != number ? nullptr : &at->second;
 }
 
-void lease_book::end_lease(std::uint64_t number, const lease_state& ended)
+// It is gone then.
+void lease_book::end_lease(lease_state& ended) noexcept
 {
-    by_deadline_.erase({ended.deadline, number});
-    consumers_.find(ended.consumer)->second.leases.erase(number);
+    if (!ended.is_overrun())
+        deadlines_.erase(deadlines_.iterator_to(ended));
+    auto& held = consumers_.find(ended.consumer)->second.leases;
+    held.erase(held.iterator_to(ended));
+    leases_.erase(leases_.find(ended.number));
 }
 
-lease_book::answered lease_book::acknowledge(std::uint64_t number, std::uint64_t lease_number)
+lease_book::answered lease_book::acknowledge(std::uint64_t number,
+                                             std::uint64_t lease_number) noexcept
 {
-    const auto* const held = held_by(number, lease_number);
+    auto* const held = held_by(number, lease_number);
     if (held == nullptr)
         return {verdict::unknown, 0};
-    const auto was = *held;
-    end_lease(lease_number, was);
-    leases_.erase(lease_number);
-    if (was.is_overrun) {
+    if (held->is_overrun()) {
+        end_lease(*held);
         ++counts_.late;
         ++consumers_.find(number)->second.late;
-        return {verdict::late, was.item};
+        return {verdict::late, 0};
     }
+    const auto item = held->item.number;
+    end_lease(*held);
     ++counts_.done;
-    items_.erase(was.item);
-    return {verdict::done, was.item};
+    items_.erase(item);
+    return {verdict::done, item};
 }
 
-lease_book::answered lease_book::reject(std::uint64_t number, std::uint64_t lease_number)
+lease_book::answered lease_book::reject(std::uint64_t number, std::uint64_t lease_number) noexcept
 {
-    const auto* const held = held_by(number, lease_number);
+    auto* const held = held_by(number, lease_number);
     if (held == nullptr)
         return {verdict::unknown, 0};
-    const auto was = *held;
-    end_lease(lease_number, was);
-    leases_.erase(lease_number);
-    if (was.is_overrun)
-        return {verdict::late, was.item};  // as it wants: it is not refused anything
-    give_back(was.item, return_reason::rejected);
-    return {verdict::returned, was.item};
+    if (held->is_overrun()) {
+        end_lease(*held);
+        return {verdict::late, 0};  // as it wants: it is not refused anything
+    }
+    auto& item = held->item;
+    end_lease(*held);
+    give_back(item, return_reason::rejected);
+    return {verdict::returned, item.number};
 }
 
-void lease_book::give_back(std::uint64_t id, return_reason why)
+void lease_book::give_back(item_state& item, return_reason why) noexcept
 {
-    auto& i = items_.find(id)->second;
-    i.reason = why;
+    item.reason = why;
     ++counts_.returned;
-    if (options_.max_attempts != 0 && i.attempts >= options_.max_attempts)
-        dead_.push_back(id);
+    if (options_.max_attempts != 0 && item.attempts >= options_.max_attempts)
+        dead_.push_back(item);
     else
-        ready_.insert(id);
+        ready_.insert(item);
 }
 
-void lease_book::expire(time_point now)
+void lease_book::expire(time_point now) noexcept
 {
-    while (!by_deadline_.empty() && by_deadline_.begin()->first <= now) {
-        const auto number = by_deadline_.begin()->second;
-        by_deadline_.erase(by_deadline_.begin());
-        auto& overrun = leases_.find(number)->second;
-        overrun.is_overrun = true;
+    while (!deadlines_.empty() && deadlines_.begin()->deadline <= now) {
+        auto& overrun = *deadlines_.begin();
+        deadlines_.erase(deadlines_.begin());
         give_back(overrun.item, return_reason::lease_overrun);
     }
 }
 
 std::optional<time_point> lease_book::next_deadline() const noexcept
 {
-    if (by_deadline_.empty() || by_deadline_.begin()->first == time_point::max())
+    if (deadlines_.empty() || deadlines_.begin()->deadline == time_point::max())
         return std::nullopt;
-    return by_deadline_.begin()->first;
+    return deadlines_.begin()->deadline;
 }
 
-std::optional<lease_book::dead_letter> lease_book::collect()
+std::optional<lease_book::dead_letter> lease_book::collect() noexcept
 {
     if (dead_.empty())
         return std::nullopt;
-    const auto id = dead_.front();
-    const auto at = items_.find(id);
-    const dead_letter letter{id, at->second.attempts, at->second.reason};
+    const auto& i = dead_.front();
+    const dead_letter letter{i.number, i.attempts, i.reason};
     dead_.pop_front();
-    items_.erase(at);
+    items_.erase(letter.item);
     return letter;
 }
 
@@ -211,7 +212,7 @@ work_queue_statistics lease_book::statistics() const noexcept
 {
     auto now = counts_;
     now.ready = ready_.size();
-    now.leased = by_deadline_.size();
+    now.leased = deadlines_.size();
     now.dead = dead_.size();
     now.consumers = consumers_.size();
     return now;

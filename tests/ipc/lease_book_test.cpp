@@ -14,6 +14,7 @@
 
 #include <doctest/doctest.h>
 
+#include "allocations.hpp"
 #include "message_samples.hpp"
 
 using procyard::return_reason;
@@ -115,6 +116,53 @@ TEST_SUITE("lease_book")
         CHECK(dead->attempts == 2);
         CHECK(dead->reason == return_reason::rejected);
         CHECK_FALSE(b.book.collect());
+    }
+
+    TEST_CASE("whatever is taken back takes no memory for it: answered, overrun, or left behind")
+    {
+        constexpr work_queue_options roomy{
+            .capacity = 200, .lease = seconds(10), .max_attempts = 2, .leases_per_consumer = 100};
+        lease_book book(roomy);
+        book.attach(1);
+        book.attach(2);
+        for (int attempt = 0; attempt < 2; ++attempt) {
+            std::vector<hand_out> handed;
+            for (int i = 0; i < 100; ++i) {
+                if (attempt == 0)
+                    (void)book.add();
+                REQUIRE(book.want(i % 2 == 0 ? 1 : 2));
+                handed.push_back(book.next(at(attempt)).value());
+            }
+            const auto before = procyard_test::allocations();
+            for (std::size_t i = 0; i < 20; ++i)
+                CHECK(book.reject(handed[i].consumer, handed[i].lease).what == verdict::returned);
+            book.expire(at(attempt + 10));
+            for (std::size_t i = 20; i < 40; ++i)
+                CHECK(book.acknowledge(handed[i].consumer, handed[i].lease).what == verdict::late);
+            book.detach(1);
+            book.detach(2);
+            CHECK(procyard_test::allocations() == before);
+            book.attach(1);
+            book.attach(2);
+        }
+        CHECK(book.statistics().dead == 100);
+        CHECK(book.statistics().returned == 200);
+        const auto before = procyard_test::allocations();
+        std::uint64_t last = 0;
+        while (const auto dead = book.collect())
+            last = dead->item;
+        CHECK(last != 0);
+        CHECK(procyard_test::allocations() == before);
+        CHECK(book.is_drained());
+    }
+
+    TEST_CASE("a consumer that leaves with leases that are not over takes no memory, either")
+    {
+        leased_one b;
+        const auto before = procyard_test::allocations();
+        b.book.detach(1);
+        CHECK(procyard_test::allocations() == before);
+        CHECK(b.book.statistics().ready == 1);
     }
 
     TEST_CASE("overrun: returned at its deadline and not before; a late answer is refused, once")
