@@ -375,7 +375,7 @@ TEST_SUITE("work_queue hostile")
         const procyard_test::descriptor_check no_leak;
         asio::io_context ctx;
         constexpr procyard::channel_options large{.capacity_messages = 1U << 16U};
-        const auto open = [&](const procyard::channel_options& own) {
+        const auto error_with = [&](const procyard::channel_options& own) {
             false_queue queue(ctx, large);
             error_code ec;
             const work_source<number> source(
@@ -384,11 +384,11 @@ TEST_SUITE("work_queue hostile")
             CHECK(source.is_open() == !ec);
             return ec;
         };
-        CHECK(open({.max_peer_bytes = 1U << 16U}) == channel_errc::over_limit);
-        CHECK_FALSE(open({}));
+        CHECK(error_with({.max_peer_bytes = 1U << 16U}) == channel_errc::over_limit);
+        CHECK_FALSE(error_with({}));
         auto own = large;
         own.max_peer_bytes = 0;
-        CHECK_FALSE(open(own));
+        CHECK_FALSE(error_with(own));
     }
 
     TEST_CASE("who answers for what it does not have, or asks for too much, is cut off (case 41)")
