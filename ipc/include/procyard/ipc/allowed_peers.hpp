@@ -19,7 +19,9 @@ PROCYARD_NAMESPACE_BEGIN
 /// from. Else those, and only those, that are in one of the lists or that the predicate wants.
 /// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 /// @par Limits          As unix_peer: who connected, or called listen(), at that time. A process
-///                      may hand its connection on.
+///                      may hand its connection on. In a user namespace all users that have no
+///                      number there are one, 65534: a process that runs as that user lets in all
+///                      of them, unless it is told whom.
 /// @par Example         `allowed_peers{.uids = {::getuid(), service_uid}}`
 struct PROCYARD_IPC_EXPORT allowed_peers {
     std::vector<uid_t> uids{};  ///< effective users

@@ -219,7 +219,9 @@ public:
     /// had received, and was about to work on, is not sent again, and a batch that it held is. So
     /// nothing is lost, and some may be received twice.
     /// @par Limits   A message longer than the ring (see async_send) is not sent again if the old
-    ///               receiver had taken its first parts.
+    ///               receiver had taken its first parts; one that is still on its way is sent from
+    ///               its beginning. A hostile old receiver can have it begin within a message, at
+    ///               bytes that look like one.
     /// @par Errors   `channel_errc::not_ended`: the receiver is still there; what failure()
     ///               says, if the channel has failed in another way; `lent`; EBADF: this end is
     ///               closed; as those of the constructor. Nothing has changed then.

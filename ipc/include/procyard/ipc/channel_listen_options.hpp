@@ -33,7 +33,8 @@ struct channel_listen_options {
     unix_listen_options socket{};
     /// Who is let in, of those that reach it.
     allowed_peers allowed{};
-    /// How long a client may take, from its connection to the end of the handshake.
+    /// How long a client may take, from when its connection is taken out of the socket's queue to
+    /// the end of the handshake.
     std::chrono::nanoseconds deadline = std::chrono::seconds(5);
     /// How many handshakes there may be at once, at least 1. When one more client comes, the one
     /// that has been silent for longest is cut off; if all have asked, the first of them, but not

@@ -92,7 +92,8 @@ struct initiate_channel_accept {
 ///                      whatever threads its executor runs that.
 /// @par Lifetime        May be moved, closed and destroyed while an accept is pending, which
 ///                      completes with operation_aborted.
-/// @par Fork            Not to be used in a child of fork(), where it must be left alone.
+/// @par Fork            Not to be used in a child of fork(). Destroyed or closed there it tells
+///                      nobody, and keeps its descriptors.
 /// @par Limits          A hostile client that is allowed can make it hold the memory of
 ///                      `max_handshakes` channels for as long as the deadline.
 /// @par Example         @snippet examples/12_channel_server.cpp server
@@ -129,8 +130,9 @@ public:
     /// @par Completion signature   `void(error_code, accepted_end<End>)`
     /// @par Errors                 `operation_aborted`; `bad_descriptor` when closed;
     ///                             `already_started`: another accept is pending; EMFILE, ENFILE,
-    ///                             ENOMEM: clients wait for a descriptor, and the next accept looks
-    ///                             again, after 100 ms, so that a loop does not spin.
+    ///                             ENOMEM: clients wait for a descriptor, or one was lost for want
+    ///                             of memory, and the next accept looks again, after 100 ms, so
+    ///                             that a loop does not spin.
     /// @par Cancellation           terminal, partial, total. A cancelled accept has accepted
     ///                             nothing: an end that was ready stays for the next.
     /// @par Cost                   Of a client: some 20 system calls, and the memory of its rings.
@@ -143,8 +145,8 @@ public:
     }
 
     /// Removes the name and closes the socket. A pending accept completes with operation_aborted;
-    /// clients in a handshake are told `channel_errc::unavailable`, ends that nobody has accepted
-    /// are closed.
+    /// clients in a handshake are told `channel_errc::unavailable`, without a word to `on_refusal`;
+    /// ends that nobody has accepted are closed.
     void close() noexcept { acceptor_.close(); }
 
     [[nodiscard]] bool is_open() const noexcept { return acceptor_.is_open(); }
