@@ -124,6 +124,11 @@ void acceptor_core::listen(const channel_address& address, const end_plan& plan,
         return;
     (void)fd.release();  // the socket's now
     socket_.native_non_blocking(true, ec);
+    if (ec) {
+        error_code ignored;
+        socket_.close(ignored);
+        return;
+    }
     name_ = std::move(name);
     setup_ = std::move(told);
 }

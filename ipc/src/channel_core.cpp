@@ -645,6 +645,10 @@ void channel_core::close() noexcept
     if (owner_ != ::getpid()) {  // the words and the reactor are the original's, which goes on
         closed_ = true;
         usable_ = false;
+        // To destroy it would take the descriptor out of the epoll instance, which is the
+        // original's as well. So it is kept, for good.
+        if (watch_ && watch_->is_open())
+            (void)::new (std::nothrow) asio::posix::stream_descriptor(std::move(*watch_));
         return;
     }
     if (!connected_ && usable_)

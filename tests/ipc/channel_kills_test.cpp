@@ -19,6 +19,7 @@
 #include <cstdlib>
 #include <exception>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -333,6 +334,30 @@ TEST_SUITE("channel: a peer that stands still (case 35)")
 
 TEST_SUITE("channel: a host that forks")
 {
+    TEST_CASE("a copy of us destroys its copy of an end that has waited: ours is woken as before")
+    {
+        asio::io_context ctx;
+        procyard::channel<int> c(ctx.get_executor(), small);
+        std::optional<receiver<int>> r(std::move(c.receiver));
+        for (int n = 0; n < 3; ++n) {
+            CAPTURE(n);
+            outcome<error_code, int> got;
+            r->async_receive(got.handler());
+            ctx.restart();
+            ctx.poll();
+            CHECK(c.sender.try_send(n));
+            procyard_test::run_until(ctx, [&] { return got.done(); });
+            CHECK(got.result() == n);
+            const auto watched = procyard_test::watched_descriptors();
+            CHECK(procyard_test::in_fork([&] {
+                      r.reset();
+                      return 0;
+                  })
+                  == 0);
+            REQUIRE(procyard_test::watched_descriptors() == watched);
+        }
+    }
+
     TEST_CASE("the channel works on, and the peer's death is told, while a copy of us lives")
     {
         auto ends = make_channel<std::uint64_t>(small);
