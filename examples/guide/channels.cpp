@@ -14,11 +14,9 @@
 
 #include <procyard/ipc/broadcast.hpp>
 #include <procyard/ipc/channel.hpp>
-#include <procyard/ipc/latest_value.hpp>
-}
-
 #include <procyard/ipc/channel_connect.hpp>
 #include <procyard/ipc/channel_listener.hpp>
+#include <procyard/ipc/latest_value.hpp>
 
 #include "guide.hpp"
 
