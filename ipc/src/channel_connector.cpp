@@ -93,7 +93,7 @@ channel_connector::channel_connector(const asio::any_io_executor& ex,
       where_(std::move(where)),
       address_(std::move(address)),
       options_(std::move(options)),
-      plan_(std::move(plan)),
+      plan_(plan),
       failure_(failure),
       pause_(ex)
 {

@@ -75,11 +75,11 @@ work_hello unpack_consumer(unique_fd from, unique_fd& items, unique_fd& answers,
         ec = channel_errc::already_taken;
     if (ec)
         return {};
-    if (got.bytes < sizeof header || header.magic != work_magic || got.descriptors != 2)
-        ec = channel_errc::bad_hello;
-    else if (header.version != work_version)
+    const bool is_one =
+        got.bytes >= sizeof header && header.magic == work_magic && got.descriptors == 2;
+    if (is_one && header.version != work_version)
         ec = channel_errc::other_version;
-    else if (header.most_leases == 0 || header.most_leases > most_leases)
+    else if (!is_one || header.most_leases == 0 || header.most_leases > most_leases)
         ec = channel_errc::bad_hello;
     if (ec)
         return {};

@@ -108,7 +108,7 @@ public:
 
     error_code take(answer<Reply>&& message)
     {
-        return std::visit([this](auto&& each) { return take_one(std::move(each)); },
+        return std::visit([this](auto&& each) { return this->take_one(std::move(each)); },
                           std::move(message));
     }
 

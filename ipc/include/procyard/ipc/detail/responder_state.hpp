@@ -174,7 +174,7 @@ public:
 
     error_code take(question<Request>&& message)
     {
-        return std::visit([this](auto&& each) { return take_one(std::move(each)); },
+        return std::visit([this](auto&& each) { return this->take_one(std::move(each)); },
                           std::move(message));
     }
 
