@@ -22,7 +22,7 @@ PROCYARD_NAMESPACE_BEGIN
 ///                      may hand its connection on. In a user namespace all users that have no
 ///                      number there are one, 65534: a process that runs as that user lets in all
 ///                      of them, unless it is told whom.
-/// @par Example         `allowed_peers{.uids = {::getuid(), service_uid}}`
+/// @par Example         `allowed_peers{.uids = {own_uid, service_uid}}`
 struct PROCYARD_IPC_EXPORT allowed_peers {
     std::vector<uid_t> uids{};  ///< effective users
     std::vector<gid_t> gids{};  ///< effective groups, not the supplementary ones
