@@ -377,8 +377,13 @@ void broadcast_reader_core::close() noexcept
         return;
     closed_ = true;
     usable_ = false;
-    if (owner_ != ::getpid())  // the words and the reactor are the original's, which goes on
+    if (owner_ != ::getpid()) {  // the words and the reactor are the original's, which goes on
+        leave_reactor();
+        bell_ = doorbell();
+        button_ = doorbell_button();
+        leave_reactor();
         return;
+    }
     cancel();
     if (button_)
         let_go_of_writer();

@@ -369,7 +369,10 @@ void broadcast_writer_core::close() noexcept
         return;
     closed_ = true;
     if (owner_ != ::getpid()) {  // the words, the set and the reactor are the original's
+        leave_reactor();
         readers_.clear();
+        bells_.reset();
+        leave_reactor();
         return;
     }
     cancel();

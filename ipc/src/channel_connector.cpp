@@ -101,8 +101,8 @@ channel_connector::channel_connector(const asio::any_io_executor& ex,
 
 channel_connector::~channel_connector()
 {
-    if (watch_ && watch_->is_open())
-        (void)watch_->release();
+    watch_.leave();
+    connection_.reset();
 }
 
 void channel_connector::start(asio::cancellation_slot slot)
@@ -121,7 +121,7 @@ void channel_connector::cancel() noexcept
 {
     aborted_ = true;
     pause_.cancel();
-    if (watch_ && watch_->is_open()) {
+    if (watch_.is_entered()) {
         error_code ignored;
         watch_->cancel(ignored);
     }
@@ -133,8 +133,7 @@ void channel_connector::go_on(std::shared_ptr<channel_connector> self)
     auto ended = connector.try_step();
     if (!ended)
         return;
-    if (connector.watch_ && connector.watch_->is_open())
-        (void)connector.watch_->release();
+    connector.watch_.leave();
     connector.connection_.reset();
     auto cores = std::exchange(connector.cores_, {});
     const auto ec = ended->code;
@@ -170,8 +169,8 @@ channel_connector::ending channel_connector::step()
 
 channel_connector::ending channel_connector::wait_for_packet()
 {
-    if (!watch_)
-        watch_.emplace(executor_, connection_.get());
+    if (const auto ec = watch_.enter(executor_, connection_.get()))
+        return connect_failure{.code = ec};
     watch_->async_wait(asio::posix::descriptor_base::wait_read,
                        asio::bind_executor(where_, turn{shared_from_this()}));
     return {};

@@ -7,7 +7,6 @@
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/system/system_error.hpp>
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -386,6 +385,8 @@ void channel_core::take_turn(operation_ptr operation, bool was_waiting,
     bool done = false;
     try {
         done = attempt(*operation, ec);
+        if (!done && !ec)  // its error is found again, and told, where it waits
+            (void)watch_.enter(executor_, connected_ ? bell_.native_handle() : socket_.get());
     } catch (const std::bad_alloc&) {
         ec = error_code(ENOMEM, boost::system::system_category());
     } catch (...) {
@@ -502,12 +503,10 @@ void channel_core::wait_in_reactor(operation_ptr operation)
 {
     error_code ec;
     try {
-        if (!watch_)
-            watch_.emplace(executor_);
-        if (!watch_->is_open())
-            watch_->assign(connected_ ? bell_.native_handle() : socket_.get(), ec);
-    } catch (const boost::system::system_error& e) {
-        ec = e.code();  // the first user of an io_context makes its reactor
+        ec = watch_.enter(executor_, connected_ ? bell_.native_handle() : socket_.get());
+    } catch (const std::bad_alloc&) {
+        drop(std::move(operation));  // it is being started: that has failed
+        throw;
     }
     if (ec) {
         failure_ = ec;
@@ -634,8 +633,7 @@ void channel_core::abort_all() noexcept
 
 void channel_core::leave_reactor() noexcept
 {
-    if (watch_ && watch_->is_open())
-        (void)watch_->release();
+    watch_.leave();
 }
 
 void channel_core::close() noexcept
@@ -645,10 +643,11 @@ void channel_core::close() noexcept
     if (owner_ != ::getpid()) {  // the words and the reactor are the original's, which goes on
         closed_ = true;
         usable_ = false;
-        // To destroy it would take the descriptor out of the epoll instance, which is the
-        // original's as well. So it is kept, for good.
-        if (watch_ && watch_->is_open())
-            (void)::new (std::nothrow) asio::posix::stream_descriptor(std::move(*watch_));
+        leave_reactor();
+        bell_ = doorbell();
+        button_ = doorbell_button();
+        socket_.reset();
+        leave_reactor();  // in vain before, in a copy that has not told Asio
         return;
     }
     if (!connected_ && usable_)

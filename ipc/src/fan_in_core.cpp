@@ -169,15 +169,15 @@ void fan_in_core::close() noexcept
     if (!open_)
         return;
     open_ = false;
-    if (owner_ == ::getpid()) {
+    if (owner_ == ::getpid())
         operations_->abort_all();
-        operations_->unwatch();
-    }
+    operations_->unwatch();
     for (auto& [id, s] : sources_->by_id) {
         unwatch(*s);
         s->channel->close();
     }
     epoll_.reset();
+    operations_->unwatch();
 }
 
 const fan_in_core::source* fan_in_core::known(source_id id) const noexcept

@@ -7,9 +7,10 @@
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/system/system_error.hpp>
 
 #include <unistd.h>
+
+#include <new>
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -133,6 +134,8 @@ void operation_line::take_turn(operation_ptr operation, bool was_waiting,
     bool done = false;
     try {
         done = attempt(*operation);
+        if (!done)  // its error is found again, and told, where it waits
+            (void)watch_.enter(executor_, wait_handle());
     } catch (const std::bad_alloc&) {
         ec = error_code(ENOMEM, boost::system::system_category());
     } catch (...) {
@@ -187,12 +190,10 @@ void operation_line::wait_in_reactor(operation_ptr operation)
 {
     error_code ec;
     try {
-        if (!watch_)
-            watch_.emplace(executor_);
-        if (!watch_->is_open())
-            watch_->assign(wait_handle(), ec);
-    } catch (const boost::system::system_error& e) {
-        ec = e.code();  // the first user of an io_context makes its reactor
+        ec = watch_.enter(executor_, wait_handle());
+    } catch (const std::bad_alloc&) {
+        drop(std::move(operation));  // it is being started: that has failed
+        throw;
     }
     if (ec) {
         withdraw();
@@ -284,8 +285,7 @@ void operation_line::cancel() noexcept
 
 void operation_line::leave_reactor() noexcept
 {
-    if (watch_ && watch_->is_open())
-        (void)watch_->release();
+    watch_.leave();
 }
 
 }  // namespace detail

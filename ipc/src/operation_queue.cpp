@@ -7,8 +7,6 @@
 #include <boost/asio/post.hpp>
 #include <boost/system/system_error.hpp>
 
-#include <unistd.h>
-
 #include <cerrno>
 #include <new>
 
@@ -63,23 +61,14 @@ struct operation_queue::on_cancellation {
     }
 };
 
-operation_queue::operation_queue(const asio::any_io_executor& ex)
-    : executor_(ex),
-      owner_(::getpid())
-{
-}
+operation_queue::operation_queue(const asio::any_io_executor& ex) : executor_(ex) { }
 
-operation_queue::~operation_queue()
-{
-    unwatch();
-}
+operation_queue::~operation_queue() = default;
 
 void operation_queue::unwatch() noexcept
 {
     watched_ = -1;
-    // In a copy of the process, made by fork(), the reactor's epoll set is the original's.
-    if (owner_ == ::getpid() && watch_ && watch_->is_open())
-        (void)watch_->release();
+    watch_.leave();
 }
 
 void operation_queue::start(operation_ptr operation, asio::cancellation_slot slot)
@@ -148,13 +137,17 @@ void operation_queue::park(operation_ptr operation)
             timer_->async_wait(asio::bind_cancellation_slot(slot, std::move(when_woken)));
             return;
         }
-        if (!watch_)
-            watch_.emplace(executor_);
-        if (!watch_->is_open())
-            watch_->assign(watched_);
     } catch (const boost::system::system_error& e) {
         return finish(std::move(operation), e.code());
     }
+    error_code ec;
+    try {
+        ec = watch_.enter(executor_, watched_);
+    } catch (const std::bad_alloc&) {
+        ec = error_code(ENOMEM, boost::system::system_category());
+    }
+    if (ec)
+        return finish(std::move(operation), ec);
     turn when_woken(shared_from_this(), std::move(operation), false);
     watch_->async_wait(asio::posix::descriptor_base::wait_read,
                        asio::bind_cancellation_slot(slot, std::move(when_woken)));

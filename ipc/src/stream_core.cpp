@@ -9,13 +9,15 @@
 #include <boost/asio/execution/outstanding_work.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/prefer.hpp>
-#include <boost/system/system_error.hpp>
 
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <new>
 #include <utility>
 
 #include <procyard/ipc/syscall.hpp>
@@ -96,6 +98,7 @@ void stream_core::adopt(unique_fd fd, descriptor_kind of_kind) noexcept
     const std::lock_guard lock(mutex_);
     fd_ = std::move(fd);
     kind_ = of_kind;
+    taker_ = ::getpid();
     keep_connected_ = false;
 }
 
@@ -112,12 +115,14 @@ void stream_core::close() noexcept
     if (!fd_)
         return;
     // A socket may have another holder, at least the other direction of the same object's owner:
-    // without this the peer would wait for the end for ever. Not a socket: ENOTSOCK.
+    // without this the peer would wait for the end for ever. Not a socket: ENOTSOCK. A copy of the
+    // process that destroys what it has not taken itself leaves the original's connection alone.
     const bool may_be_socket =
         kind_ == descriptor_kind::unknown || kind_ == descriptor_kind::socket;
-    if (may_be_socket && !keep_connected_)
+    if (may_be_socket && !keep_connected_ && taker_ == ::getpid())
         (void)::shutdown(fd_.get(), direction_ == stream_direction::read ? SHUT_RD : SHUT_WR);
     fd_.reset();
+    leave_reactor();  // abort_all() does not in a copy, see reactor_watch
 }
 
 void stream_core::keep_connected() noexcept
@@ -296,22 +301,16 @@ void stream_core::count_bytes_into(std::shared_ptr<std::atomic<std::uint64_t>> t
 
 error_code stream_core::enter_reactor()
 {
-    error_code ec;
     try {
-        if (!watch_)
-            watch_.emplace(executor_);
-        if (!watch_->is_open())
-            watch_->assign(fd_.get(), ec);
-    } catch (const boost::system::system_error& e) {
-        ec = e.code();  // the first user of an io_context makes its reactor
+        return watch_.enter(executor_, fd_.get());
+    } catch (const std::bad_alloc&) {
+        return error_code(ENOMEM, boost::system::system_category());
     }
-    return ec;
 }
 
 void stream_core::leave_reactor() noexcept
 {
-    if (watch_ && watch_->is_open())
-        (void)watch_->release();
+    watch_.leave();
 }
 
 void stream_core::wait_in_reactor(operation_ptr operation)

@@ -5,7 +5,8 @@
 #include <boost/asio/any_completion_executor.hpp>
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/cancellation_signal.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
+
+#include <sys/types.h>
 
 #include <array>
 #include <atomic>
@@ -13,11 +14,11 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <span>
 #include <vector>
 
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/reactor_watch.hpp>
 #include <procyard/ipc/detail/stream_end.hpp>
 #include <procyard/ipc/unique_fd.hpp>
 
@@ -134,12 +135,12 @@ private:
     descriptor_kind kind_ = descriptor_kind::unknown;
     mutable std::mutex mutex_;
     unique_fd fd_;
+    pid_t taker_ = 0;              // the process that has taken fd_
     bool keep_connected_ = false;  // somebody else's socket: closed here without a shutdown
 
-    // Watches fd_ but does not own it. Asio's close() relies on close(2) to leave epoll, which does
-    // not happen while a child holds a copy of the descriptor table: so it is always released.
-    // Made by the first wait, because it makes the reactor, which may fail for want of descriptors.
-    std::optional<asio::posix::stream_descriptor> watch_;
+    // Of fd_. Entered by the first wait, because that makes the reactor, which may fail for want of
+    // descriptors.
+    reactor_watch watch_;
 
     std::vector<stream_operation*> operations_;
     std::shared_ptr<std::atomic<std::uint64_t>> total_;  // somebody wants to know

@@ -3,6 +3,8 @@
 
 #include <boost/asio/error.hpp>
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 
@@ -64,6 +66,8 @@ work_source_core::open(const asio::any_io_executor& ex, unique_fd from, const ch
     return ec ? nullptr : made;
 }
 
+work_source_core::work_source_core() noexcept : owner_(::getpid()) { }
+
 work_source_core::~work_source_core()
 {
     close();
@@ -123,6 +127,13 @@ error_code work_source_core::answer(work_reply what, std::uint64_t lease, std::i
     if (!ec && over)
         return make_errno(ETIMEDOUT);
     return ec;
+}
+
+void work_source_core::drop(std::uint64_t lease, std::int64_t deadline_ns)
+{
+    const bool is_done = policy == lease_policy::acknowledge;
+    if (owner_ == ::getpid())
+        (void)answer(is_done ? work_reply::acknowledge : work_reply::reject, lease, deadline_ns);
 }
 
 }  // namespace detail

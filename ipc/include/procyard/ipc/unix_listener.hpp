@@ -18,6 +18,7 @@
 #include <utility>
 
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/reactor_watch.hpp>
 #include <procyard/ipc/detail/socket_operation.hpp>
 #include <procyard/ipc/export.hpp>
 #include <procyard/ipc/owned_name.hpp>
@@ -150,7 +151,8 @@ public:
 
     /// Closed. Throws, as every first socket of an io_context, when that cannot make its reactor.
     explicit unix_listener(const asio::any_io_executor& ex)
-        : acceptor_(std::make_shared<acceptor_type>(ex))
+        : acceptor_(std::make_shared<acceptor_type>(ex)),
+          home_(ex)
     {
     }
     /// Listens at once; throws boost::system::system_error, which names the path.
@@ -168,6 +170,7 @@ public:
         if (this != &other) {
             close();
             acceptor_ = std::move(other.acceptor_);
+            home_ = other.home_;
             name_ = std::move(other.name_);
         }
         return *this;
@@ -229,14 +232,14 @@ public:
     /// connections that wait to be accepted are reset.
     void close() noexcept
     {
-        name_ = {};          // while the socket is open nobody else takes the name
-        error_code ignored;  // there is nothing left to be done about it
+        name_ = {};  // while the socket is open nobody else takes the name
         if (acceptor_)
-            acceptor_->close(ignored);
+            detail::close_watched(*acceptor_, home_);
     }
 
 private:
     std::shared_ptr<acceptor_type> acceptor_;  // shared with accepts under way; null after a move
+    detail::reactor_home home_;
     owned_name name_;
 };
 

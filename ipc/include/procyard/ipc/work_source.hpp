@@ -112,11 +112,8 @@ private:
     }
     void drop() noexcept
     {
-        if (!from_)
-            return;
-        error_code ec;
-        const bool done = from_->policy == lease_policy::acknowledge;
-        (void)answer(done ? detail::work_reply::acknowledge : detail::work_reply::reject, ec);
+        if (const auto from = std::move(from_))
+            from->drop(item_.lease, item_.deadline_ns);
     }
 
     std::shared_ptr<detail::work_source_core> from_;

@@ -88,6 +88,8 @@ protected:
     ~call_peer() = default;
 
     [[nodiscard]] bool greeted() const noexcept { return greeted_; }
+    /// This is a copy of the process, made by fork(), and the stream is the original's.
+    [[nodiscard]] bool is_copy() const noexcept { return owner_ != ::getpid(); }
 
     void listen()
     {
@@ -241,6 +243,7 @@ private:
     std::shared_ptr<asio::cancellation_signal> stop_ =
         std::make_shared<asio::cancellation_signal>();
     error_code ended_;
+    const pid_t owner_ = ::getpid();
     bool listening_ = false;
     bool stopping_ = false;
     bool greeted_ = false;

@@ -5,7 +5,6 @@
 #include <boost/asio/any_completion_executor.hpp>
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/cancellation_signal.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 #include <cstdint>
@@ -17,6 +16,7 @@
 #include <procyard/ipc/channel_connect_options.hpp>
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/detail/end_plan.hpp>
+#include <procyard/ipc/detail/reactor_watch.hpp>
 #include <procyard/ipc/export.hpp>
 #include <procyard/ipc/unique_fd.hpp>
 #include <procyard/ipc/unix_peer.hpp>
@@ -86,7 +86,7 @@ private:
     unique_fd connection_;
     end_cores cores_;
     unix_peer peer_;
-    std::optional<asio::posix::stream_descriptor> watch_;  // watches connection_, does not own it
+    reactor_watch watch_;  // of connection_
     asio::steady_timer pause_;
 };
 

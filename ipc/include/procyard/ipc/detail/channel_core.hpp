@@ -4,7 +4,6 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/cancellation_signal.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 
 #include <sys/types.h>
 
@@ -13,7 +12,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 
@@ -23,6 +21,7 @@
 #include <procyard/ipc/detail/channel_operation.hpp>
 #include <procyard/ipc/detail/doorbell.hpp>
 #include <procyard/ipc/detail/message_parts.hpp>
+#include <procyard/ipc/detail/reactor_watch.hpp>
 #include <procyard/ipc/detail/record_ring.hpp>
 #include <procyard/ipc/detail/ring_core.hpp>
 #include <procyard/ipc/detail/ring_memory.hpp>
@@ -296,8 +295,7 @@ private:
     error_code failure_;
     std::string explanation_;
 
-    // Watches socket_ or bell_ but does not own it (see stream_core).
-    std::optional<asio::posix::stream_descriptor> watch_;
+    reactor_watch watch_;              // of socket_ or bell_
     std::array<std::byte, 64> rings_;  // what has been read from bell_: of no interest
     detail::operation_memory memory_;
     line for_room_;

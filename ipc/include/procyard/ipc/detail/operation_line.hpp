@@ -9,7 +9,6 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/execution/outstanding_work.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/prefer.hpp>
 
 #include <array>
@@ -17,12 +16,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/detail/channel_operation.hpp>
 #include <procyard/ipc/detail/handler_place.hpp>
+#include <procyard/ipc/detail/reactor_watch.hpp>
 #include <procyard/ipc/detail/spin_budget.hpp>
 #include <procyard/ipc/export.hpp>
 
@@ -66,7 +65,8 @@ protected:
     /// It cannot wait: the reactor has no room for it.
     virtual void fail_to_wait(const error_code& why) noexcept = 0;
 
-    /// The descriptor is going to be closed, or another one.
+    /// The descriptor is going to be closed, or another one. In a copy of the process: it has been
+    /// closed; see reactor_watch.
     void leave_reactor() noexcept;
 
     std::uint64_t stalls_ = 0;
@@ -93,8 +93,7 @@ private:
     const asio::any_io_executor executor_;
     const waking how_;
     spin_budget spin_;
-    // Watches wait_handle() but does not own it (see stream_core).
-    std::optional<asio::posix::stream_descriptor> watch_;
+    reactor_watch watch_;              // of wait_handle()
     std::array<std::byte, 64> rings_;  // what has been read from a bell: of no interest
     detail::operation_memory memory_;
     channel_operation* first_ = nullptr;  // posted or waiting; those behind it are parked

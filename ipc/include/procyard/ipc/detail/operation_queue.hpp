@@ -9,11 +9,8 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/execution/outstanding_work.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/prefer.hpp>
 #include <boost/asio/steady_timer.hpp>
-
-#include <sys/types.h>
 
 #include <cstdint>
 #include <memory>
@@ -23,6 +20,7 @@
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/detail/channel_operation.hpp>
 #include <procyard/ipc/detail/handler_place.hpp>
+#include <procyard/ipc/detail/reactor_watch.hpp>
 #include <procyard/ipc/export.hpp>
 
 PROCYARD_NAMESPACE_BEGIN
@@ -49,7 +47,8 @@ public:
 
     /// Its first operation waits until `fd` is readable, which stays the caller's.
     void watch(int fd) noexcept { watched_ = fd; }
-    /// Leaves `fd` alone from now on. Who waited for it looks again.
+    /// Leaves `fd` alone from now on. Who waited for it looks again. Before it is closed and after
+    /// it, see reactor_watch.
     void unwatch() noexcept;
 
     [[nodiscard]] bool is_empty() const noexcept { return first_ == nullptr; }
@@ -74,10 +73,9 @@ private:
     void abort_operation(std::uint64_t serial) noexcept;
 
     const asio::any_io_executor executor_;
-    const pid_t owner_;
     detail::operation_memory memory_;
     int watched_ = -1;
-    std::optional<asio::posix::stream_descriptor> watch_;  // does not own watched_
+    reactor_watch watch_;  // of watched_
     std::optional<asio::steady_timer> timer_;
     channel_operation* first_ = nullptr;  // posted or waiting; those behind it are parked
     channel_operation* last_ = nullptr;

@@ -139,7 +139,7 @@ public:
 
     void drop(const record& one) noexcept override
     {
-        if (this->ended())
+        if (this->ended() || this->is_copy())
             return;
         ++counts_.abandoned;
         try {

@@ -125,8 +125,9 @@ public:
     [[nodiscard]] int native_handle() const noexcept;
 
     /// Closes the descriptor; of a socket, ends this end's direction for every holder (the peer
-    /// sees end-of-file or EPIPE), as with a pipe. Pending operations complete with
-    /// operation_aborted. Nothing happens when it is closed already.
+    /// sees end-of-file or EPIPE), as with a pipe; but not in a copy of the process that has taken
+    /// it, made by fork(). Pending operations complete with operation_aborted. Nothing happens when
+    /// it is closed already.
     void close() noexcept;
 
     /// Says that somebody else goes on with a duplicate of the descriptor: close() and the

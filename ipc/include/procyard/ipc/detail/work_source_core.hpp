@@ -4,6 +4,10 @@
 
 #include <boost/asio/any_io_executor.hpp>
 
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -51,6 +55,9 @@ public:
                                     std::uint64_t refused);
     /// Answers for an item. ETIMEDOUT: its lease is over, and the answer is worth nothing.
     [[nodiscard]] error_code answer(work_reply what, std::uint64_t lease, std::int64_t deadline_ns);
+    /// Answers for one that is destroyed without an answer, as the policy says. Not in a copy of
+    /// the process, made by fork(): the original has the item still.
+    void drop(std::uint64_t lease, std::int64_t deadline_ns);
     void close() noexcept;
 
     std::size_t prefetch = 0;
@@ -58,8 +65,9 @@ public:
     std::uint64_t refused = 0;  ///< by the queue, of what was sent
 
 private:
-    work_source_core() = default;
+    work_source_core() noexcept;
 
+    const pid_t owner_;
     std::shared_ptr<channel_core> items_;
     std::shared_ptr<channel_core> answers_;
     std::size_t most_leases_ = 0;
