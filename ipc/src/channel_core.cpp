@@ -143,8 +143,10 @@ void channel_core::take_back() noexcept
 
 error_code channel_core::closed_by_peer()
 {
-    if (!usable_)
-        return blocked();
+    if (!usable_) {
+        if (const auto ec = blocked())
+            return ec;
+    }
     if (!connected_) {
         (void)connect();
         if (!connected_)
@@ -178,9 +180,14 @@ error_code channel_core::look_for_room(std::uint64_t least, std::uint64_t busy_a
 error_code channel_core::make_room(std::uint64_t length, std::uint64_t& wanted)
 {
     record_producer producer(side_, own_units_);
+    forget_kept();
     for (;;) {
-        if (!usable_)
-            return blocked();
+        if (!usable_) {
+            wanted = owed_room_;
+            if (const auto ec = blocked())
+                return ec;
+            continue;
+        }
         bool good = true;
         const auto at = producer.place(length, good);
         if (!good) {
@@ -212,6 +219,8 @@ error_code channel_core::blocked()
         return failure_;
     if (lent_)
         return channel_errc::lent;
+    if (!usable_ && !owed_.empty())
+        return send_owed();
     if (!connected_) {
         const auto ec = connect();
         return failure_ ? failure_ : ec;
@@ -224,6 +233,7 @@ error_code channel_core::blocked()
         fail(channel_errc::peer_broke_rules);
         return failure_;
     }
+    forget_kept();
     if (side_.room() != room)
         return {};
     note_depth();
@@ -654,6 +664,8 @@ void channel_core::close() noexcept
         (void)connect();  // a peer that has come may sleep, and is to be rung for
     closed_ = true;
     usable_ = false;
+    std::vector<std::byte>().swap(kept_);
+    owed_.clear();
     abort_all();
     side_.close();
     let_go_of_peer();

@@ -4,8 +4,11 @@
 
 #include <boost/asio/error.hpp>
 
+#include <cerrno>
 #include <cstring>
+#include <new>
 #include <utility>
+#include <vector>
 
 #include <procyard/ipc/detail/channel_end.hpp>
 #include <procyard/ipc/detail/message_transport.hpp>
@@ -52,23 +55,32 @@ error_code channel_core::check_resumable()
     return {};
 }
 
-// What has been committed and not released goes to the beginning of the other's ring. False: where
-// the old peer says that it stands no message begins.
-bool channel_core::move_unreleased(channel_core& to) const noexcept
+// What has been committed and not released goes to the beginning of the other's ring. But a message
+// that is longer than the ring, and what comes after it, does not fit in there, and so is owed.
+// False: where the old peer says that it stands no message begins.
+bool channel_core::move_unreleased(channel_core& to) const
 {
     const auto capacity = side_.capacity();
     auto left = capacity - side_.room();
     auto position = side_.position() - left;
-    if (terms_.shape.unit_bytes != 1) {
-        const auto stride = static_cast<std::size_t>(terms_.shape.unit_bytes);
-        for (std::size_t n = 0; left > 0; ++n, ++position, --left)
-            std::memcpy(to.own_units_ + n * stride,
-                        own_units_
-                            + static_cast<std::size_t>(ring_offset(position, capacity)) * stride,
-                        stride);
-        to.side_.advance(capacity - side_.room());
-        return true;
-    }
+    if (terms_.shape.unit_bytes == 1)
+        return move_unreleased_records(to);
+    const auto stride = static_cast<std::size_t>(terms_.shape.unit_bytes);
+    for (std::size_t n = 0; left > 0; ++n, ++position, --left)
+        std::memcpy(to.own_units_ + n * stride,
+                    own_units_ + static_cast<std::size_t>(ring_offset(position, capacity)) * stride,
+                    stride);
+    to.side_.advance(capacity - side_.room());
+    return true;
+}
+
+bool channel_core::move_unreleased_records(channel_core& to) const
+{
+    const auto capacity = side_.capacity();
+    auto left = capacity - side_.room();
+    auto position = side_.position() - left;
+    const auto after_kept = position + left - kept_end_;
+    const bool owes = !kept_.empty() && left > after_kept;
     record_producer producer(to.side_, to.own_units_);
     while (left > 0) {
         const auto offset = ring_offset(position, capacity);
@@ -78,18 +90,25 @@ bool channel_core::move_unreleased(channel_core& to) const noexcept
         const auto check = check_record(header, offset, left, capacity);
         if (check == record_check::violation)
             return false;
-        // Parts are those of a message of which the first have been released, or which has been
-        // given up.
-        if (check == record_check::data) {
+        // Parts are those of the message that is kept, of one that is under way, or given up.
+        const auto* const payload = own_units_ + offset + sizeof header;
+        if (check == record_check::data && !to.owed_.empty()) {
+            to.owed_.emplace_back(std::vector<std::byte>(payload, payload + header.length));
+        } else if (check == record_check::data) {
             bool good = true;
             const auto at = producer.place(header.length, good);
             if (!good || at.what != record_place::answer::ready)
                 return false;
-            std::memcpy(producer.payload(at), own_units_ + offset + sizeof header, header.length);
+            std::memcpy(producer.payload(at), payload, header.length);
             producer.commit(at, header.length);
         }
         position += record_bytes(header.length);
         left -= record_bytes(header.length);
+        if (owes && to.owed_.empty() && left <= after_kept) {
+            if (left != after_kept)
+                return false;
+            to.owed_.emplace_back();  // that it is the one that is kept says take_over()
+        }
     }
     return true;
 }
@@ -105,12 +124,17 @@ unique_fd channel_core::resume(error_code& ec)
     const auto fresh = channel_core::open(executor_, role_, std::move(sockets.first), terms_, ec);
     if (ec)
         return {};
-    if (is_producer() && !move_unreleased(*fresh)) {
-        ec = channel_errc::peer_broke_rules;
-        return {};
+    try {
+        if (is_producer() && !move_unreleased(*fresh))
+            ec = channel_errc::peer_broke_rules;
+    } catch (const std::bad_alloc&) {
+        ec = error_code(ENOMEM, boost::system::system_category());
     }
+    if (ec)
+        return {};
     fresh->side_.publish();
     take_over(*fresh);
+    send_owed_later();
     return std::move(sockets.second);
 }
 
@@ -135,7 +159,71 @@ void channel_core::take_over(channel_core& fresh) noexcept
     peer_gone_ = false;
     failure_.clear();
     explanation_.clear();
-    usable_ = true;
+    if (!fresh.owed_.empty())
+        fresh.owed_.front() = message_parts(std::move(kept_));
+    std::vector<std::byte>().swap(kept_);
+    fresh.owed_.splice(fresh.owed_.end(), owed_);  // of the one before, who has not got so far
+    owed_.swap(fresh.owed_);
+    usable_ = owed_.empty();
+}
+
+// --- what is owed to the next peer --------------------------------------------------------------
+
+// Sends it when nobody sends anything. Another operation does the same, as it comes.
+class channel_core::resending final : public channel_operation {
+public:
+    explicit resending(channel_core& core) noexcept : core_(core) { }
+
+    progress attempt() override
+    {
+        if (core_.owed_.empty() || core_.blocked() != asio::error::would_block)
+            return progress::done;
+        wanted = core_.owed_room_;
+        return progress::blocked;
+    }
+    // What was aborted is to be sent all the same: it is no operation of the user's.
+    void complete(std::unique_ptr<channel_operation> self, const error_code& instead) override
+    {
+        auto& core = core_;
+        self.reset();
+        if (instead)
+            core.send_owed_later();
+    }
+
+private:
+    channel_core& core_;  // alive as long as a turn is: that holds it
+};
+
+// No error: all of it has gone, and anything else can be sent.
+error_code channel_core::send_owed()
+{
+    usable_ = true;  // for what follows alone
+    error_code ec;
+    while (!owed_.empty() && !ec) {
+        ec = owed_.front().send(*this, owed_room_);
+        if (!ec)
+            owed_.pop_front();
+    }
+    usable_ = is_open() && owed_.empty();
+    return ec;
+}
+
+void channel_core::send_owed_later() noexcept
+{
+    if (owed_.empty() || !is_open())
+        return;
+    try {
+        start(channel_operation::make<resending>(memory_, *this), {});
+    } catch (const std::bad_alloc&) {
+        return;  // whoever sends something sends it first
+    }
+}
+
+// The peer has released it.
+void channel_core::forget_kept() noexcept
+{
+    if (!kept_.empty() && side_.capacity() - side_.room() <= side_.position() - kept_end_)
+        std::vector<std::byte>().swap(kept_);  // `= {}` would keep the memory
 }
 
 }  // namespace detail

@@ -4,6 +4,7 @@
 #include <boost/asio/error.hpp>
 
 #include <cstring>
+#include <utility>
 
 #include <procyard/ipc/detail/channel_core.hpp>
 
@@ -97,8 +98,23 @@ bool message_parts::has_begun_in(const channel_core& core) const noexcept
     return has_begun_ && generation_ == core.generation();
 }
 
+error_code message_parts::send_whole(channel_core& core, std::uint64_t& wanted)
+{
+    if (const auto ec = core.make_room(bytes_.size(), wanted))
+        return ec;
+    record_producer producer(core.side(), core.own_units());
+    if (!bytes_.empty())
+        std::memcpy(producer.payload_at_once(bytes_.size()), bytes_.data(), bytes_.size());
+    producer.commit_at_once(bytes_.size());
+    core.publish();
+    bytes_ = {};
+    return {};
+}
+
 error_code message_parts::send(channel_core& core, std::uint64_t& wanted)
 {
+    if (bytes_.size() <= longest_record(core.side().capacity()))
+        return send_whole(core, wanted);
     if (!has_begun_in(core)) {
         sent_ = 0;
         has_begun_ = false;
@@ -106,8 +122,11 @@ error_code message_parts::send(channel_core& core, std::uint64_t& wanted)
     const auto most = longest_part(core.side().capacity());
     // A longer message than fits into the ring has more than one part.
     while (sent_ < bytes_.size()) {
-        if (!core.is_usable())
-            return core.blocked();
+        if (!core.is_usable()) {
+            if (const auto ec = core.blocked())
+                return ec;
+            continue;
+        }
         const auto left = bytes_.size() - sent_ + (has_begun_ ? 0 : sizeof(std::uint64_t));
         const auto length = std::min<std::uint64_t>(left, most);
         record_producer producer(core.side(), core.own_units());
@@ -128,6 +147,7 @@ error_code message_parts::send(channel_core& core, std::uint64_t& wanted)
                 return ec;
         }
     }
+    core.keep(std::move(bytes_));
     bytes_ = {};
     return {};
 }

@@ -89,6 +89,36 @@ std::uint64_t number_of(const std::string& text)
     return std::stoull(text);
 }
 
+const std::string long_text(1000, 'l');
+
+// Sends a message that is longer than the ring. The receiver takes its parts, but for the last.
+void send_but_for_its_last_part(asio::io_context& ctx, sender<std::string>& from,
+                                receiver<std::string>& to, const std::string& text)
+{
+    outcome<error_code> sent;
+    from.async_send(text, sent.handler());
+    for (;;) {
+        ctx.restart();
+        ctx.poll();
+        if (sent.done())
+            break;
+        error_code ec;
+        std::string none;
+        REQUIRE_FALSE(to.try_receive(none, ec));
+        REQUIRE(ec == asio::error::would_block);
+    }
+    REQUIRE_FALSE(sent.error());
+}
+
+std::string receive(asio::io_context& ctx, receiver<std::string>& from)
+{
+    outcome<error_code, std::string> got;
+    from.async_receive(got.handler());
+    procyard_test::run_until(ctx, [&] { return got.done(); });
+    CHECK_FALSE(got.error());
+    return got.result();
+}
+
 // Only its receiver.
 template <class T>
 procyard::unopened_channel<T> with_receiver(unopened<receiver<T>> end)
@@ -278,6 +308,100 @@ TEST_SUITE("sender: resume")
         CHECK(message == "short");
         CHECK_FALSE(next.try_receive(message, ec));
         CHECK(ec == asio::error::would_block);
+    }
+
+    TEST_CASE("a long message of which only the last part was left goes to the next, all of it")
+    {
+        asio::io_context ctx;
+        channel<std::string> c(ctx.get_executor(), {.capacity_bytes = 256});
+        send_but_for_its_last_part(ctx, c.sender, c.receiver, long_text);
+        CHECK(c.sender.try_send("after"));
+        c.receiver.close();
+        receiver<std::string> next(ctx.get_executor(), c.sender.resume());
+        error_code ec;
+        CHECK_FALSE(c.sender.try_send("later", ec));  // nothing overtakes it
+        CHECK(ec == asio::error::would_block);
+        outcome<error_code> sent;
+        c.sender.async_send("later", sent.handler());
+        CHECK(receive(ctx, next) == long_text);
+        CHECK(receive(ctx, next) == "after");
+        CHECK(receive(ctx, next) == "later");
+        procyard_test::run_until(ctx, [&] { return sent.done(); });
+        CHECK(c.sender.try_send("and so on"));
+        CHECK(receive(ctx, next) == "and so on");
+    }
+
+    TEST_CASE("the same, and the next dies in the middle of it, and what was sent is cancelled")
+    {
+        asio::io_context ctx;
+        channel<std::string> c(ctx.get_executor(), {.capacity_bytes = 256});
+        send_but_for_its_last_part(ctx, c.sender, c.receiver, long_text);
+        CHECK(c.sender.try_send("after"));
+        c.receiver.close();
+        for (int times = 0; times < 3; ++times) {
+            CAPTURE(times);
+            receiver<std::string> dying(ctx.get_executor(), c.sender.resume());
+            for (int parts = 0; parts <= times; ++parts) {
+                error_code ec;
+                std::string none;
+                CHECK_FALSE(dying.try_receive(none, ec));
+                CHECK(ec == asio::error::would_block);
+                c.sender.cancel();  // the user's operations, of which there are none
+                ctx.restart();
+                ctx.poll();
+            }
+        }
+        receiver<std::string> next(ctx.get_executor(), c.sender.resume());
+        CHECK(receive(ctx, next) == long_text);
+        CHECK(receive(ctx, next) == "after");
+    }
+
+    TEST_CASE("a long message that has been received is not sent again")
+    {
+        asio::io_context ctx;
+        channel<std::string> c(ctx.get_executor(), {.capacity_bytes = 256});
+        send_but_for_its_last_part(ctx, c.sender, c.receiver, long_text);
+        CHECK(c.sender.try_send("after"));
+        CHECK(receive(ctx, c.receiver) == long_text);
+        c.receiver.close();
+        receiver<std::string> next(ctx.get_executor(), c.sender.resume());
+        CHECK(receive(ctx, next) == "after");
+    }
+
+    TEST_CASE(
+        "messages of all lengths, and receivers that go at any time: each comes once, in order")
+    {
+        fixed_random random(33);
+        asio::io_context ctx;
+        channel<std::string> c(ctx.get_executor(), {.capacity_bytes = 256});
+        receiver<std::string> r = std::move(c.receiver);
+        constexpr std::uint64_t count = 300;
+        std::uint64_t sent = 0;
+        std::uint64_t received = 0;
+        outcome<error_code> sending;
+        const auto text_of = [](std::uint64_t n) {
+            return std::to_string(n) + std::string(n * 131 % 700, '.');
+        };
+        for (int turns = 0; received < count; ++turns) {
+            REQUIRE(turns < 100'000);
+            CAPTURE(sent);
+            CAPTURE(received);
+            if (sending.done() || sent == 0) {
+                REQUIRE_FALSE((sending.done() && sending.error()));
+                sending = {};
+                c.sender.async_send(text_of(sent++), sending.handler());
+            }
+            ctx.restart();
+            ctx.poll();
+            error_code ec;
+            std::string got;
+            for (auto tries = random.below(4); tries > 0 && r.try_receive(got, ec); --tries)
+                REQUIRE(got == text_of(received++));
+            if (random.below(8) == 0) {
+                r.close();
+                r = receiver<std::string>(ctx.get_executor(), c.sender.resume());
+            }
+        }
     }
 
     TEST_CASE("the old bell's hang-up, which is on its way, is not believed of the next receiver")

@@ -218,14 +218,21 @@ public:
     /// The new receiver begins with the first message that the old one has not released: what that
     /// had received, and was about to work on, is not sent again, and a batch that it held is. So
     /// nothing is lost, and some may be received twice.
-    /// @par Limits   A message longer than the ring (see async_send) is not sent again if the old
-    ///               receiver had taken its first parts; one that is still on its way is sent from
-    ///               its beginning. A hostile old receiver can have it begin within a message, at
-    ///               bytes that look like one.
+    ///
+    /// A message longer than the ring (see async_send) of which the old receiver had released some
+    /// parts and not the last is sent again from its beginning: in parts, as the new receiver takes
+    /// them, and with what was sent after it. Nothing overtakes it: until it has gone, sends
+    /// find no room, and async_wait_writable waits. Meanwhile it is outstanding work of the
+    /// executor.
+    /// @par Limits   What close() finds on its way is given up, as any operation is. A hostile old
+    ///               receiver can have the new one begin within a message, at bytes that look like
+    ///               one.
     /// @par Errors   `channel_errc::not_ended`: the receiver is still there; what failure()
     ///               says, if the channel has failed in another way; `lent`; EBADF: this end is
     ///               closed; as those of the constructor. Nothing has changed then.
-    /// @par Cost     As a new channel's, and a copy of what is in the ring.
+    /// @par Cost     As a new channel's, and a copy of what is in the ring. For it, a sender keeps
+    ///               the last message that was longer than the ring until it sees that it has been
+    ///               received, when it looks for room next.
     [[nodiscard]] auto resume(error_code& ec)
         requires decodable_message<T>
     {

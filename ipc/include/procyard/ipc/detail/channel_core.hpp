@@ -11,9 +11,12 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <list>
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <procyard/ipc/channel_error.hpp>
 #include <procyard/ipc/channel_statistics.hpp>
@@ -155,6 +158,14 @@ public:
     /// What refers to it is good until release_assembly(), or the end of a lease.
     void finish_assembly() noexcept { assembly_.finish(); }
     void release_assembly() noexcept { assembly_.release(); }
+    /// A producer's: a message that is longer than the ring has gone through, up to here. Its first
+    /// parts have been released; should the peer go before it has released the last, resume() sends
+    /// it again.
+    void keep(std::vector<std::byte>&& message) noexcept
+    {
+        kept_ = std::move(message);
+        kept_end_ = side_.position();
+    }
     /// For a consumer who has found something and wants to know whether it is a message: passes
     /// what is none. True: look again. Else there is a message; or `ec` says that there is none.
     [[nodiscard]] bool pass_no_message(std::uint64_t& passed, error_code& ec);
@@ -198,8 +209,9 @@ public:
     void close() noexcept;
 
     /// Goes on with another peer after the first has closed or died: the descriptor of its end.
-    /// What the first has not released is sent to it again. Operations that have not had their turn
-    /// go on as well.
+    /// What the first has not released is sent to it again: what goes into the ring now, the rest
+    /// before anything else as soon as there is room. Operations that have not had their turn go on
+    /// as well.
     /// @par Errors   `channel_errc::not_ended`; what has ended the channel, if it is not that;
     ///               `lent`; EBADF; as open's. Nothing has changed then.
     [[nodiscard]] unique_fd resume(error_code& ec);
@@ -221,6 +233,7 @@ private:
     using operation_ptr = std::unique_ptr<channel_operation>;
     struct turn;
     struct on_cancellation;
+    class resending;
 
     // Operations in the order in which they came. The first is posted or waiting; those behind it
     // are parked.
@@ -238,8 +251,12 @@ private:
     void fail_by_peer();
     void let_go_of_peer() noexcept;
     [[nodiscard]] error_code check_resumable();
-    [[nodiscard]] bool move_unreleased(channel_core& to) const noexcept;
+    [[nodiscard]] bool move_unreleased(channel_core& to) const;
+    [[nodiscard]] bool move_unreleased_records(channel_core& to) const;
     void take_over(channel_core& fresh) noexcept;
+    error_code send_owed();
+    void send_owed_later() noexcept;
+    void forget_kept() noexcept;
     void leave_reactor() noexcept;
 
     void post(operation_ptr operation);
@@ -269,7 +286,7 @@ private:
     ring_side side_;
     std::byte* own_units_ = nullptr;
     const std::byte* peer_units_ = nullptr;
-    bool usable_ = true;  // neither closed_ nor failure_ nor lent_
+    bool usable_ = true;  // neither closed_ nor failure_ nor lent_, and nothing is owed_
     bool lent_ = false;
     bool connected_ = false;
     bool peer_gone_ = false;
@@ -284,8 +301,12 @@ private:
     ring_memory own_;
     ring_memory peer_;
     part_assembly assembly_;
-    ring_words unconnected_;  // the peer's, as long as there is none
-    pid_t owner_;             // a copy of this process, made by fork(), leaves everything alone
+    std::vector<std::byte> kept_;    // a long message whose last part is not known to be released
+    std::uint64_t kept_end_ = 0;     // the position after that
+    std::list<message_parts> owed_;  // what comes before all else, since the last peer has gone
+    std::uint64_t owed_room_ = 1;    // that the first of them waits for
+    ring_words unconnected_;         // the peer's, as long as there is none
+    pid_t owner_;  // a copy of this process, made by fork(), leaves everything alone
     spin_budget spin_;
     bool has_spun_ = false;  // in vain, and nothing has come since
 

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <procyard/ipc/channel_error.hpp>
@@ -87,6 +88,10 @@ private:
 /// @par Thread safety   One thread at a time.
 class PROCYARD_IPC_EXPORT message_parts {
 public:
+    message_parts() noexcept = default;
+    /// One that has been encoded, and may be short.
+    explicit message_parts(std::vector<std::byte> bytes) noexcept : bytes_(std::move(bytes)) { }
+
     [[nodiscard]] bool is_under_way() const noexcept { return !bytes_.empty(); }
 
     /// Encodes it, if it may be sent in parts.
@@ -106,8 +111,9 @@ public:
         has_begun_ = false;
         return {};
     }
-    /// Sends what there is room for, and publishes it. No error: all of it has gone. Into a ring
-    /// that is not the one with its first parts, all of it goes: that has none.
+    /// Sends what there is room for, and publishes it. No error: all of it has gone, and what was
+    /// long is kept by `core`. Into a ring that is not the one with its first parts, all of it
+    /// goes: that has none.
     /// @par Errors   `asio::error::would_block`: it takes room for `wanted` bytes to go on; or what
     ///               has ended the channel.
     [[nodiscard]] error_code send(channel_core& core, std::uint64_t& wanted);
@@ -117,6 +123,7 @@ public:
 private:
     [[nodiscard]] bool has_begun_in(const channel_core& core) const noexcept;
     [[nodiscard]] static bool is_allowed(const channel_core& core, std::size_t length) noexcept;
+    [[nodiscard]] error_code send_whole(channel_core& core, std::uint64_t& wanted);
     void write_part(channel_core& core, record_producer& producer, const record_place& at,
                     std::uint64_t length);
 
