@@ -46,6 +46,8 @@ channel_row row_of(const seen_process& process, const seen_memory& own)
     row.sleeps = own.view.sleeps;
     row.asleep = own.view.asleep;
     row.closed = own.view.closed;
+    row.dropped = own.view.dropped;
+    row.counts = own.view.counts;
     return row;
 }
 
@@ -57,11 +59,21 @@ void add_peer(channel_row& row, const seen_memory& peer, const std::vector<seen_
                       : depth_of(peer.view.position, row.position, row.capacity);
     row.deepest = row.depth.value_or(0);
     row.peer_sleeps = peer.view.sleeps;
+    row.peer_counts = peer.view.counts;
     row.peer_asleep = peer.view.asleep;
     row.peer_closed = peer.view.closed;
     row.peers = owners_of(peer, processes);
     if (row.name.empty())
         row.name = peer.name;
+}
+
+// Nothing also for what no honest end counts: backwards.
+std::optional<double> rate(std::optional<std::uint64_t> before, std::optional<std::uint64_t> after,
+                           std::chrono::duration<double> time)
+{
+    if (!before || !after || time.count() <= 0 || *after - *before > ~std::uint64_t{0} / 2)
+        return std::nullopt;
+    return static_cast<double>(*after - *before) / time.count();
 }
 
 }  // namespace
@@ -92,11 +104,10 @@ void history::note(std::vector<channel_row>& rows, time_point now)
         if (const auto before = entries_.find(key); before != entries_.end()) {
             row.deepest = std::max(row.deepest, before->second.deepest);
             const std::chrono::duration<double> time = now - before->second.when;
-            const auto units = row.position - before->second.position;
-            if (time.count() > 0 && units <= ~std::uint64_t{0} / 2)
-                row.units_per_second = static_cast<double>(units) / time.count();
+            row.units_per_second = rate(before->second.position, row.position, time);
+            row.stalls_per_second = rate(before->second.stalls, row.counts.stalls, time);
         }
-        next[key] = {row.position, row.deepest, now};
+        next[key] = {row.position, row.deepest, row.counts.stalls, now};
     }
     entries_ = std::move(next);
 }

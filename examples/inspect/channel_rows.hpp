@@ -44,10 +44,13 @@ struct channel_row {
     std::uint64_t sleeps = 0;
     bool asleep = false;
     bool closed = false;
+    std::uint64_t dropped = 0;
+    ring_counts counts{};
 
     bool connected = false;  ///< the other side is there, or was; else nothing of the following
     std::optional<std::uint64_t> depth{};  ///< nothing also when the positions make no sense
     std::uint64_t peer_sleeps = 0;
+    ring_counts peer_counts{};
     bool peer_asleep = false;
     bool peer_closed = false;
     std::vector<pid_t> peers{};  ///< processes that have the other side; those that may be seen
@@ -55,6 +58,7 @@ struct channel_row {
     // Since readings were made of it:
     std::uint64_t deepest = 0;
     std::optional<double> units_per_second{};
+    std::optional<double> stalls_per_second{};
 };
 
 /// The ends in `pids`; of all processes, `processes` are those that could be looked into.
@@ -73,6 +77,7 @@ private:
     struct entry {
         std::uint64_t position;
         std::uint64_t deepest;
+        std::optional<std::uint64_t> stalls;
         time_point when;
     };
     std::map<std::pair<pid_t, std::uint64_t>, entry> entries_;

@@ -14,7 +14,8 @@ namespace inspect {
 namespace {
 
 constexpr auto layout =
-    "{:>7} {:<12.12} {:<14.14} {:<8} {:<16.16} {:>9} {:>9} {:>9} {:>9} {:>10} {:>7} {:<10} {}\n";
+    "{:>7} {:<12.12} {:<14.14} {:<8} {:<16.16} {:>9} {:>9} {:>9} {:>9} {:>10} {:>8} "
+    "{:>8} {:>7} {:>7} {:<10} {}\n";
 
 bool has_messages(const channel_row& row)
 {
@@ -76,6 +77,11 @@ std::string or_null(const std::optional<Value>& value)
     return value ? fmt::format("{}", *value) : "null";
 }
 
+std::string or_dash(const std::optional<std::uint64_t>& value)
+{
+    return value ? std::to_string(*value) : "-";
+}
+
 std::string object(const channel_row& row)
 {
     const auto bytes = row.units_per_second
@@ -85,15 +91,17 @@ std::string object(const channel_row& row)
     return fmt::format(
         R"({{"pid": {}, "program": {}, "name": {}, "role": "{}", "type": {}, "unit": "{}", )"
         R"("message_bytes": {}, "capacity": {}, "depth": {}, "deepest": {}, "position": {}, )"
-        R"("messages_per_second": {}, "bytes_per_second": {}, "sleeps": {}, "peer_sleeps": {}, )"
-        R"("state": "{}", "peers": [{}]}})",
+        R"("messages_per_second": {}, "bytes_per_second": {}, "dropped": {}, "stalls": {}, )"
+        R"("stalls_per_second": {}, "peer_stalls": {}, "rings": {}, "sleeps": {}, )"
+        R"("peer_sleeps": {}, "state": "{}", "peers": [{}]}})",
         row.pid, quoted(row.program), row.name.empty() ? "null" : quoted(row.name),
         role_name(row.role), row.type.empty() ? "null" : quoted(row.type),
         has_messages(row) ? "message" : "byte",
         has_messages(row) ? std::to_string(row.unit_bytes) : "null", row.capacity,
         or_null(row.depth), row.connected ? std::to_string(row.deepest) : "null", row.position,
-        or_null(messages), or_null(bytes), row.sleeps,
-        row.connected ? std::to_string(row.peer_sleeps) : "null", state(row),
+        or_null(messages), or_null(bytes), row.dropped, or_null(row.counts.stalls),
+        or_null(row.stalls_per_second), or_null(row.peer_counts.stalls), or_null(row.counts.rung),
+        row.sleeps, row.connected ? std::to_string(row.peer_sleeps) : "null", state(row),
         joined(row.peers, ", "));
 }
 
@@ -101,15 +109,18 @@ std::string object(const channel_row& row)
 
 std::string to_table(const std::vector<channel_row>& rows)
 {
-    auto text = fmt::format(layout, "PID", "PROGRAM", "NAME", "END", "TYPE", "DEPTH", "DEEPEST",
-                            "CAPACITY", "MSG/S", "BYTES/S", "SLEEPS", "PEER", "STATE");
+    auto text =
+        fmt::format(layout, "PID", "PROGRAM", "NAME", "END", "TYPE", "DEPTH", "DEEPEST", "CAPACITY",
+                    "MSG/S", "BYTES/S", "STALLS", "STALLS/S", "RINGS", "SLEEPS", "PEER", "STATE");
     for (const auto& row : rows)
-        text += fmt::format(layout, row.pid, row.program, row.name.empty() ? "-" : row.name,
-                            role_name(row.role), row.type.empty() ? "-" : row.type,
-                            row.depth ? units(row, *row.depth) : "-",
-                            row.connected ? units(row, row.deepest) : "-", units(row, row.capacity),
-                            rate(row, false), rate(row, true), row.sleeps,
-                            row.peers.empty() ? "-" : joined(row.peers, ","), state(row));
+        text += fmt::format(
+            layout, row.pid, row.program, row.name.empty() ? "-" : row.name, role_name(row.role),
+            row.type.empty() ? "-" : row.type, row.depth ? units(row, *row.depth) : "-",
+            row.connected ? units(row, row.deepest) : "-", units(row, row.capacity),
+            rate(row, false), rate(row, true), or_dash(row.counts.stalls),
+            row.stalls_per_second ? fmt::format("{:.0f}", *row.stalls_per_second) : "-",
+            or_dash(row.counts.rung), row.sleeps, row.peers.empty() ? "-" : joined(row.peers, ","),
+            state(row));
     return text;
 }
 

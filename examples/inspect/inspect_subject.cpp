@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // A process with channels for the tests of procyard-inspect. Says `ready` when they are as they
-// will be, and stays until its standard input ends; each line there is a message more in `ticks`.
+// will be, and stays until its standard input ends; each line there is a message more in `ticks`,
+// or `close` or `wait`.
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/read_until.hpp>
@@ -78,6 +79,15 @@ int receive_two()
     return 0;
 }
 
+// Takes all that is there, and begins to wait.
+void wait_for_next(asio::io_context& context, receiver<tick>& from)
+{
+    while (from.try_receive()) { }
+    from.async_receive([](error_code, tick) { });
+    context.restart();
+    context.poll();
+}
+
 int within()
 {
     asio::io_context context;
@@ -93,6 +103,8 @@ int within()
     for (std::string line; std::getline(std::cin, line); say("more")) {
         if (line == "close")
             ticks.sender.close();
+        else if (line == "wait")
+            wait_for_next(context, ticks.receiver);
         else
             ticks.sender.try_send({0, 2.0});
     }

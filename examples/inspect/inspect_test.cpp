@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -258,11 +259,52 @@ TEST_SUITE("inspect")
         CHECK(rows[0].depth == 1);
         CHECK(rows[0].deepest == 3);
 
-        // Nobody has sent a message back in time.
+        // Nobody has sent a message back in time, or taken a stall back.
         all[0].memories[0].view.position = 26;
         rows = find_channels(all, {1});
         past.note(rows, start + std::chrono::seconds(3));
         CHECK_FALSE(rows[0].units_per_second);
+    }
+
+    TEST_CASE("stalls are counted, and told by the second; a side that does not count says nothing")
+    {
+        history past;
+        auto all = two_processes();
+        all[0].memories[0].view.counts = {10, 3};
+        auto rows = find_channels(all, {1, 2});
+        history::time_point start{};
+        past.note(rows, start);
+        CHECK(rows[0].counts.stalls == 10);
+        CHECK(rows[0].counts.rung == 3);
+        CHECK_FALSE(rows[0].stalls_per_second);
+        CHECK_FALSE(rows[0].peer_counts.stalls);
+        CHECK_FALSE(rows[1].counts.stalls);
+
+        using step = std::pair<std::uint64_t, double>;
+        for (const auto& [stalls, expected] : {step{14, 2.0}, step{14, 0.0}, step{13, -1.0}}) {
+            all[0].memories[0].view.counts.stalls = stalls;
+            rows = find_channels(all, {1, 2});
+            past.note(rows, start += std::chrono::seconds(2));
+            CHECK(rows[0].stalls_per_second.value_or(-1.0) == expected);
+            CHECK_FALSE(rows[1].stalls_per_second);
+        }
+    }
+
+    TEST_CASE("what a side has counted is read, whatever it says")
+    {
+        auto bytes = honest(memory_role::producer, {16, 24, 1});
+        auto view = parse_ring(bytes, 8192);
+        REQUIRE(view);
+        CHECK_FALSE(view->counts.stalls);  // of an older library
+        put(bytes, 384, std::uint64_t{1});
+        put(bytes, 392, std::uint64_t{5});
+        put(bytes, 408, most);
+        put(bytes, 280, std::uint64_t{7});
+        view = parse_ring(bytes, 8192);
+        REQUIRE(view);
+        CHECK(view->counts.stalls == 5);
+        CHECK(view->counts.rung == most);
+        CHECK(view->dropped == 7);
     }
 
     TEST_CASE("JSON has a line for each end, and null for what is not known")
@@ -271,6 +313,7 @@ TEST_SUITE("inspect")
         auto all = two_processes();
         all[0].program = R"(a "b\)";
         all[0].memories[0].view.type = "tick";
+        all[0].memories[0].view.counts = {4, 5};
         auto rows = find_channels(all, {1});
         rows[0].units_per_second = 2.5;
         CHECK(to_json(rows)
@@ -278,7 +321,9 @@ TEST_SUITE("inspect")
                  R"({"pid": 1, "program": "a \"b\\", "name": null, "role": "sender", )"
                  R"("type": "tick", "unit": "message", "message_bytes": 24, "capacity": 16, )"
                  R"("depth": 3, "deepest": 3, "position": 7, "messages_per_second": 2.5, )"
-                 R"("bytes_per_second": 60, "sleeps": 0, "peer_sleeps": 0, "state": "awake", )"
+                 R"("bytes_per_second": 60, "dropped": 0, "stalls": 4, "stalls_per_second": null, )"
+                 R"("peer_stalls": null, "rings": 5, "sleeps": 0, "peer_sleeps": 0, )"
+                 R"("state": "awake", )"
                  R"("peers": [2]})"
                  "\n]\n");
         rows[0].unit_bytes = 1;

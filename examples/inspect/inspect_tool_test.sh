@@ -75,6 +75,18 @@ test_closed() {
     expect 0 '"role": "receiver", [^}]*"depth": 5[^}]*"state": "peer closed"' --once --json "$pid"
 }
 
+# Who has had to wait, and who has woken whom.
+test_stalls() {
+    begin within
+    expect 0 '"role": "receiver", "type": "tick", [^}]*"dropped": 0, "stalls": 0, "stalls_per_second": null, "peer_stalls": 0, "rings": 0' --once --json "$pid"
+    tell wait
+    expect 0 '"role": "receiver", "type": "tick", [^}]*"stalls": 1, "stalls_per_second": null, "peer_stalls": 0, "rings": 0' --once --json "$pid"
+    expect 0 '"role": "receiver", "type": "tick", [^}]*"stalls": 1, "stalls_per_second": 0,' --count 2 --interval 1ms --json "$pid"
+    tell more
+    expect 0 '"role": "sender", "type": "tick", [^}]*"stalls": 0, "stalls_per_second": null, "peer_stalls": 1, "rings": 1' --once --json "$pid"
+    expect 0 'BYTES/S +STALLS STALLS/S +RINGS +SLEEPS' --once "$pid"
+}
+
 # Two processes: each is the other's peer.
 test_rates() {
     begin child

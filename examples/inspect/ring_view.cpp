@@ -36,12 +36,23 @@ bool is_possible(const ring::ring_header& header, std::uint64_t memory_bytes)
     return !ec && memory_bytes >= needed;
 }
 
+ring_counts read_counts(std::span<const std::byte> bytes)
+{
+    constexpr auto tally = ring::ring_tally_offset;
+    const auto at = [&](std::size_t offset) {
+        return read_at<std::uint64_t>(bytes, tally + offset);
+    };
+    if (at(offsetof(ring::ring_tally, counts)) == 0)
+        return {};
+    return {at(offsetof(ring::ring_tally, stalls)), at(offsetof(ring::ring_tally, rung))};
+}
+
 }  // namespace
 
 std::optional<ring_view> parse_ring(std::span<const std::byte, ring_view_bytes> bytes,
                                     std::uint64_t memory_bytes)
 {
-    static_assert(ring_view_bytes == ring::ring_words_offset + sizeof(ring::ring_words));
+    static_assert(ring_view_bytes == ring::ring_tally_offset + sizeof(ring::ring_tally));
     const auto header = read_at<ring::ring_header>(bytes, 0);
     if (!is_possible(header, memory_bytes))
         return std::nullopt;
@@ -61,6 +72,8 @@ std::optional<ring_view> parse_ring(std::span<const std::byte, ring_view_bytes> 
     view.sleeps = sleep / 4;  // two bits of state
     view.asleep = (sleep & 1) != 0;
     view.closed = read_at<std::uint32_t>(bytes, words + offsetof(ring::ring_words, closed)) != 0;
+    view.dropped = read_at<std::uint64_t>(bytes, words + offsetof(ring::ring_words, dropped));
+    view.counts = read_counts(bytes);
     return view;
 }
 

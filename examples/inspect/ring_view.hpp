@@ -12,6 +12,14 @@ namespace inspect {
 
 enum class ring_role : std::uint8_t { producer, consumer };
 
+/// What a side has counted. Nothing: it is of an older library, which does not count.
+struct ring_counts {
+    std::optional<std::uint64_t> stalls{};  ///< times that an operation had to wait
+    std::optional<std::uint64_t> rung{};    ///< system calls to wake the other side
+
+    friend bool operator==(const ring_counts&, const ring_counts&) = default;
+};
+
 /// One side of a channel, out of the first page of its memory. See docs/channel-abi.md.
 struct ring_view {
     ring_role role = ring_role::producer;
@@ -24,6 +32,8 @@ struct ring_view {
     std::uint64_t sleeps = 0;      ///< announcements of sleep
     bool asleep = false;
     bool closed = false;
+    std::uint64_t dropped = 0;  ///< messages, for want of room
+    ring_counts counts{};
 
     /// Whether the two can be the sides of one channel.
     [[nodiscard]] bool fits(const ring_view& other) const noexcept
@@ -36,7 +46,7 @@ struct ring_view {
 };
 
 /// How many bytes of the memory parse_ring() looks at.
-inline constexpr std::size_t ring_view_bytes = 384;
+inline constexpr std::size_t ring_view_bytes = 416;
 
 /// Reads what another process has written, which may be anything: nothing when it is not the memory
 /// of a channel of a version we know, or such a channel does not fit into `memory_bytes`.

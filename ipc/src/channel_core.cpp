@@ -126,6 +126,7 @@ void channel_core::ring() noexcept
         }
     }
     ++counts_.rung;
+    show_counts();
     button_.press();
 }
 
@@ -530,6 +531,7 @@ void channel_core::wait_in_reactor(operation_ptr operation)
     const auto slot = operation->wake.slot();
     turn when_woken(shared_from_this(), std::move(operation), true, false);
     counts_.sleeps += for_end ? 0 : 1;
+    show_counts();
     using wait = asio::posix::descriptor_base;
     if (!connected_)
         watch_->async_wait(wait::wait_read,
@@ -676,7 +678,20 @@ void channel_core::close() noexcept
 void channel_core::count_stall() noexcept
 {
     ++counts_.stalls;
+    show_counts();
     note_depth();
+}
+
+// To whoever looks in from outside. Called where this side waits or makes a system call, and
+// nowhere else.
+void channel_core::show_counts() noexcept
+{
+    auto& shown = own_.own_tally();
+    // Relaxed, all: only this side writes them, and nothing hangs on them.
+    shown.counts.store(1, std::memory_order_relaxed);
+    shown.stalls.store(counts_.stalls, std::memory_order_relaxed);
+    shown.sleeps.store(counts_.sleeps, std::memory_order_relaxed);
+    shown.rung.store(counts_.rung, std::memory_order_relaxed);
 }
 
 channel_statistics channel_core::statistics() const noexcept

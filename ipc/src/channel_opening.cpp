@@ -98,6 +98,7 @@ channel_core::channel_core(const asio::any_io_executor& ex, ring_role role, uniq
     if (role == ring_role::producer)
         own_units_ = own_.own_units();
     counts_.capacity = terms.shape.unit_count;
+    show_counts();
     // A peer that seems to sleep, so that ring() is called for all that is published; and to have
     // closed, so that a sender asks closed_by_peer() before.
     unconnected_.sleep.store(1, std::memory_order_relaxed);

@@ -155,6 +155,7 @@ void channel_core::take_over(channel_core& fresh) noexcept
     own_units_ = fresh.own_units_;
     peer_units_ = nullptr;
     assembly_ = {};
+    show_counts();
     connected_ = false;
     peer_gone_ = false;
     failure_.clear();

@@ -399,6 +399,7 @@ error_code fan_in_core::put_to_sleep(source& s)
     if (ec)
         return ec;
     ++channel.counts_.sleeps;
+    channel.show_counts();
     schedule.set(s.place, state::asleep);
     return {};
 }

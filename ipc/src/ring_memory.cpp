@@ -84,6 +84,7 @@ ring_memory ring_memory::create(ring_role role, const ring_shape& shape, std::ui
     const auto header = header_of(role, shape, features);
     std::memcpy(made.segment_.writable_data(), &header, sizeof header);
     new (made.segment_.writable_data() + ring_words_offset) ring_words;
+    new (made.segment_.writable_data() + ring_tally_offset) ring_tally;
     made.features_ = features;
     made.segment_.seal_for_peer(ec);
     return ec ? ring_memory{} : std::move(made);
@@ -132,6 +133,12 @@ ring_words& ring_memory::own_words() noexcept
 {
     return *std::launder(
         reinterpret_cast<ring_words*>(segment_.writable_data() + ring_words_offset));
+}
+
+ring_tally& ring_memory::own_tally() noexcept
+{
+    return *std::launder(
+        reinterpret_cast<ring_tally*>(segment_.writable_data() + ring_tally_offset));
 }
 
 const ring_words& ring_memory::words() const noexcept

@@ -281,6 +281,7 @@ private:
     void release_next(channel_operation& first);
     void forget(operation_ptr operation) noexcept;
     void count_stall() noexcept;
+    void show_counts() noexcept;
 
     // Hot.
     ring_side side_;

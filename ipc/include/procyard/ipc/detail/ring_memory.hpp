@@ -2,6 +2,7 @@
 #ifndef PROCYARD_IPC_DETAIL_RING_MEMORY_HPP
 #define PROCYARD_IPC_DETAIL_RING_MEMORY_HPP
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -15,9 +16,9 @@
 
 // Where a ring lies: two segments, one of each side, which it writes and the other reads.
 //
-//     producer's   | ring_header | ring_label | ring_words | … | units …        |
-//                  0             48           128          384  4096
-//     consumer's   | ring_header | ring_label | ring_words | … |
+//     producer's   | ring_header | ring_label | ring_words | ring_tally | … | units …        |
+//                  0             48           128          384          416  4096
+//     consumer's   | ring_header | ring_label | ring_words | ring_tally | … |
 //
 // The units begin at a page, so that large messages are aligned whatever their type. A channel of
 // 64 KiB takes 64 KiB and two pages.
@@ -58,6 +59,15 @@ struct ring_label {
     char type[64];             ///< the name of what is sent, cut to 63 bytes, with zeros behind it
 };
 
+/// For the same: what the owner has counted so far, where it has to wait or wakes somebody, so that
+/// it costs nothing where neither is needed. The peer never reads it. An ABI, as ring_words.
+struct ring_tally {
+    std::atomic<std::uint64_t> counts{0};  ///< 1: the owner counts; 0: one that is older does not
+    std::atomic<std::uint64_t> stalls{0};  ///< times that an operation had to wait
+    std::atomic<std::uint64_t> sleeps{0};  ///< of these, that it waited for the peer's ring
+    std::atomic<std::uint64_t> rung{0};    ///< system calls to wake the peer
+};
+
 /// What one side lets the other know of itself, before the first message.
 enum ring_feature : std::uint64_t {
     feature_none = 0,
@@ -69,11 +79,15 @@ enum ring_feature : std::uint64_t {
 
 inline constexpr std::size_t ring_label_offset = 48;
 inline constexpr std::size_t ring_words_offset = 128;
+inline constexpr std::size_t ring_tally_offset = 384;
 inline constexpr std::size_t ring_units_offset = 4096;
 static_assert(sizeof(ring_header) == ring_label_offset
               && ring_label_offset + sizeof(ring_label) <= ring_words_offset);
 static_assert(ring_words_offset % alignof(ring_words) == 0
-              && ring_words_offset + sizeof(ring_words) <= ring_units_offset);
+              && ring_words_offset + sizeof(ring_words) == ring_tally_offset);
+static_assert(sizeof(ring_tally) == 32 && offsetof(ring_tally, stalls) == 8
+              && offsetof(ring_tally, sleeps) == 16 && offsetof(ring_tally, rung) == 24
+              && ring_tally_offset + sizeof(ring_tally) <= ring_units_offset);
 
 /// One side's segment, of one's own or of the peer.
 /// @par Thread safety   Distinct objects: safe. Shared objects: unsafe. Of the words: ring_side.
@@ -117,6 +131,8 @@ public:
 
     /// @pre one's own
     [[nodiscard]] ring_words& own_words() noexcept;
+    /// @pre one's own
+    [[nodiscard]] ring_tally& own_tally() noexcept;
     /// @pre there is one
     [[nodiscard]] const ring_words& words() const noexcept;
     /// The units. @pre one's own, of a producer
