@@ -64,6 +64,24 @@ asio::awaitable<void> send_and_tell()
                              + std::to_string(out.statistics().dropped));
 }
 
+/// Answers each number with a text.
+asio::awaitable<void> answer()
+{
+    auto both =
+        inherited<duplex<std::string, std::uint64_t>>(co_await asio::this_coro::executor, "ask");
+    for (;;) {
+        error_code ec;
+        const auto n =
+            co_await both.receiver.async_receive(asio::redirect_error(asio::use_awaitable, ec));
+        if (ec == channel_errc::closed)
+            co_return;
+        if (ec)
+            throw boost::system::system_error(ec, "ask");
+        std::string text = std::to_string(n);
+        co_await both.sender.async_send(std::move(text), asio::use_awaitable);
+    }
+}
+
 asio::awaitable<void> open_twice()
 {
     auto executor = co_await asio::this_coro::executor;
@@ -81,6 +99,7 @@ int main(int argc, char** argv)
         auto main = what == "echo"   ? echo()
             : what == "send-and-die" ? send_and_die(1000)
             : what == "drop"         ? send_and_tell()
+            : what == "answer"       ? answer()
             : what == "twice"        ? open_twice()
                                      : open_as_number(what);
         asio::co_spawn(context, std::move(main), [](std::exception_ptr error) {

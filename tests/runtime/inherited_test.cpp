@@ -14,6 +14,7 @@
 
 #include <doctest/doctest.h>
 
+#include <procyard/ipc/duplex.hpp>
 #include <procyard/runtime/run.hpp>
 #include <procyard/runtime/spawn.hpp>
 
@@ -102,6 +103,39 @@ TEST_SUITE("inherited")
                 CHECK(co_await rx.async_receive(asio::use_awaitable) == text);
             co_await c.async_wait(asio::use_awaitable);
         }());
+    }
+
+    TEST_CASE("a duplex goes to a child under one name, and talks in both directions")
+    {
+        const procyard_test::descriptor_check descriptors;
+        asio::io_context ctx;
+        run_coroutine(ctx, []() -> asio::awaitable<void> {
+            auto executor = co_await asio::this_coro::executor;
+            auto sides = make_duplex<std::uint64_t, std::string>({.capacity_bytes = 4096});
+            auto what = child_that("answer");
+            what.pass(std::move(sides.there), "ask");
+            auto worker = std::move(sides.here).open(executor);
+            auto c = spawn(what, executor);
+            for (std::uint64_t n = 0; n < 100; ++n) {
+                co_await worker.sender.async_send(n, asio::use_awaitable);
+                CHECK(co_await worker.receiver.async_receive(asio::use_awaitable)
+                      == std::to_string(n));
+            }
+            worker.sender.close();
+            CHECK(co_await c.async_wait(asio::use_awaitable) == exit_status::exited(0));
+        }());
+    }
+
+    TEST_CASE("a duplex of which one direction is of another type is named by what() of the child")
+    {
+        asio::io_context ctx;
+        auto sides = make_duplex<double, std::string>({.capacity_bytes = 4096});
+        auto what = child_that("answer");
+        what.pass(std::move(sides.there), "ask");
+        auto worker = std::move(sides.here).open(ctx.get_executor());
+        const auto said = complaint_of(std::move(what));
+        CHECK_MESSAGE(said.find("inherited channel \"ask\"") != std::string::npos, said);
+        CHECK_MESSAGE(said.find("f64") != std::string::npos, said);
     }
 
     TEST_CASE("the options go along: what to do when it is full, and the channel's name")

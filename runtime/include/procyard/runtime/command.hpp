@@ -135,13 +135,19 @@ public:
     ///
     /// It goes along with the first child that is spawned from this command or a copy of it, and
     /// cannot be passed twice: a second spawn is refused. A spawn that fails keeps it.
-    /// `name` consists of letters, digits, `_`, `-` and `.`.
+    /// `name` consists of letters, digits, `_`, `-` and `.`. The ends of a duplex count as
+    /// `NAME.out` and `NAME.in`.
     /// @par Example   @snippet examples/09_channel_to_child.cpp parent
     template <class End>
     command& pass(unopened<End> end, std::string name)
     {
-        const auto options = end.options();
-        return pass_end(std::move(end).take(), options, std::move(name));
+        if constexpr (requires { std::move(end).take(); }) {
+            const auto options = end.options();
+            return pass_end(std::move(end).take(), options, std::move(name));
+        } else {  // a duplex: two ends, and two names
+            pass(std::move(end.sender), name + ".out");
+            return pass(std::move(end.receiver), name + ".in");
+        }
     }
 
     // Place in the system
