@@ -17,16 +17,6 @@ PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
 
-namespace {
-
-bool is_over(std::int64_t deadline_ns) noexcept
-{
-    const auto now = std::chrono::steady_clock::now().time_since_epoch();
-    return std::chrono::nanoseconds(now).count() >= deadline_ns;
-}
-
-}  // namespace
-
 std::shared_ptr<work_source_core>
 work_source_core::open(const asio::any_io_executor& ex, unique_fd from, const channel_options& own,
                        channel_terms (*items_of)(const channel_options&), error_code& ec)
@@ -110,7 +100,7 @@ bool work_source_core::has_received(std::uint64_t lease, std::int64_t deadline_n
     refused = refused_by_now;
     wanted_ -= wanted_ > 0 ? 1 : 0;
     ++held_;
-    if (!is_over(deadline_ns))
+    if (!is_lease_over(deadline_ns))
         return true;
     (void)answer(work_reply::reject, lease, deadline_ns);
     return false;
@@ -118,7 +108,7 @@ bool work_source_core::has_received(std::uint64_t lease, std::int64_t deadline_n
 
 error_code work_source_core::answer(work_reply what, std::uint64_t lease, std::int64_t deadline_ns)
 {
-    const bool over = is_over(deadline_ns);
+    const bool over = is_lease_over(deadline_ns);
     held_ -= held_ > 0 ? 1 : 0;
     std::uint64_t room = 0;
     // Also when it is over: until it is answered, the queue counts it as one that is held here.

@@ -2,6 +2,7 @@
 // The common contract of asynchronous operations, for those of a work queue and its consumers.
 #include <procyard/ipc/work_queue.hpp>
 
+#include <cstddef>
 #include <optional>
 #include <utility>
 
@@ -123,6 +124,55 @@ struct async_take {
     leased<int> none;
 };
 
+// The same, with two items in hand. The queue hears nothing before satisfy().
+struct async_acknowledge {
+    explicit async_acknowledge(asio::io_context& ctx)
+        : queue(there.get_executor()),
+          consumer(std::in_place, ctx.get_executor(), queue.consumer())
+    {
+        error_code ec;
+        consumer->prefetch(2);
+        REQUIRE_FALSE(consumer->try_take(items[0], ec));
+        for (auto& item : items) {
+            REQUIRE(queue.try_push(1, ec));
+            hear();
+            REQUIRE(consumer->try_take(item, ec));
+        }
+    }
+    ~async_acknowledge()
+    {
+        queue.stop();
+        hear();
+    }
+    template <class Token>
+    void start(Token&& token)
+    {
+        items[started++].async_acknowledge(std::forward<Token>(token));
+        if (hears)
+            hear();
+    }
+    void satisfy()
+    {
+        hears = true;
+        hear();
+    }
+    void break_it() { consumer->close(); }
+    error_code breakage() const { return asio::error::bad_descriptor; }
+    void destroy() { consumer.reset(); }
+    void hear()
+    {
+        there.restart();
+        there.poll();
+    }
+
+    asio::io_context there;
+    work_queue<int> queue;
+    std::optional<work_source<int>> consumer;
+    leased<int> items[2];
+    std::size_t started = 0;
+    bool hears = false;
+};
+
 }  // namespace
 
 TEST_SUITE("work_queue"){PROCYARD_OPERATION_CONTRACT(async_push)
@@ -132,4 +182,5 @@ TEST_SUITE("work_queue"){PROCYARD_OPERATION_CONTRACT(async_push)
 TEST_SUITE("work_source")
 {
     PROCYARD_OPERATION_CONTRACT(async_take)
+    PROCYARD_OPERATION_CONTRACT(async_acknowledge)
 }

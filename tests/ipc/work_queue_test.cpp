@@ -14,6 +14,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <new>
 #include <optional>
 #include <stdexcept>
@@ -79,6 +80,19 @@ void run_with(asio::io_context& ctx, work_queue<T>& queue, Coroutine coroutine)
     });
 }
 
+// An item that has been handed out by a queue in another context.
+leased<int> taken(asio::io_context& there, work_queue<int>& queue, work_source<int>& consumer)
+{
+    error_code ec;
+    leased<int> item;
+    CHECK_FALSE(consumer.try_take(item, ec));
+    CHECK(queue.try_push(1, ec));
+    there.restart();
+    there.poll();
+    REQUIRE(consumer.try_take(item, ec));
+    return item;
+}
+
 }  // namespace
 
 TEST_SUITE("work_queue: items")
@@ -110,6 +124,59 @@ TEST_SUITE("work_queue: items")
             CHECK(statistics.leased == 0);
             CHECK(statistics.consumers == 1);
         });
+    }
+
+    TEST_CASE("what is acknowledged and waited for is done when that is over")
+    {
+        asio::io_context ctx;
+        work_queue<int> queue(ctx.get_executor());
+        run_with(ctx, queue, [&]() -> asio::awaitable<void> {
+            work_source<int> consumer(ctx.get_executor(), queue.consumer());
+            for (std::uint64_t n = 1; n <= 20; ++n) {
+                co_await queue.async_push(static_cast<int>(n), asio::use_awaitable);
+                auto item = co_await consumer.async_take(asio::use_awaitable);
+                co_await item.async_acknowledge(asio::use_awaitable);
+                CHECK_FALSE(item);
+                CHECK(queue.statistics().done == n);
+            }
+            // Not started: not said, and the item goes back.
+            co_await queue.async_push(0, asio::use_awaitable);
+            auto item = co_await consumer.async_take(asio::use_awaitable);
+            (void)item.async_acknowledge();
+            auto again = co_await consumer.async_take(asio::use_awaitable);
+            CHECK(again.attempt() == 2);
+        });
+    }
+
+    TEST_CASE("an acknowledgement that may have been heard too late is told as that")
+    {
+        asio::io_context ctx;
+        asio::io_context there;
+        work_queue<int> queue(there.get_executor(), {.lease = 200ms});
+        work_source<int> consumer(ctx.get_executor(), queue.consumer());
+        auto item = taken(there, queue, consumer);
+        const auto deadline = item.deadline();
+        outcome<error_code> late;
+        item.async_acknowledge(late.handler());
+        while (std::chrono::steady_clock::now() < deadline) { }
+        there.restart();
+        there.poll();
+        procyard_test::run_until(ctx, [&] { return late.done(); });
+        CHECK(late.error() == boost::system::errc::timed_out);
+    }
+
+    TEST_CASE("an acknowledgement that the queue has not heard when it ends is an error")
+    {
+        asio::io_context ctx;
+        asio::io_context there;
+        std::optional<work_queue<int>> queue(std::in_place, there.get_executor());
+        work_source<int> consumer(ctx.get_executor(), queue->consumer());
+        auto item = taken(there, *queue, consumer);
+        outcome<error_code> got;
+        item.async_acknowledge(got.handler());
+        queue.reset();
+        procyard_test::run_until(ctx, [&] { return got.done(); });
+        CHECK(got.error() == channel_errc::closed);
     }
 
     TEST_CASE("rejected, or dropped: somebody gets it again; then it is a dead letter")

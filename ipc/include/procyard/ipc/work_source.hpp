@@ -7,6 +7,7 @@
 #include <boost/asio/deferred.hpp>
 #include <boost/system/system_error.hpp>
 
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -31,7 +32,9 @@ concept work_message = message<T> && !borrows_message<T>;
 namespace detail {
 template <class T>
 class take_operation;
-}
+template <class T>
+struct initiate_acknowledge;
+}  // namespace detail
 
 /// An item that this consumer has, until it answers for it or the lease is over. If it says
 /// nothing, the destructor does: it gives the item back, unless work_source::when_dropped() says
@@ -84,6 +87,23 @@ public:
         error_code ec;
         return acknowledge(ec);
     }
+    /// It is done, and the queue knows: waits until it has heard that. Without an error nobody else
+    /// will be given the item; `*this` is empty from the call on.
+    /// @pre not empty
+    /// @par Completion    void(error_code)
+    /// @par Errors        ETIMEDOUT: the lease was over before the queue was seen to have heard it,
+    ///                    so somebody else may be given the item; `channel_errc::closed`,
+    ///                    `peer_died`: the queue is gone; EBADF: the work_source is closed.
+    /// @par Cancellation  terminal, partial and total: of the wait. What has been said has been
+    ///                    said, and what becomes of it is not known.
+    /// @par Cost          As acknowledge(), and a sleep and a wake-up if the queue sleeps.
+    template <asio::completion_token_for<void(error_code)> Token = asio::deferred_t>
+    [[nodiscard]] auto async_acknowledge(Token&& token = {})
+    {
+        PROCYARD_ASSERT(*this && "what is not leased cannot be acknowledged");
+        return asio::async_initiate<Token, void(error_code)>(detail::initiate_acknowledge<T>{},
+                                                             token, std::move(*this));
+    }
     /// It is to be given to somebody, now. As acknowledge.
     bool reject(error_code& ec) { return answer(detail::work_reply::reject, ec); }
     bool reject()
@@ -94,6 +114,7 @@ public:
 
 private:
     friend class detail::take_operation<T>;
+    friend struct detail::initiate_acknowledge<T>;
     template <work_message U>
     friend class work_source;
 
@@ -181,6 +202,65 @@ public:
 private:
     std::shared_ptr<work_source_core> source_;
     leased<T> taken_;
+};
+
+// Waits until the queue has taken an answer out of its channel. That the lease was not over then is
+// known by its not being over when that is seen: the queue hears answers before it looks at the
+// clock. So no word comes back, and the queue has nothing to do for it.
+class confirm_operation final : public channel_operation_of<> {
+public:
+    // `sent`: whether it has gone into the channel, where it stands now.
+    confirm_operation(channel_core& core, handler_type handler, const error_code& sent,
+                      std::int64_t deadline_ns)
+        : channel_operation_of(core, std::move(handler)),
+          sent_(sent),
+          end_(core.side().position()),
+          deadline_ns_(deadline_ns)
+    {
+        wanted = 0;  // a turn
+    }
+
+    progress attempt() override
+    {
+        if (sent_)
+            return after(sent_);
+        const auto& side = core_.side();
+        for (;;) {
+            const auto since = side.position() - end_;
+            if (side.capacity() - side.room() <= since)
+                return after(is_lease_over(deadline_ns_)
+                                 ? error_code(ETIMEDOUT, boost::system::system_category())
+                                 : error_code());
+            wanted = side.capacity() - since;
+            if (const auto ec = core_.blocked())
+                return after(ec);
+        }
+    }
+    void complete(std::unique_ptr<channel_operation> self, const error_code& instead) override
+    {
+        auto handler = take_handler();
+        const auto ec = instead ? instead : ec_;
+        self.reset();
+        std::move(handler)(ec);
+    }
+
+private:
+    const error_code sent_;
+    const std::uint64_t end_;
+    const std::int64_t deadline_ns_;
+};
+
+template <class T>
+struct initiate_acknowledge {
+    template <class Handler>
+    void operator()(Handler handler, leased<T> item) const
+    {
+        const auto from = item.from_;
+        error_code ec;
+        (void)item.acknowledge(ec);
+        start_operation<confirm_operation>(from->answers(), std::move(handler), ec,
+                                           item.item_.deadline_ns);
+    }
 };
 
 template <class T>

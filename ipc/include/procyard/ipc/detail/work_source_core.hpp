@@ -24,6 +24,13 @@ PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
 
+/// By this machine's steady clock.
+[[nodiscard]] inline bool is_lease_over(std::int64_t deadline_ns) noexcept
+{
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    return std::chrono::nanoseconds(now).count() >= deadline_ns;
+}
+
 /// A consumer of a work queue, all but the type of its items: what it has asked for, what it has,
 /// and what it says about it.
 ///
@@ -42,6 +49,7 @@ public:
     ~work_source_core();
 
     [[nodiscard]] const std::shared_ptr<channel_core>& items() const noexcept { return items_; }
+    [[nodiscard]] const std::shared_ptr<channel_core>& answers() const noexcept { return answers_; }
 
     /// Sees to it that somebody knows that an item is wanted here. ENOBUFS: there are as many as
     /// may be.
