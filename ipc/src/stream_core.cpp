@@ -186,8 +186,7 @@ void stream_core::launch(operation_ptr operation, Handler stream_operation::* wh
     auto slot = handler.get_cancellation_slot();
     operation->place = place;
     if (place == handler_place::elsewhere)
-        operation->handler_work = asio::prefer(asio::get_associated_executor(handler, executor_),
-                                               asio::execution::outstanding_work.tracked);
+        operation->handler_work = work_of(handler, executor_);
     // swap: in Boost 1.81 the move assignment of any_completion_handler calls itself for ever.
     (*operation.*where).swap(handler);
 

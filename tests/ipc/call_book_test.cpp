@@ -45,11 +45,9 @@ std::string answered(book& calls, std::uint64_t id)
 
 std::vector<std::string> expired(book& calls, int seconds)
 {
-    std::vector<book::withdrawn> out;
-    calls.expire(at(seconds), out);
     std::vector<std::string> names;
-    for (const auto& each : out)
-        names.push_back(each.waiter + (each.sent ? " sent" : ""));
+    while (const auto each = calls.expire(at(seconds)))
+        names.push_back(each->waiter + (each->sent ? " sent" : ""));
     return names;
 }
 
@@ -226,10 +224,10 @@ TEST_SUITE("call_book")
         brittle::moves = 0;
         CHECK(calls.send_next()->id == id);
         brittle::moves = 100;
-        std::vector<procyard::detail::call_book<brittle>::withdrawn> late;
-        calls.expire(at(3), late);
-        REQUIRE(late.size() == 1);
-        CHECK(late[0].id == id);
+        const auto late = calls.expire(at(3));
+        REQUIRE(late);
+        CHECK(late->id == id);
+        CHECK_FALSE(calls.expire(at(3)));
     }
 
     TEST_CASE("when nothing can be sent any more, what was sent may still be answered")
@@ -305,10 +303,9 @@ TEST_SUITE("call_book")
                     gone(one->waiter);
                 break;
             default: {
-                std::vector<book::withdrawn> late;
-                calls.expire(at(++time), late);
-                for (const auto& each : late)
-                    gone(each.waiter);
+                ++time;
+                while (const auto late = calls.expire(at(time)))
+                    gone(late->waiter);
             }
             }
             CHECK(calls.open() <= 4);

@@ -126,11 +126,14 @@ public:
         return std::move(*waiter);
     }
 
-    /// Withdraws what should have been answered by now.
-    void expire(time_point now, std::vector<withdrawn>& out)
+    /// Withdraws one that should have been answered by now; nothing when there is none any more.
+    /// Not all of them at once: a list of them takes memory, and where there is none those that it
+    /// had by then would never hear of their end.
+    [[nodiscard]] std::optional<withdrawn> expire(time_point now)
     {
-        while (!deadlines_.empty() && deadlines_.begin()->first <= now)
-            out.push_back(*withdraw(deadlines_.begin()->second));
+        if (deadlines_.empty() || deadlines_.begin()->first > now)
+            return std::nullopt;
+        return withdraw(deadlines_.begin()->second);
     }
     /// When there will be something to expire.
     [[nodiscard]] time_point next_deadline() const noexcept

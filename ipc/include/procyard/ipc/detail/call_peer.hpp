@@ -9,6 +9,10 @@
 #include <boost/asio/cancellation_type.hpp>
 #include <boost/asio/compose.hpp>
 #include <boost/asio/error.hpp>
+#include <boost/system/errc.hpp>
+
+#include <sys/types.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstddef>
@@ -186,7 +190,12 @@ private:
 
         void operator()(const error_code& ec)
         {
-            if (const auto alive = std::exchange(peer_, {}).lock(); alive && !alive->ended())
+            const auto alive = std::exchange(peer_, {}).lock();
+            if (!alive || alive->ended())
+                return;
+            if (ec == boost::system::errc::not_enough_memory)
+                alive->give_up();
+            else
                 sent_(*alive, ec);
         }
 

@@ -186,14 +186,22 @@ private:
 
     void leave(typename book::withdrawn gone, const error_code& ec)
     {
-        if (gone.sent) {
+        if (gone.sent)
+            say_withdrawal(gone.id);
+        gone.waiter.handler.complete(ec, {});
+    }
+
+    void say_withdrawal(std::uint64_t id)
+    {
+        try {
             error_code impossible;  // a few bytes, and nothing that could not be encoded
             auto frame =
-                open_frame(question<Request>(call_withdrawal{gone.id}), longest_frame, impossible);
+                open_frame(question<Request>(call_withdrawal{id}), longest_frame, impossible);
             seal_frame(frame, frame_kind::message, this->link().options.checksum);
-            say_it(gone.id, std::move(frame));
+            say_it(id, std::move(frame));
+        } catch (const std::bad_alloc&) {
+            return;  // then the peer works for nobody, and its answer is late
         }
-        gone.waiter.handler.complete(ec, {});
     }
 
     // Armed too early rather than again for each answer: a timer that finds nothing to do is
@@ -221,11 +229,11 @@ private:
 
     void expire()
     {
-        std::vector<typename book::withdrawn> late;
-        book_.expire(clock::now(), late);
-        counts_.timed_out += late.size();
-        for (auto& each : late)
-            leave(std::move(each), asio::error::timed_out);
+        const auto now = clock::now();
+        while (auto late = book_.expire(now)) {
+            ++counts_.timed_out;
+            leave(std::move(*late), asio::error::timed_out);
+        }
         pump();
     }
 

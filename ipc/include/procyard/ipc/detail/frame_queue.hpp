@@ -46,6 +46,8 @@ public:
     /// More buffers than these do not make a write faster.
     static constexpr std::size_t most_buffers = 16;
 
+    /// What cancel() will know the next frame by.
+    [[nodiscard]] std::uint64_t next_id() const noexcept { return next_id_; }
     /// @return what cancel() knows the frame by
     std::uint64_t push(std::vector<std::byte> bytes, Waiter waiter)
     {

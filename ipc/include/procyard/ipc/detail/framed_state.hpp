@@ -8,9 +8,11 @@
 #include <boost/asio/error.hpp>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <optional>
 #include <span>
 #include <string>
@@ -61,12 +63,14 @@ struct framed_state : std::enable_shared_from_this<framed_state<Stream>> {
             return;
         }
         auto slot = waiter.get_cancellation_slot();
-        const auto id = queue.push(std::move(frame), std::move(waiter));
+        const auto id = queue.next_id();
+        // Before it is in the queue: without memory for this, it must not be sent.
         if (slot.is_connected())
             slot.assign([state = this->weak_from_this(), id](asio::cancellation_type type) {
                 if (const auto alive = state.lock())
                     alive->cancel(id, type);
             });
+        queue.push(std::move(frame), std::move(waiter));
         write();
     }
 
@@ -89,8 +93,21 @@ struct framed_state : std::enable_shared_from_this<framed_state<Stream>> {
                 each.waiter.complete(each.ec);
             return;
         }
-        stream.async_write_some(
-            buffers, asio::bind_cancellation_slot(stop_writing.slot(), write_handler(*this)));
+        starting = true;
+        try {
+            stream.async_write_some(
+                buffers, asio::bind_cancellation_slot(stop_writing.slot(), write_handler(*this)));
+            starting = false;
+        } catch (const std::bad_alloc&) {
+            starting = false;
+            for (auto& each : written(0, error_code(ENOMEM, boost::system::system_category())))
+                each.waiter.complete(each.ec);
+        } catch (...) {
+            starting = false;
+            std::vector<done> ended;
+            queue.drop(ended);
+            throw;
+        }
     }
 
     std::vector<done> written(std::size_t n, const error_code& ec)
@@ -112,8 +129,8 @@ struct framed_state : std::enable_shared_from_this<framed_state<Stream>> {
         write_handler& operator=(write_handler&&) = delete;
         ~write_handler()
         {
-            if (!state_)
-                return;
+            if (!state_ || state_->starting)
+                return;  // moved from, called, or the stream has not taken it
             std::vector<done> ended;
             state_->queue.drop(ended);
         }
@@ -158,6 +175,7 @@ struct framed_state : std::enable_shared_from_this<framed_state<Stream>> {
     bool hello_queued = false;
     bool hello_taken = false;
     bool receiving = false;
+    bool starting = false;  // a write: the stream may throw
     bool abandoned = false;
 };
 

@@ -2,10 +2,14 @@
 #ifndef PROCYARD_IPC_DETAIL_HANDLER_PLACE_HPP
 #define PROCYARD_IPC_DETAIL_HANDLER_PLACE_HPP
 
+#include <boost/asio/any_completion_executor.hpp>
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/associated_executor.hpp>
+#include <boost/asio/execution/outstanding_work.hpp>
+#include <boost/asio/prefer.hpp>
 
 #include <cstdint>
+#include <new>
 #include <type_traits>
 
 #include <procyard/ipc/config.hpp>
@@ -28,6 +32,19 @@ template <class Handler>
         return own == io ? handler_place::same_turn : handler_place::elsewhere;
     }
     return handler_place::elsewhere;
+}
+
+// Keeps the executor of a handler that runs elsewhere busy until it has run; throws bad_alloc.
+template <class Handler>
+[[nodiscard]] asio::any_completion_executor work_of(const Handler& handler,
+                                                    const asio::any_io_executor& io)
+{
+    asio::any_completion_executor found(asio::get_associated_executor(handler, io));
+    if (found)
+        found = asio::prefer(found, asio::execution::outstanding_work.tracked);
+    if (!found)  // as Asio leaves it where there is no memory for it
+        throw std::bad_alloc();
+    return found;
 }
 
 }  // namespace detail

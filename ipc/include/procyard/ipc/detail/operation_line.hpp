@@ -143,9 +143,7 @@ void start_in_line(const std::shared_ptr<Core>& core, Handler&& handler, Args&&.
     const auto place = place_of(handler, core->executor());
     asio::any_completion_executor work;
     if (place == handler_place::elsewhere)
-        work = asio::prefer(
-            asio::any_completion_executor(asio::get_associated_executor(handler, core->executor())),
-            asio::execution::outstanding_work.tracked);
+        work = work_of(handler, core->executor());
     auto operation = channel_operation::make<Operation>(
         core->operation_memory(), *core,
         typename Operation::handler_type(std::forward<Handler>(handler)),

@@ -133,9 +133,7 @@ void queue_operation(operation_queue& queue, const std::shared_ptr<Core>& core, 
     const auto place = place_of(handler, io);
     asio::any_completion_executor work;
     if (place == handler_place::elsewhere)
-        work =
-            asio::prefer(asio::any_completion_executor(asio::get_associated_executor(handler, io)),
-                         asio::execution::outstanding_work.tracked);
+        work = work_of(handler, io);
     auto operation = channel_operation::make<Operation>(
         queue.operation_memory(), core,
         typename Operation::handler_type(std::forward<Handler>(handler)),
