@@ -86,8 +86,7 @@ public:
     bool try_send(const T& message, error_code& ec)
     {
         std::uint64_t wanted = 0;
-        ec = detail::send_now<transport>(core(), message, wanted);
-        return !ec;
+        return detail::send_now<transport>(core(), message, wanted, ec);
     }
     /// The same. False also when the channel has ended; the next operation that waits says why.
     bool try_send(const T& message)
@@ -289,8 +288,7 @@ public:
     bool try_receive(T& message, error_code& ec)
         requires(!borrows_message<T>)
     {
-        ec = detail::receive_now<transport>(core(), message);
-        return !ec;
+        return detail::receive_now<transport>(core(), message, ec);
     }
     /// The same. Empty also when the channel has ended; the next operation that waits says why.
     [[nodiscard]] std::optional<T> try_receive()

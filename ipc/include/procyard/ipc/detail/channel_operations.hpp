@@ -54,22 +54,41 @@ private:
     std::size_t count_ = 0;
 };
 
+/// What has been done has no error. Nothing is written where there is none: message_transport.hpp.
+inline bool succeed(error_code& ec) noexcept
+{
+    if (ec) [[unlikely]]
+        ec.clear();
+    return true;
+}
+
+/// False, and `ec` says why; with would_block, it takes room for `wanted` units.
+template <class Transport, class T>
+bool send_now(channel_core& core, const T& message, std::uint64_t& wanted, error_code& ec)
+{
+    if (core.side().peer_closed()) [[unlikely]] {
+        ec = core.closed_by_peer();
+        if (ec)
+            return false;
+    }
+    if (Transport::put(core, message, wanted, ec)) [[likely]] {
+        core.publish();
+        core.count_messages(1);
+        return succeed(ec);
+    }
+    if (ec == asio::error::would_block) {
+        if (core.drops(1))
+            return succeed(ec);
+        core.note_refusal(wanted);
+    }
+    return false;
+}
+/// Where a message costs more than an error_code.
 template <class Transport, class T>
 error_code send_now(channel_core& core, const T& message, std::uint64_t& wanted)
 {
-    if (core.side().peer_closed()) [[unlikely]] {
-        if (const auto ec = core.closed_by_peer())
-            return ec;
-    }
-    const auto ec = Transport::put(core, message, wanted);
-    if (!ec) {
-        core.publish();
-        core.count_messages(1);
-    } else if (ec == asio::error::would_block) {
-        if (core.drops(1))
-            return {};
-        core.note_refusal(wanted);
-    }
+    error_code ec;
+    (void)send_now<Transport>(core, message, wanted, ec);
     return ec;
 }
 
@@ -96,14 +115,12 @@ std::size_t send_some_now(channel_core& core, std::span<const T> messages, error
             }
         } else {
             for (const auto& message : messages) {
-                // Not `ec` itself: that lies in memory, and to write it costs as much as a cell.
-                const auto refused = Transport::put(core, message, wanted);
-                if (!refused) [[likely]] {
+                if (Transport::put(core, message, wanted, ec)) [[likely]]
                     sending.add();
-                } else if (refused != asio::error::would_block || !core.drops(1)) {
-                    ec = refused;
+                else if (ec != asio::error::would_block || !core.drops(1))
                     break;
-                }
+                else
+                    ec.clear();
                 ++sent;
             }
         }
@@ -113,14 +130,22 @@ std::size_t send_some_now(channel_core& core, std::span<const T> messages, error
     return sent;
 }
 
+/// False, and `ec` says why.
+template <class Transport, class T>
+bool receive_now(channel_core& core, T& message, error_code& ec)
+{
+    if (!Transport::take(core, message, ec)) [[unlikely]]
+        return false;
+    core.publish();
+    core.count_messages(1);
+    return succeed(ec);
+}
+/// Where a message costs more than an error_code.
 template <class Transport, class T>
 error_code receive_now(channel_core& core, T& message)
 {
-    const auto ec = Transport::take(core, message);
-    if (!ec) {
-        core.publish();
-        core.count_messages(1);
-    }
+    error_code ec;
+    (void)receive_now<Transport>(core, message, ec);
     return ec;
 }
 
@@ -133,10 +158,8 @@ std::size_t receive_some_now(channel_core& core, std::span<T> messages, error_co
         receiving.add(Transport::take_some(core, messages, ec));
     } else {
         for (auto& message : messages) {
-            if (const auto nothing = Transport::take(core, message)) [[unlikely]] {
-                ec = nothing;
+            if (!Transport::take(core, message, ec)) [[unlikely]]
                 break;
-            }
             receiving.add();
         }
     }
@@ -238,7 +261,8 @@ public:
     error_code send(channel_core& core, const T& message, std::uint64_t& wanted)
     {
         if (!parts_.is_under_way()) {
-            const auto ec = transport_of<T>::put(core, message, wanted);
+            error_code ec;
+            (void)transport_of<T>::put(core, message, wanted, ec);
             if (ec == asio::error::would_block && core.drops(1))
                 return {};
             if (ec != channel_errc::too_long) {
@@ -266,7 +290,8 @@ class message_sending<T> {
 public:
     error_code send(channel_core& core, const T& message, std::uint64_t& wanted)
     {
-        const auto ec = transport_of<T>::put(core, message, wanted);
+        error_code ec;
+        (void)transport_of<T>::put(core, message, wanted, ec);
         if (ec == asio::error::would_block && core.drops(1))
             return {};
         core.count_messages(ec ? 0 : 1);

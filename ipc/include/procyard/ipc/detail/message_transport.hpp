@@ -23,6 +23,11 @@
 // of one length lie in cells, others in records.
 //
 // `put` and `take` publish nothing; the caller does, once for as many as it has.
+//
+// Each says whether it has done it, and writes `ec` only if not. An error_code that is returned is
+// stored in pieces and copied as a whole; no processor forwards that out of its store buffer, so
+// the copy waits until the buffer is empty, the position just published included, whose line the
+// peer may have: 20 ns per message at best, as much as a full fence.
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -34,7 +39,7 @@ inline constexpr std::uint64_t busy_after_cells = 64;
 inline constexpr std::uint64_t busy_after_bytes = 64 * 64;
 
 /// A consumer's or producer's first step: how many units it may use without waiting. 0 with an
-/// error: would_block, or what has ended the channel.
+/// error: would_block, or what has ended the channel. Else `ec` is as it was, or none.
 [[nodiscard]] inline std::uint64_t find_room(channel_core& core, std::uint64_t least,
                                              error_code& ec,
                                              std::uint64_t busy_after = busy_after_cells)
@@ -96,30 +101,31 @@ struct cell_transport {
     /// Without so much room it does not go through for certain.
     [[nodiscard]] static std::uint64_t needs(const T&) noexcept { return 1; }
 
-    static error_code put(channel_core& core, const T& value, std::uint64_t& wanted)
+    static bool put(channel_core& core, const T& value, std::uint64_t& wanted, error_code& ec)
     {
-        error_code ec;
         wanted = 1;
         if (find_room(core, 1, ec) == 0)
-            return ec;
-        if (!encode_message(value, {core.own_units() + place(core), fixed_bytes<T>}))
-            return channel_errc::bad_message;
-        core.side().advance(1);
-        return {};
-    }
-
-    static error_code take(channel_core& core, T& value)
-    {
-        error_code ec;
-        if (find_room(core, 1, ec) == 0)
-            return ec;
-        if (!decode_message({core.peer_units() + place(core), fixed_bytes<T>}, value))
-            [[unlikely]] {
-            core.fail(channel_errc::bad_message);
-            return channel_errc::bad_message;
+            return false;
+        if (!encode_message(value, {core.own_units() + place(core), fixed_bytes<T>})) [[unlikely]] {
+            ec = channel_errc::bad_message;
+            return false;
         }
         core.side().advance(1);
-        return {};
+        return true;
+    }
+
+    static bool take(channel_core& core, T& value, error_code& ec)
+    {
+        if (find_room(core, 1, ec) == 0)
+            return false;
+        if (!decode_message({core.peer_units() + place(core), fixed_bytes<T>}, value))
+            [[unlikely]] {
+            ec = channel_errc::bad_message;
+            core.fail(ec);
+            return false;
+        }
+        core.side().advance(1);
+        return true;
     }
 
     /// As many as there is room for, by as few copies as the end of the ring allows: a message
@@ -209,28 +215,32 @@ struct record_transport {
     /// never go through is told in a turn.)
     [[nodiscard]] static std::uint64_t needs(const T&) noexcept { return sizeof(record_header); }
 
-    static error_code put(channel_core& core, const T& value, std::uint64_t& wanted)
+    static bool put(channel_core& core, const T& value, std::uint64_t& wanted, error_code& ec)
     {
         const auto length = encoded_size(value);
         record_producer producer(core.side(), core.own_units());
         auto* payload = core.is_usable() ? producer.payload_at_once(length) : nullptr;
         if (payload == nullptr) [[unlikely]] {
-            if (const auto ec = core.make_room(length, wanted))
-                return ec;
+            const auto cannot = core.make_room(length, wanted);
+            if (cannot) {
+                ec = cannot;
+                return false;
+            }
             payload = producer.payload_at_once(length);
         }
-        if (!encode_message(value, {payload, length})) [[unlikely]]
-            return channel_errc::bad_message;
+        if (!encode_message(value, {payload, length})) [[unlikely]] {
+            ec = channel_errc::bad_message;
+            return false;
+        }
         producer.commit_at_once(length);
-        return {};
+        return true;
     }
 
-    static error_code take(channel_core& core, T& value)
+    static bool take(channel_core& core, T& value, error_code& ec)
     {
         for (;;) {
-            error_code ec;
             if (find_room(core, 1, ec, busy_after_bytes) == 0)
-                return ec;
+                return false;
             record_consumer consumer(core.side(), core.peer_units());
             std::span<const std::byte> payload;
             switch (consumer.look_at(core.side().room(), payload)) {
@@ -239,15 +249,17 @@ struct record_transport {
                 // it stays.
                 if (decode_message(payload, value)) {
                     consumer.pass(payload);
-                    return {};
+                    return true;
                 }
-                core.fail(channel_errc::bad_message);
-                return channel_errc::bad_message;
-            case record_consumer::answer::part: return take_after_parts(core, value);
+                ec = channel_errc::bad_message;
+                core.fail(ec);
+                return false;
+            case record_consumer::answer::part: return take_after_parts(core, value, ec);
             case record_consumer::answer::nothing: core.publish(); break;  // it was a padding
             case record_consumer::answer::violation:
-                core.fail(channel_errc::peer_broke_rules);
-                return channel_errc::peer_broke_rules;
+                ec = channel_errc::peer_broke_rules;
+                core.fail(ec);
+                return false;
             }
         }
     }
@@ -284,15 +296,15 @@ struct record_transport {
 private:
     // The same where there are parts of a message that is longer than the ring. Out of the way of
     // those that are not.
-    [[gnu::noinline]] static error_code take_after_parts(channel_core& core, T& value)
+    [[gnu::noinline]] static bool take_after_parts(channel_core& core, T& value, error_code& ec)
     {
-        error_code ec;
         std::uint64_t passed = 0;
+        ec.clear();
         do
             (void)find_room(core, 1, ec, busy_after_bytes);
         while (!ec && core.pass_no_message(passed, ec));
         if (ec)
-            return ec;
+            return false;
         record_consumer consumer(core.side(), core.peer_units());
         std::span<const std::byte> payload;
         auto answer = consumer.look_at(core.side().room(), payload);
@@ -302,19 +314,21 @@ private:
                 == channel_core::part_found::complete)
             answer = record_consumer::answer::record;
         if (answer != record_consumer::answer::record) {  // it was one a moment ago
-            core.fail(channel_errc::peer_broke_rules);
-            return channel_errc::peer_broke_rules;
+            ec = channel_errc::peer_broke_rules;
+            core.fail(ec);
+            return false;
         }
         if (!decode_message(in_parts ? core.assembled() : payload, value)) {
-            core.fail(channel_errc::bad_message);
-            return channel_errc::bad_message;
+            ec = channel_errc::bad_message;
+            core.fail(ec);
+            return false;
         }
         consumer.pass(payload);
         if (in_parts) {
             core.finish_assembly();
             core.release_assembly();
         }
-        return {};
+        return true;
     }
 
     // A batch has at most one message that came in parts, as its first: what it refers to is put
