@@ -158,19 +158,37 @@ error_code channel_core::closed_by_peer()
     return failure_;
 }
 
+// In a burst: not before a moment has gone since the last look. Not while something is in hand that
+// the peer does not know to be used.
+void channel_core::await_look() noexcept
+{
+    if (!side_.is_published() || !pace_.is_patient(counts_.messages))
+        return;
+    auto now = std::chrono::steady_clock::now();
+    for (const auto until = looked_ + look_pace::moment; now < until;
+         now = std::chrono::steady_clock::now())
+        relax();
+    looked_ = now;
+}
+
 error_code channel_core::look_for_room(std::uint64_t least, std::uint64_t busy_after)
 {
     for (;;) {
         if (usable_) {
             if (side_.room() >= least)
                 return {};
+            await_look();
             if (!side_.refresh()) {
                 fail(channel_errc::peer_broke_rules);
             } else if (side_.room() >= least) {
                 note_depth();
+                if (side_.room() > side_.capacity() / 2)
+                    pace_.has_found_much();
                 if (side_.since_sleep() >= busy_after)
                     side_.relax();
                 return {};
+            } else {
+                pace_.has_found_nothing();
             }
         }
         if (const auto ec = blocked())

@@ -284,7 +284,9 @@ public:
     /// @par Limits   Who only tries does not hear of the sender's death: that takes an operation
     ///               that waits, as async_wait_readable. Goes ahead of operations that have not had
     ///               their turn.
-    /// @par Cost     A copy out of the ring, and one system call if the sender waits for room.
+    /// @par Cost     A copy out of the ring, and one system call if the sender waits for room. No
+    ///               allocation. Where it keeps up with a busy sender it looks for more at most
+    ///               once in a microsecond, and waits for that: both are faster so.
     bool try_receive(T& message, error_code& ec)
         requires(!borrows_message<T>)
     {

@@ -23,6 +23,7 @@
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/detail/channel_operation.hpp>
 #include <procyard/ipc/detail/doorbell.hpp>
+#include <procyard/ipc/detail/look_pace.hpp>
 #include <procyard/ipc/detail/message_parts.hpp>
 #include <procyard/ipc/detail/reactor_watch.hpp>
 #include <procyard/ipc/detail/record_ring.hpp>
@@ -246,6 +247,7 @@ private:
                  const channel_terms& terms, ring_memory own);
 
     void ring() noexcept;
+    void await_look() noexcept;
     error_code connect() noexcept;
     void take_hello(error_code& ec);
     void fail_by_peer();
@@ -309,7 +311,9 @@ private:
     ring_words unconnected_;         // the peer's, as long as there is none
     pid_t owner_;  // a copy of this process, made by fork(), leaves everything alone
     spin_budget spin_;
-    bool has_spun_ = false;  // in vain, and nothing has come since
+    look_pace pace_;
+    std::chrono::steady_clock::time_point looked_{};  // when, of a look that was paced
+    bool has_spun_ = false;                           // in vain, and nothing has come since
 
     unique_fd socket_;  // until the hello has come
     doorbell bell_;
