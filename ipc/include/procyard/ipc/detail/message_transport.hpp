@@ -51,6 +51,21 @@ inline constexpr std::uint64_t busy_after_bytes = 64 * 64;
     return ec ? 0 : side.room();
 }
 
+/// What one prefetch brings, or less.
+inline constexpr std::size_t line_bytes = 64;
+
+/// A hint. Changes nothing, and needs nothing of the address.
+inline void prefetch_to_write(const std::byte* at) noexcept
+{
+#if defined(__x86_64__)
+    // The builtin prefetches to read, unless the compiler is told of a processor that can do
+    // otherwise. One that cannot takes this for nothing.
+    asm volatile("prefetchw %0" : : "m"(*at));
+#else
+    __builtin_prefetch(at, 1);
+#endif
+}
+
 /// 0, which is no shape, for what cannot be.
 [[nodiscard]] constexpr std::uint64_t next_power_of_two(std::uint64_t n) noexcept
 {
@@ -111,6 +126,7 @@ struct cell_transport {
             return false;
         }
         core.side().advance(1);
+        fetch_ahead(core);
         return true;
     }
 
@@ -154,6 +170,21 @@ struct cell_transport {
             done += piece.size();
         }
         return done;
+    }
+
+    /// Fetches what a later message is written into. The consumer has read it last, so a store
+    /// there waits for the line, and all later ones wait behind it, that of the position among
+    /// them. Only where the consumer is known to have read it: it is not to lose what it is about
+    /// to read.
+    static void fetch_ahead(channel_core& core) noexcept
+    {
+        constexpr std::size_t ahead_bytes = 1024;
+        constexpr std::uint64_t ahead = stride >= ahead_bytes ? 1 : ahead_bytes / stride;
+        if (core.side().room() <= ahead)
+            return;
+        const auto* const later = core.own_units() + place(core, ahead);
+        for (std::size_t at = 0; at < std::min(stride, 2 * ahead_bytes); at += line_bytes)
+            prefetch_to_write(later + at);
     }
 
     [[nodiscard]] static bool has_message(const channel_lease&) noexcept { return true; }
