@@ -20,6 +20,7 @@
 #include <procyard/ipc/detail/record_ring.hpp>
 #include <procyard/ipc/syscall.hpp>
 
+#include "process_id.hpp"
 #include "wake_barrier.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
@@ -135,7 +136,7 @@ void channel_core::take_back() noexcept
     lent_ = false;
     usable_ = is_open();
     assembly_.release();
-    if (owner_ != ::getpid())
+    if (owner_ != process_id())
         return;
     // A receiver's, also if it has been closed meanwhile: then there is nobody to be told.
     if (!side_.is_published())

@@ -67,14 +67,14 @@ void run_unbounded(asio::io_context& ctx, Coroutine coroutine)
 bool only_exit_from_here()
 {
     // One filter for each; it is enough to have what a channel could call.
-    for (const long number : {SYS_read,         SYS_write,       SYS_readv,
-                              SYS_writev,       SYS_sendto,      SYS_sendmsg,
-                              SYS_recvfrom,     SYS_recvmsg,     SYS_epoll_wait,
-                              SYS_epoll_pwait,  SYS_epoll_ctl,   SYS_futex,
-                              SYS_membarrier,   SYS_sched_yield, SYS_ioctl,
-                              SYS_fcntl,        SYS_close,       SYS_poll,
-                              SYS_ppoll,        SYS_nanosleep,   SYS_clock_nanosleep,
-                              SYS_clock_gettime}) {
+    for (const long number : {SYS_read,          SYS_write,       SYS_readv,
+                              SYS_writev,        SYS_sendto,      SYS_sendmsg,
+                              SYS_recvfrom,      SYS_recvmsg,     SYS_epoll_wait,
+                              SYS_epoll_pwait,   SYS_epoll_ctl,   SYS_futex,
+                              SYS_membarrier,    SYS_sched_yield, SYS_ioctl,
+                              SYS_fcntl,         SYS_close,       SYS_poll,
+                              SYS_ppoll,         SYS_nanosleep,   SYS_clock_nanosleep,
+                              SYS_clock_gettime, SYS_getpid}) {
         if (!procyard_test::die_at({.number = number, .error_number = 0}))
             return false;
     }
@@ -197,6 +197,36 @@ TEST_SUITE("channel costs: system calls")
                 ;
             ::_exit(c.sender.statistics().rung == 0 ? 0 : 5);
             return 6;
+        });
+        CHECK(result == 0);
+    }
+
+    TEST_CASE("none for a batch, nor for a loan")
+    {
+        const int result = procyard_test::in_fork([] {
+            asio::io_context ctx;
+            channel<std::uint64_t> c(ctx.get_executor(), few);
+            error_code ec;
+            const auto pass_two = [&](std::uint64_t n) {
+                auto loan = c.sender.try_loan(2, ec);
+                if (loan.size() != 2)
+                    return false;
+                loan[0] = n;
+                loan[1] = n + 1;
+                loan.commit();
+                auto batch = c.receiver.try_receive_batch(ec);
+                const auto all = batch.in_place();
+                return all.size() == 2 && all[0] == n && all[1] == n + 1;
+            };
+            if (!pass_two(1))
+                return 1;
+            if (!only_exit_from_here())
+                return 2;
+            for (std::uint64_t i = 0; i < 1000; ++i)
+                if (!pass_two(i))
+                    ::_exit(3);
+            ::_exit(0);
+            return 4;
         });
         CHECK(result == 0);
     }

@@ -199,6 +199,28 @@ TEST_SUITE("channel: copies of the process")
         run(ctx);
         CHECK(received.result() == 7);
     }
+
+    TEST_CASE("a batch that a copy gives back is still lent in the original")
+    {
+        asio::io_context ctx;
+        channel<std::uint64_t> c(ctx.get_executor(), {.capacity_messages = 2});
+        error_code ec;
+        {
+            const auto before = c.sender.try_loan(1, ec);
+        }  // has asked for the process before
+        REQUIRE(c.sender.try_send(1));
+        REQUIRE(c.sender.try_send(2));
+        auto batch = c.receiver.try_receive_batch(ec);
+        REQUIRE(batch.in_place().size() == 2);
+        const int result = procyard_test::in_fork([&] {
+            batch = {};
+            return 0;
+        });
+        CHECK(result == 0);
+        CHECK_FALSE(c.sender.try_send(3));
+        batch = {};
+        CHECK(c.sender.try_send(3));
+    }
 }
 
 TEST_SUITE("channel: unusual messages and places")
