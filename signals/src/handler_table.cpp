@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "handler_table.hpp"
+
+#include <signal.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+
+#include <procyard/ipc/syscall.hpp>
+#include <procyard/signals/signal_error.hpp>
+
+#include "signal_listener.hpp"
+
+PROCYARD_NAMESPACE_BEGIN
+namespace detail {
+
+namespace {
+
+using plain_handler = void (*)(int);
+using info_handler = void (*)(int, siginfo_t*, void*);
+
+// What is called after ours. A handler may read it at any time, so it is written while it is above
+// `depth`, which a handler reads first.
+struct chained {
+    std::atomic<plain_handler> plain{nullptr};
+    std::atomic<info_handler> with_info{nullptr};
+};
+
+// How often ours may be above somebody else's who is above ours.
+constexpr std::size_t most_layers = 4;
+
+// One signal. The lowest layer is what was there before us; a higher one is what somebody has put
+// above ours, and ours has been put above that again. What is no atomic is under the lock.
+struct signal_handlers {
+    unsigned users = 0;
+    bool is_restored = false;  // the highest layer has been put back, and is kept for late handlers
+    std::array<struct sigaction, most_layers> found{};
+    std::array<chained, most_layers> below;
+    std::atomic<std::size_t> depth{0};
+    std::atomic<bool> is_used{false};
+};
+
+constinit std::array<signal_handlers, last_signal + 1> table{};
+
+// How often ours is active in this thread, of each signal: one above ours that calls ours calls a
+// layer lower. Counted only where there are such layers, because a handler that is left by
+// siglongjmp() does not count down. Initial-exec: the usual model of a shared library may allocate
+// at the first use in a thread.
+[[gnu::tls_model(
+    "initial-exec")]] constinit thread_local std::array<unsigned char, last_signal + 1> active{};
+
+void on_signal(int number, siginfo_t* info, void* context);
+
+[[nodiscard]] signal_handlers& handlers_of(int number) noexcept
+{
+    return table[static_cast<std::size_t>(number)];
+}
+
+[[nodiscard]] bool is_ours(const struct sigaction& action) noexcept
+{
+    return (action.sa_flags & SA_SIGINFO) != 0 && action.sa_sigaction == on_signal;
+}
+
+// Neither SIG_DFL nor SIG_IGN.
+[[nodiscard]] bool is_handler(const struct sigaction& action) noexcept
+{
+    return (action.sa_flags & SA_SIGINFO) != 0
+        || (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN);
+}
+
+[[nodiscard]] bool ignores(const struct sigaction& action) noexcept
+{
+    return (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == SIG_IGN;
+}
+
+[[nodiscard]] struct sigaction installed(int number) noexcept
+{
+    struct sigaction now{};
+    (void)::sigaction(number, nullptr, &now);
+    return now;
+}
+
+[[nodiscard]] struct sigaction ours_above(int number, const struct sigaction& found) noexcept
+{
+    struct sigaction ours{};
+    ours.sa_sigaction = on_signal;
+    // What the one below wants to have blocked while it runs.
+    ours.sa_mask = found.sa_mask;
+    ours.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    // Whose calls are interrupted by it relies on that: with SA_RESTART they would hang.
+    if (!is_handler(found) || (found.sa_flags & SA_RESTART) != 0)
+        ours.sa_flags |= SA_RESTART;
+    // Of SIGCHLD they decide on what becomes of children, which is not our business.
+    ours.sa_flags |= found.sa_flags & (SA_NOCLDSTOP | SA_NOCLDWAIT);
+    if (number == SIGCHLD && ignores(found))
+        ours.sa_flags |= SA_NOCLDWAIT;
+    return ours;
+}
+
+// Left behind, and on top again. Nothing of ours is to be seen, so what was found is put back, and
+// the signal comes again if that is the default action.
+void give_way(int number, signal_handlers& handlers) noexcept
+{
+    const auto& found = handlers.found[handlers.depth.load(std::memory_order_relaxed) - 1];
+    (void)::sigaction(number, &found, nullptr);
+    if (!is_handler(found) && !ignores(found))
+        (void)::raise(number);  // waits until this handler returns
+}
+
+void call_below(int number, std::size_t layer, siginfo_t* info, void* context)
+{
+    const auto& next = handlers_of(number).below[layer];
+    if (const auto with_info = next.with_info.load(std::memory_order_relaxed))
+        with_info(number, info, context);
+    else if (const auto plain = next.plain.load(std::memory_order_relaxed))
+        plain(number);
+}
+
+// Runs in any thread, in the middle of anything: nothing but lock-free atomics and system calls.
+void on_signal(int number, siginfo_t* info, void* context)
+{
+    const int saved = errno;
+    auto& handlers = handlers_of(number);
+    const auto depth = handlers.depth.load(std::memory_order_acquire);
+    auto& inside = active[static_cast<std::size_t>(number)];
+    const std::size_t nested = depth > 1 ? inside : 0;
+    // Before anything below is called: that need not return.
+    if (nested == 0 && is_own_process()) {
+        if (handlers.is_used.load(std::memory_order_acquire))
+            deliver(record_of(number, *info));
+        else if (is_ours(installed(number)))
+            give_way(number, handlers);
+    }
+    errno = saved;
+    if (nested >= depth)
+        return;
+    if (depth > 1)
+        ++inside;
+    call_below(number, depth - 1 - nested, info, context);
+    if (depth > 1)
+        --inside;
+}
+
+// Under the lock. Puts ours above `now`.
+void put_above(int number, const struct sigaction& now, error_code& ec) noexcept
+{
+    auto& handlers = handlers_of(number);
+    auto depth = handlers.depth.load(std::memory_order_relaxed);
+    if (handlers.is_restored)
+        --depth;
+    // If there is no handler, there is none that could call ours.
+    if (!is_handler(now))
+        depth = 0;
+    if (depth == most_layers) {
+        ec = signal_errc::taken_over;
+        return;
+    }
+    handlers.is_restored = false;
+    auto& below = handlers.below[depth];
+    const bool has_info = (now.sa_flags & SA_SIGINFO) != 0;
+    below.with_info.store(has_info ? now.sa_sigaction : nullptr, std::memory_order_relaxed);
+    below.plain.store(is_handler(now) && !has_info ? now.sa_handler : nullptr,
+                      std::memory_order_relaxed);
+    handlers.found[depth] = now;
+    // Release, pairs with the acquire in on_signal(): what is below is there.
+    handlers.depth.store(depth + 1, std::memory_order_release);
+    const auto ours = ours_above(number, now);
+    // Cannot fail: the number is good, or asking for `now` had failed.
+    (void)::sigaction(number, &ours, nullptr);
+}
+
+}  // namespace
+
+void install_handler(int number, error_code& ec) noexcept
+{
+    ec.clear();
+    const registry_lock lock;
+    struct sigaction now{};
+    if (::sigaction(number, nullptr, &now) == -1) {
+        ec = signal_errc::not_waitable;
+        return;
+    }
+    auto& handlers = handlers_of(number);
+    if (!is_ours(now))
+        put_above(number, now, ec);
+    if (ec)
+        return;
+    ++handlers.users;
+    handlers.is_used.store(true, std::memory_order_release);
+}
+
+void remove_handler(int number) noexcept
+{
+    const registry_lock lock;
+    auto& handlers = handlers_of(number);
+    if (--handlers.users > 0)
+        return;
+    const auto depth = handlers.depth.load(std::memory_order_relaxed);
+    if (is_ours(installed(number))) {
+        (void)::sigaction(number, &handlers.found[depth - 1], nullptr);
+        // Its layer stays: a handler that runs in another thread has still to call it.
+        handlers.is_restored = true;
+    }
+    // After that: a handler that finds it unused takes itself for left behind.
+    handlers.is_used.store(false, std::memory_order_release);
+}
+
+void put_back_handler(int number) noexcept
+{
+    if (is_ours(installed(number)))
+        return;
+    const registry_lock lock;
+    const auto now = installed(number);
+    // With no layer left, ours stays where it is: somebody else does the same as we, and then each
+    // calls the other.
+    error_code ignored;
+    if (!is_ours(now))
+        put_above(number, now, ignored);
+}
+
+}  // namespace detail
+PROCYARD_NAMESPACE_END
