@@ -7,6 +7,8 @@
 #include <atomic>
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
+#include <thread>
 
 #include <procyard/ipc/syscall.hpp>
 #include <procyard/signals/signal_error.hpp>
@@ -31,6 +33,10 @@ struct chained {
 // How often ours may be above somebody else's who is above ours.
 constexpr std::size_t most_layers = 4;
 
+// Whether a set has the signal. A handler that finds it unused, and ours on top, takes ours away:
+// nobody may begin to use it in the middle of that.
+enum class handler_use : std::uint8_t { unused, used, giving_way };
+
 // One signal. The lowest layer is what was there before us; a higher one is what somebody has put
 // above ours, and ours has been put above that again. What is no atomic is under the lock.
 struct signal_handlers {
@@ -39,7 +45,7 @@ struct signal_handlers {
     std::array<struct sigaction, most_layers> found{};
     std::array<chained, most_layers> below;
     std::atomic<std::size_t> depth{0};
-    std::atomic<bool> is_used{false};
+    std::atomic<handler_use> use{handler_use::unused};
 };
 
 constinit std::array<signal_handlers, last_signal + 1> table{};
@@ -99,14 +105,34 @@ void on_signal(int number, siginfo_t* info, void* context);
     return ours;
 }
 
-// Left behind, and on top again. Nothing of ours is to be seen, so what was found is put back, and
-// the signal comes again if that is the default action.
-void give_way(int number, signal_handlers& handlers) noexcept
+// If ours has been left behind and is on top again: nothing of ours is to be seen, so what was
+// found is put back, and the signal comes again if that is the default action. False: it is in use.
+bool give_way(int number, signal_handlers& handlers) noexcept
 {
-    const auto& found = handlers.found[handlers.depth.load(std::memory_order_relaxed) - 1];
-    (void)::sigaction(number, &found, nullptr);
-    if (!is_handler(found) && !ignores(found))
-        (void)::raise(number);  // waits until this handler returns
+    auto now = handler_use::unused;
+    if (!handlers.use.compare_exchange_strong(now, handler_use::giving_way,
+                                              std::memory_order_acquire))
+        return now == handler_use::giving_way;  // another thread is at it
+    if (is_ours(installed(number))) {
+        const auto& found = handlers.found[handlers.depth.load(std::memory_order_relaxed) - 1];
+        (void)::sigaction(number, &found, nullptr);
+        if (!is_handler(found) && !ignores(found))
+            (void)::raise(number);  // waits until this handler returns
+    }
+    handlers.use.store(handler_use::unused, std::memory_order_release);
+    return true;
+}
+
+// Under the lock, so no handler runs in this thread.
+void begin_use(signal_handlers& handlers) noexcept
+{
+    auto now = handler_use::unused;
+    // A handler that gives way makes two system calls, and waits for nobody.
+    while (!handlers.use.compare_exchange_weak(now, handler_use::used, std::memory_order_acquire)
+           && now != handler_use::used) {
+        now = handler_use::unused;
+        std::this_thread::yield();
+    }
 }
 
 void call_below(int number, std::size_t layer, siginfo_t* info, void* context)
@@ -128,10 +154,9 @@ void on_signal(int number, siginfo_t* info, void* context)
     const std::size_t nested = depth > 1 ? inside : 0;
     // Before anything below is called: that need not return.
     if (nested == 0 && is_own_process()) {
-        if (handlers.is_used.load(std::memory_order_acquire))
+        const auto use = handlers.use.load(std::memory_order_acquire);
+        if (use == handler_use::used || !give_way(number, handlers))
             deliver(record_of(number, *info));
-        else if (is_ours(installed(number)))
-            give_way(number, handlers);
     }
     errno = saved;
     if (nested >= depth)
@@ -183,12 +208,15 @@ void install_handler(int number, error_code& ec) noexcept
         return;
     }
     auto& handlers = handlers_of(number);
+    begin_use(handlers);
+    // Again: one that gave way has changed it.
+    now = installed(number);
     if (!is_ours(now))
         put_above(number, now, ec);
-    if (ec)
-        return;
-    ++handlers.users;
-    handlers.is_used.store(true, std::memory_order_release);
+    if (!ec)
+        ++handlers.users;
+    else if (handlers.users == 0)
+        handlers.use.store(handler_use::unused, std::memory_order_release);
 }
 
 void remove_handler(int number) noexcept
@@ -204,7 +232,7 @@ void remove_handler(int number) noexcept
         handlers.is_restored = true;
     }
     // After that: a handler that finds it unused takes itself for left behind.
-    handlers.is_used.store(false, std::memory_order_release);
+    handlers.use.store(handler_use::unused, std::memory_order_release);
 }
 
 void put_back_handler(int number) noexcept
@@ -218,6 +246,15 @@ void put_back_handler(int number) noexcept
     error_code ignored;
     if (!is_ours(now))
         put_above(number, now, ignored);
+}
+
+void renew_handlers() noexcept
+{
+    for (auto& handlers : table) {
+        auto halfway = handler_use::giving_way;
+        handlers.use.compare_exchange_strong(halfway, handler_use::unused,
+                                             std::memory_order_relaxed);
+    }
 }
 
 }  // namespace detail

@@ -2,8 +2,6 @@
 #ifndef PROCYARD_SIGNALS_SRC_HANDLER_TABLE_HPP
 #define PROCYARD_SIGNALS_SRC_HANDLER_TABLE_HPP
 
-#include <cstdint>
-
 #include <procyard/ipc/config.hpp>
 
 // Our one signal handler, and what it has been installed above.
@@ -31,6 +29,9 @@ void install_handler(int number, error_code& ec) noexcept;
 void remove_handler(int number) noexcept;
 /// Puts it back above what has been installed since, if anything has.
 void put_back_handler(int number) noexcept;
+
+/// In a forked copy: no other thread is in the middle of a handler.
+void renew_handlers() noexcept;
 
 }  // namespace detail
 PROCYARD_NAMESPACE_END

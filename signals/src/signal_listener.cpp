@@ -19,6 +19,8 @@
 #include <procyard/ipc/syscall.hpp>
 #include <procyard/ipc/unique_fd.hpp>
 
+#include "handler_table.hpp"
+
 PROCYARD_NAMESPACE_BEGIN
 namespace detail {
 
@@ -127,6 +129,7 @@ void after_fork_in_copy() noexcept
     own_process.store(::getpid(), std::memory_order_relaxed);
     for (auto* at = first_listener.load(std::memory_order_relaxed); at != nullptr; at = at->next)
         renew(*at);
+    renew_handlers();
     after_fork();
 }
 

@@ -28,8 +28,7 @@ enum class escalation : std::uint8_t {
 
 /// A set, as a handler sees it.
 ///
-///   free --acquire_listener--> in use --the last user leaves--> closing --its descriptors closed-->
-///   free
+///   free --acquire_listener()--> in use --the last user leaves--> closing --closed--> free
 ///
 /// Users are the set that owns it and each handler that looks at it just now. So no handler writes
 /// to a descriptor that has been closed, and nobody ever waits for a handler: who leaves last

@@ -8,7 +8,9 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <cstddef>
 #include <new>
 
 #include <procyard/ipc/syscall.hpp>
@@ -19,41 +21,12 @@
 #include "signal_listener.hpp"
 #include "signal_mailbox.hpp"
 #include "thread_masks.hpp"
+#include "waitable.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 namespace detail {
 
 namespace {
-
-bool is_waitable(int number) noexcept
-{
-    // Between the two ranges are those of the C library.
-    if (number < 1 || number > SIGRTMAX || (number >= first_realtime && number < SIGRTMIN))
-        return false;
-    switch (number) {
-    case SIGKILL:
-    case SIGSTOP:
-    case SIGSEGV:
-    case SIGBUS:
-    case SIGFPE:
-    case SIGILL: return false;
-    default: return true;
-    }
-}
-
-bool is_deadly(int number) noexcept
-{
-    switch (number) {
-    case SIGCHLD:
-    case SIGCONT:
-    case SIGURG:
-    case SIGWINCH:
-    case SIGTSTP:
-    case SIGTTIN:
-    case SIGTTOU: return false;
-    default: return true;
-    }
-}
 
 signal_record record_of_read(const signalfd_siginfo& read) noexcept
 {
@@ -211,45 +184,54 @@ void signal_set_core::put_handlers_back() noexcept
 }
 
 // All standard signals that are pending, so that the kernel, which begins with the lowest number,
-// has no say in whose turn it is; and one real-time signal, because there is more room for those in
-// the kernel than here.
+// has no say in whose turn it is. Real-time signals come after those; there is more room for them
+// in the kernel than here, so no more than a batch of them is taken.
 void signal_set_core::read_signals() noexcept
 {
+    constexpr std::size_t batch = 8;
     const int fd = listener_->read_fd.load(std::memory_order_relaxed);
-    std::uint64_t seen = 0;
-    for (;;) {
-        signalfd_siginfo info;
-        if (retry_eintr([&] { return ::read(fd, &info, sizeof info); })
-            != static_cast<ssize_t>(sizeof info))
+    std::array<signalfd_siginfo, batch> infos;
+    for (int more = 4; more > 0; --more) {  // there are 31 standard signals
+        const auto bytes = retry_eintr([&] { return ::read(fd, infos.data(), sizeof infos); });
+        const auto count = bytes > 0 ? static_cast<std::size_t>(bytes) / sizeof infos[0] : 0;
+        // Nobody else gets them, so whoever reads tells all.
+        for (std::size_t i = 0; i < count; ++i)
+            deliver(record_of_read(infos[i]), listener_);
+        if (count < batch || infos[count - 1].ssi_signo >= first_realtime)
             return;
-        const auto record = record_of_read(info);
-        // Nobody else gets it, so whoever reads tells all.
-        deliver(record, listener_);
-        const auto bit = signal_bit(record.number);
-        if (record.number >= first_realtime || (seen & bit) != 0)
-            return;
-        seen |= bit;
     }
 }
 
-void signal_set_core::take(signal_info& taken, error_code& ec) noexcept
+// A handler that has set has_rung and not yet pressed does so when that has been answered, and
+// wakes for nothing. Only then the bell is read without being asked to: it is a system call.
+bool signal_set_core::take_what_came(signal_info& taken, bool was_woken) noexcept
+{
+    if (listener_->mail.take(taken))
+        return true;
+    if (listener_->has_rung.load(std::memory_order_acquire))
+        listener_->answer();
+    if (read_ != 0)
+        read_signals();
+    if (listener_->mail.take(taken))
+        return true;
+    if (!was_woken)
+        return false;
+    listener_->answer();
+    return listener_->mail.take(taken);
+}
+
+void signal_set_core::take(signal_info& taken, bool was_woken, error_code& ec) noexcept
 {
     ec.clear();
     if (const int broken = listener_->broken.load(std::memory_order_relaxed); broken != 0)
         ec = make_errno(broken);
     else if (handled_ == 0 && read_ == 0)
         ec = signal_errc::no_signals;
-    if (ec)
+    else if (!take_what_came(taken, was_woken))
+        ec = asio::error::would_block;
+    if (ec) {
+        has_waited_ = has_waited_ || ec == asio::error::would_block;
         return;
-    if (!listener_->mail.take(taken)) {
-        listener_->answer();
-        if (read_ != 0)
-            read_signals();
-        if (!listener_->mail.take(taken)) {
-            has_waited_ = true;
-            ec = asio::error::would_block;
-            return;
-        }
     }
     ++told_;
     signals_ += taken.count;

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <sstream>
 #include <thread>
 #include <vector>
@@ -337,10 +338,14 @@ TEST_SUITE("signal_set")
         set.add(SIGUSR1, ec);
         CHECK(ec == signal_errc::not_blocked);
         // Another thread, of which nothing but /proc tells.
-        std::jthread other([](const std::stop_token& stop) {
+        std::atomic<bool> runs{false};  // until then the C library has everything blocked there
+        std::jthread other([&](const std::stop_token& stop) {
+            runs = true;
             while (!stop.stop_requested())
                 std::this_thread::yield();
         });
+        while (!runs)
+            std::this_thread::yield();
         const signal_mask_guard guard({SIGUSR1});
         set.add(SIGUSR1, ec);
         CHECK(ec == signal_errc::not_blocked);

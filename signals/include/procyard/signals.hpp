@@ -5,7 +5,10 @@
 #define PROCYARD_SIGNALS_HPP
 
 #include <procyard/ipc/sigpipe_guard.hpp>
+#include <procyard/signals/block_signals.hpp>
+#include <procyard/signals/fork_process.hpp>
 #include <procyard/signals/signal_error.hpp>
+#include <procyard/signals/signal_ignore_guard.hpp>
 #include <procyard/signals/signal_info.hpp>
 #include <procyard/signals/signal_mask_guard.hpp>
 #include <procyard/signals/signal_options.hpp>

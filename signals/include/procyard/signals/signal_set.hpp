@@ -127,7 +127,7 @@ public:
     {
         error_code ec;
         signal_info taken;
-        core_->take(taken, ec);
+        core_->take(taken, false, ec);
         return ec ? std::nullopt : std::optional(taken);
     }
     /// Every pending wait completes with operation_aborted.

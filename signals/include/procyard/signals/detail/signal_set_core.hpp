@@ -41,8 +41,8 @@ public:
 
     /// Puts the handlers back above what somebody else has installed since.
     void put_handlers_back() noexcept;
-    /// One signal that has come. `would_block`: none has.
-    void take(signal_info& taken, error_code& ec) noexcept;
+    /// One signal that has come. `would_block`: none has. `was_woken`: who asks has waited.
+    void take(signal_info& taken, bool was_woken, error_code& ec) noexcept;
 
     void arm() noexcept;
     void disarm() noexcept;
@@ -58,6 +58,7 @@ private:
     void listen(int number, signal_mechanism mechanism, error_code& ec) noexcept;
     void stop_listening(int number) noexcept;
     void read_signals() noexcept;
+    [[nodiscard]] bool take_what_came(signal_info& taken, bool was_woken) noexcept;
     void leave_to_queue() noexcept;
 
     const std::shared_ptr<operation_queue> queue_;
@@ -79,9 +80,10 @@ public:
     progress attempt() override
     {
         error_code ec;
-        if (!std::exchange(has_looked_, true))
+        const bool was_woken = std::exchange(has_looked_, true);
+        if (!was_woken)
             core().put_handlers_back();
-        core().take(taken_, ec);
+        core().take(taken_, was_woken, ec);
         return after(ec);
     }
 
