@@ -8,6 +8,7 @@
 #include <procyard/runtime/command.hpp>
 #include <procyard/runtime/drop_policy.hpp>
 #include <procyard/runtime/exit_status.hpp>
+#include <procyard/runtime/forward_signals.hpp>
 #include <procyard/runtime/inherited.hpp>
 #include <procyard/runtime/observer.hpp>
 #include <procyard/runtime/pipeline.hpp>
