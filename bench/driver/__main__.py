@@ -16,6 +16,7 @@ import machine
 import report
 import rounds
 import rows
+import signal_contenders
 
 
 def parse():
@@ -54,9 +55,9 @@ def chosen_rows(arguments, directory):
 
 def find_contenders(arguments, directory):
     found, left_out = [], {}
-    for finder in (contenders, channel_contenders):
-        is_of_channel = finder is channel_contenders
-        if arguments.only is None or is_of_channel == (arguments.only == "channel"):
+    own = {"channel": channel_contenders, "signal": signal_contenders}
+    for finder in (contenders, *own.values()):
+        if arguments.only is None or finder is own.get(arguments.only, contenders):
             some, missing = finder.find(directory)
             found += some
             left_out |= missing

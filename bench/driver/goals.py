@@ -196,6 +196,14 @@ def channel_checks(results, bench, row, tags):
         yield found
 
 
+def signal_checks(results, bench, row, _tags):
+    raw = "raw signalfd + epoll"
+    ours = results.of(bench, row)
+    yield check(bench, row, f"of {raw}", ours, results.of(bench, row, raw), 1.1)
+    asio = results.of(bench, row, "asio::signal_set")
+    yield check(bench, row, "of asio::signal_set", ours, asio, NOISE)
+
+
 OF_A_ROW = {
     "spawn": spawn_checks,
     "spawn call": spawn_checks,
@@ -203,6 +211,7 @@ OF_A_ROW = {
     "copy": stream_checks,
     "children": children_checks,
     "channel": channel_checks,
+    "signal": signal_checks,
 }
 
 

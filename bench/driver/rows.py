@@ -177,12 +177,25 @@ def channel_rows(_directory, quick):
     yield Row("memory", {"channels": 1000}, figures, ("memory",))
 
 
+def signal_rows(_directory, quick):
+    yield Row(
+        "latency",
+        {"signals": 2_000 if quick else 20_000},
+        [
+            Figure("p50_us", "signal", "signal to resumed coroutine, median", "us"),
+            Figure("p99_us", "signal", "signal to resumed coroutine, 99th percentile", "us"),
+        ],
+        ("two processors",),
+    )
+
+
 GROUPS = {
     "spawn": spawn_rows,
     "stdout": stdout_rows,
     "children": children_rows,
     "allocations": allocation_rows,
     "channel": channel_rows,
+    "signal": signal_rows,
 }
 
 
