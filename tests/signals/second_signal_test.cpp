@@ -6,18 +6,21 @@
 #include <boost/asio/io_context.hpp>
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
-#include <chrono>
 
 #include <doctest/doctest.h>
+
+#include <procyard/ipc/syscall.hpp>
 
 #include "disposition.hpp"
 #include "forked.hpp"
 #include "procyard_test.hpp"
+#include "skip.hpp"
 
 namespace asio = boost::asio;
 using procyard::error_code;
@@ -152,6 +155,27 @@ TEST_SUITE("second_signal")
                   return 0;
               })
               == -SIGINT);
+    }
+
+    TEST_CASE("the first process of a pid namespace, which its own signals cannot kill, exits")
+    {
+        const int result = in_fork([] {
+            be_a_program();
+            if (::unshare(CLONE_NEWPID) == -1)
+                return 77;
+            const int first = in_fork([] {
+                asio::io_context ctx;
+                signal_set set(ctx.get_executor(), {SIGINT}, deadly);
+                ::raise(SIGINT);
+                ::raise(SIGINT);
+                return ::getpid() == 1 ? 1 : 2;
+            });
+            return first == 128 + SIGINT ? 0 : 3;
+        });
+        if (result == 77)
+            procyard_test::skip("this user may not make a pid namespace");
+        else
+            CHECK(result == 0);
     }
 
     TEST_CASE("a copy of a process that has been asked to end has not been asked itself")

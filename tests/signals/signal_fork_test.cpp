@@ -217,6 +217,26 @@ TEST_SUITE("signal_set and copies of the process")
         CHECK(in_copy(true) == 0);
     }
 
+    TEST_CASE(
+        "a copy that gets no descriptors of its own says so, and touches none of the original's")
+    {
+        asio::io_context ctx;
+        signal_set set(ctx.get_executor(), {SIGUSR1});
+        CHECK(procyard_test::in_fork([&] {
+                  const rlimit none{0, 0};
+                  ::setrlimit(RLIMIT_NOFILE, &none);
+                  const int copy = procyard_test::in_fork([&] {
+                      ::raise(SIGUSR1);
+                      return set.try_wait() ? 1 : 0;
+                  });
+                  if (copy != 0)
+                      return copy;
+                  ::raise(SIGUSR1);
+                  return set.try_wait() ? 0 : 2;
+              })
+              == 0);
+    }
+
     TEST_CASE("the mask is as it was, on both sides")
     {
         asio::io_context ctx;

@@ -12,8 +12,10 @@
 
 #include <array>
 #include <atomic>
+#include <fstream>
 #include <memory>
 #include <optional>
+#include <string>
 #include <thread>
 
 #include <doctest/doctest.h>
@@ -74,6 +76,17 @@ void forget_calls()
 {
     plain_calls = 0;
     info_calls = 0;
+}
+
+// Until this thread of ours is in a system call that waits, which is the only one it makes.
+void wait_until_asleep(pid_t thread)
+{
+    for (std::string state; state != "S"; std::this_thread::yield()) {
+        std::ifstream stat("/proc/self/task/" + std::to_string(thread) + "/stat");
+        std::string word;
+        while (stat >> word && !word.ends_with(')')) { }
+        stat >> state;
+    }
 }
 
 [[nodiscard]] bool has_told(signal_set& set, int number)
@@ -175,10 +188,13 @@ TEST_SUITE("signal_set's handler")
         std::array<int, 2> ends{};
         REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
         const auto reader = ::pthread_self();
+        const pid_t reader_id = ::gettid();
         std::jthread other([&] {
-            // The reader is in the read, or about to be: either way it gets its byte, and no EINTR.
-            for (int i = 0; i < 100; ++i)
+            for (int i = 0; i < 10; ++i) {
+                wait_until_asleep(reader_id);
                 ::pthread_kill(reader, SIGUSR1);
+            }
+            wait_until_asleep(reader_id);
             REQUIRE(::write(ends[1], "x", 1) == 1);
         });
         char byte = 0;
