@@ -53,7 +53,7 @@ void signal_mailbox::details::write(const signal_record& record) noexcept
     if (at % 2 != 0 || !version.compare_exchange_strong(at, at + 1, std::memory_order_acquire))
         return;
     sender.store(pack(record.pid, record.uid), std::memory_order_release);
-    value.store(reinterpret_cast<std::uintptr_t>(record.value), std::memory_order_release);
+    value.store(record.value, std::memory_order_release);
     code.store(record.code, std::memory_order_release);
     version.store(at + 2, std::memory_order_release);
 }
@@ -64,13 +64,13 @@ bool signal_mailbox::details::read(signal_info& info, std::uint32_t& at) const n
     if (at % 2 != 0)
         return false;
     const auto who = sender.load(std::memory_order_acquire);
-    const auto what = value.load(std::memory_order_acquire);
+    auto* const what = value.load(std::memory_order_acquire);
     const auto how = code.load(std::memory_order_acquire);
     if (version.load(std::memory_order_relaxed) != at)
         return false;
     info.sender_pid = static_cast<pid_t>(who >> 32);
     info.sender_uid = static_cast<uid_t>(who & count_mask);
-    info.value.sival_ptr = reinterpret_cast<void*>(what);
+    info.value.sival_ptr = what;
     info.code = how;
     return true;
 }

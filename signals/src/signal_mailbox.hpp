@@ -82,7 +82,7 @@ private:
     struct details {
         std::atomic<std::uint32_t> version{0};  // odd: being written
         std::atomic<std::uint64_t> sender{0};
-        std::atomic<std::uintptr_t> value{0};
+        std::atomic<void*> value{nullptr};
         std::atomic<int> code{0};
 
         void write(const signal_record& record) noexcept;

@@ -37,6 +37,7 @@ signal_record record_of_read(const signalfd_siginfo& read) noexcept
     auto record = record_of(static_cast<int>(read.ssi_signo), info);
     if (record.code == SI_QUEUE || record.code == SI_TIMER || record.code == SI_MESGQ
         || record.code == SI_ASYNCIO)
+        // NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel gives the pointer as a number.
         record.value = reinterpret_cast<void*>(static_cast<std::uintptr_t>(read.ssi_ptr));
     return record;
 }
