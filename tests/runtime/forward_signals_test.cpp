@@ -48,10 +48,10 @@ auto to_list(numbers& list)
     };
 }
 
-// A shell that says what it gets, and that it is ready.
+// A shell that says what it gets, and that it is ready. A signal ends its read, or comes before it.
 command listener(const std::string& traps, const std::string& ready = "echo ready")
 {
-    return command::shell(traps + "; " + ready + "; while :; do read -r line || exit 9; done")
+    return command::shell(traps + "; " + ready + "; while :; do read -r line || :; done")
         .std_in(stdio::pipe())
         .std_out(stdio::pipe());
 }
