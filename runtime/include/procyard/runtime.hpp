@@ -3,6 +3,8 @@
 #define PROCYARD_RUNTIME_UMBRELLA_HPP
 
 // Everything of this module, for users; the library itself includes what it needs.
+#include <procyard/runtime/bind_token.hpp>
+#include <procyard/runtime/cancellation.hpp>
 #include <procyard/runtime/child.hpp>
 #include <procyard/runtime/clock.hpp>
 #include <procyard/runtime/command.hpp>
