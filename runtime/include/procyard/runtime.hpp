@@ -28,6 +28,7 @@
 #include <procyard/runtime/stage.hpp>
 #include <procyard/runtime/stdio.hpp>
 #include <procyard/runtime/stop.hpp>
+#include <procyard/runtime/task_group.hpp>
 #include <procyard/runtime/tree.hpp>
 
 #endif
