@@ -22,6 +22,8 @@
 #include <procyard/runtime/run_output.hpp>
 #include <procyard/runtime/run_reason.hpp>
 #include <procyard/runtime/run_result.hpp>
+#include <procyard/runtime/shutdown.hpp>
+#include <procyard/runtime/shutdown_report.hpp>
 #include <procyard/runtime/spawn.hpp>
 #include <procyard/runtime/spawn_error.hpp>
 #include <procyard/runtime/spawn_info.hpp>

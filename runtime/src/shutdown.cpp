@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <procyard/runtime/shutdown.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
+#include <string>
+#include <string_view>
+
+#include "child_access.hpp"
+#include "shutdown_core.hpp"
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace {
+
+// A positive number of nanoseconds, and nothing else.
+std::optional<std::chrono::nanoseconds> read_nanoseconds(const char* variable)
+{
+    const char* const text = std::getenv(variable);
+    if (text == nullptr)
+        return std::nullopt;
+    const std::string_view all(text);
+    std::int64_t count = 0;
+    const auto [end, ec] = std::from_chars(all.data(), all.data() + all.size(), count);
+    if (ec != std::errc() || end != all.data() + all.size() || count < 0)
+        return std::nullopt;
+    return std::chrono::nanoseconds(count);
+}
+
+}  // namespace
+
+namespace detail {
+
+void start_shutdown_wait(const std::shared_ptr<shutdown_core>& core,
+                         asio::any_completion_handler<void(error_code, shutdown_report)> handler)
+{
+    core->start_wait(std::move(handler));
+}
+
+}  // namespace detail
+
+shutdown_options& shutdown_options::weight(shutdown_phase phase, unsigned parts)
+{
+    weights.at(static_cast<std::size_t>(phase)) = parts;
+    return *this;
+}
+
+shutdown_options& shutdown_options::heed_parent()
+{
+    if (const auto given = read_nanoseconds(stop_budget_variable))
+        budget = std::min(budget, *given);
+    // libstdc++'s and libc++'s steady clocks are CLOCK_MONOTONIC.
+    if (const auto until = read_nanoseconds(stop_deadline_variable))
+        latest = std::min(latest, timer_clock::time_point(*until));
+    return *this;
+}
+
+shutdown_coordinator::shutdown_coordinator(asio::any_io_executor ex, shutdown_options options)
+    : core_(std::make_shared<detail::shutdown_core>(std::move(ex), std::move(options)))
+{
+}
+
+shutdown_coordinator::~shutdown_coordinator()
+{
+    core_->drop();
+}
+
+shutdown_coordinator::executor_type shutdown_coordinator::get_executor() const noexcept
+{
+    return core_->executor();
+}
+
+void shutdown_coordinator::add_handler(shutdown_phase phase, task_name name,
+                                       detail::shutdown_function handler, int order)
+{
+    core_->add(phase, std::move(name), std::move(handler), order);
+}
+
+void shutdown_coordinator::add_child(task_name name, const child& stopped)
+{
+    core_->add_child(std::move(name), detail::child_access::core(stopped));
+}
+
+void shutdown_coordinator::add_part(task_name name, shutdown_coordinator& part,
+                                    shutdown_phase phase)
+{
+    core_->add_part(std::move(name), part.core_, phase);
+}
+
+void shutdown_coordinator::add_reload(task_name name, detail::shutdown_function handler)
+{
+    core_->add_reload(std::move(name), std::move(handler));
+}
+
+shutdown_work shutdown_coordinator::hold(task_name name)
+{
+    return shutdown_work(core_->hold(std::move(name)));
+}
+
+task_group& shutdown_coordinator::tasks() noexcept
+{
+    return core_->tasks();
+}
+
+cancellation_token shutdown_coordinator::token(shutdown_phase phase) const noexcept
+{
+    return core_->token(phase);
+}
+
+bool shutdown_coordinator::requested() const noexcept
+{
+    return core_->requested();
+}
+
+void shutdown_coordinator::hand_down(command& what) const
+{
+    what.env(stop_budget_variable, std::to_string(core_->child_budget().count()));
+    if (const auto deadline = core_->deadline())
+        what.env(stop_deadline_variable, std::to_string(deadline->time_since_epoch().count()));
+    else
+        what.env_remove(stop_deadline_variable);  // this program's own parent's is not theirs
+}
+
+bool shutdown_coordinator::request(const shutdown_request& wanted)
+{
+    return core_->request(wanted, timer_clock::time_point::max());
+}
+
+void shutdown_coordinator::on_signals(std::initializer_list<int> numbers, signal_set_options how)
+{
+    core_->heed(numbers, how, false);
+}
+
+void shutdown_coordinator::reload_on(int signal_number, signal_set_options how)
+{
+    core_->heed({signal_number}, how, true);
+}
+
+void shutdown_coordinator::request_reload()
+{
+    core_->request_reload();
+}
+
+PROCYARD_NAMESPACE_END
