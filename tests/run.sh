@@ -7,7 +7,8 @@ set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 # strace: a test counts the system calls of a spawn. spin, relacy-dev: the ring's models.
-"$root/cmake/setup.sh" strace spin relacy-dev
+# wrk: the load on a server that shuts down.
+"$root/cmake/setup.sh" strace spin relacy-dev wrk
 "$root/cmake/build.sh" dev
 cd "$root"
 exec ctest --preset dev --parallel "$(nproc)" "$@"
