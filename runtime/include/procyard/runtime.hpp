@@ -31,6 +31,7 @@
 #include <procyard/runtime/stdio.hpp>
 #include <procyard/runtime/stop.hpp>
 #include <procyard/runtime/task_group.hpp>
+#include <procyard/runtime/supervision.hpp>
 #include <procyard/runtime/tree.hpp>
 
 #endif

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_RUNTIME_SRC_SUPERVISOR_FSM_HPP
+#define PROCYARD_RUNTIME_SRC_SUPERVISOR_FSM_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <random>
+#include <string_view>
+#include <vector>
+
+#include <procyard/ipc/config.hpp>
+#include <procyard/runtime/clock.hpp>
+#include <procyard/runtime/supervision.hpp>
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+// What the supervisor hears. Services are numbers, in the order in which they were added; an
+// incarnation of one is its generation, and news of another one than those that live are ignored:
+// a status that comes late says nothing about the process of now.
+struct supervisor_input {
+    enum class kind : std::uint8_t {
+        start,            // all services shall run
+        stop,             // none shall; answered with `finished`
+        start_service,    // one shall, also if it has failed for good
+        stop_service,     // one shall not
+        restart_service,  // one is stopped and started again; no failure
+        replace_service,  // a second incarnation is started, and the first one stopped when it is ready
+        remove_service,  // one is stopped and forgotten
+        ready,           // news of an incarnation
+        unready,
+        unhealthy,
+        ended_clean,   // it has ended, and nothing of it lives
+        ended_failed,  // as well, or it could not be started
+        tick,          // the time that next() has said
+    };
+    kind what;
+    std::size_t service = 0;
+    std::uint64_t generation = 0;
+    // With `stop`: when everything must be gone, if that is earlier than the supervisor's own budget.
+    timer_clock::time_point deadline = timer_clock::time_point::max();
+};
+
+// What is to be done.
+struct supervisor_output {
+    enum class kind : std::uint8_t {
+        start,     // answers: ready, unready, unhealthy, at last one of ended
+        stop,      // ask it to; SIGKILL follows at the deadline
+        kill,      // now
+        finished,  // nothing lives and nothing will
+    };
+    kind what;
+    std::size_t service = 0;
+    std::uint64_t generation = 0;
+    timer_clock::time_point deadline{};
+    bool failed = false;  // with `finished`: by too many restarts
+
+    friend bool operator==(const supervisor_output&, const supervisor_output&) = default;
+};
+
+// Which of a service's incarnations: while one is replaced there are two.
+enum class incarnation_role : std::uint8_t { serving, successor, retired };
+
+struct service_transition {
+    std::uint64_t sequence = 0;  // 1, 2, 3, … without a gap
+    timer_clock::time_point when{};
+    std::size_t service = 0;
+    std::uint64_t generation = 0;
+    incarnation_role role = incarnation_role::serving;
+    service_state from = service_state::configured;
+    service_state to = service_state::configured;
+    service_cause cause = service_cause::asked;
+    timer_clock::duration delay{};  // with backoff: until the next start
+};
+
+// Decides who runs. It knows no process and no clock: what it is told has a time, and says when it
+// wants to be told the next.
+//
+// There are no orders in flight: each service is `wanted` or not, and after every input
+// reconcile() does what brings what lives closer to what is wanted. A pool that kept counts of who
+// is to be started instead has deadlocked for three releases of CPython (cpython#115634).
+//
+// A service depends on services that were added before it alone, so the order in which they were
+// added is a topological one, and there are no cycles. It starts when all it depends on is ready,
+// and is stopped when no service that depends on it lives, of those that are stopped, too.
+class supervisor_fsm {
+public:
+    using time_point = timer_clock::time_point;
+    using duration = timer_clock::duration;
+
+    struct service_setup {
+        restart_kind restart = restart_kind::permanent;
+        restart_backoff backoff{};
+        duration start_timeout = duration::max();
+        duration stop_grace = std::chrono::seconds(5);
+        std::vector<std::size_t> depends_on{};
+        bool one_shot = false;  // is ready for those that depend on it when it has ended cleanly
+    };
+    struct setup {
+        restart_strategy strategy = restart_strategy::one_for_one;
+        restart_intensity intensity{};
+        duration stop_budget = std::chrono::seconds(10);
+        // The last part of the budget, in which what was killed disappears.
+        duration kill_reserve = std::chrono::milliseconds(500);
+    };
+    // What follows from one input. The transitions come in the order in which they happened.
+    struct step {
+        std::vector<supervisor_output> outputs;
+        std::vector<service_transition> transitions;
+    };
+
+    supervisor_fsm(const setup& what, std::uint64_t seed);
+
+    // Returns its number. It runs from now on if the supervisor was started: tick.
+    std::size_t add(service_setup what);
+
+    // The result is valid until the next call.
+    const step& resume(const supervisor_input& input, time_point now);
+
+    // When the next tick is due.
+    [[nodiscard]] std::optional<time_point> next() const;
+
+    [[nodiscard]] std::size_t size() const noexcept { return services_.size(); }
+    [[nodiscard]] service_state state(std::size_t which) const { return services_.at(which).state; }
+    [[nodiscard]] std::uint64_t generation(std::size_t which) const
+    {
+        return services_.at(which).main.generation;
+    }
+    [[nodiscard]] bool alive(std::size_t which) const { return lives(services_.at(which)); }
+    [[nodiscard]] bool anybody_lives() const noexcept;
+    [[nodiscard]] bool finished() const noexcept { return finished_; }
+
+    // Which of the promises does not hold; empty when all do. For assertions: costs a look at
+    // everything.
+    [[nodiscard]] std::string_view broken_promise() const;
+
+private:
+    struct incarnation {
+        std::uint64_t generation = 0;
+        incarnation_role role = incarnation_role::serving;
+        service_state phase = service_state::starting;
+        time_point ready_by = time_point::max();
+        time_point kill_at = time_point::max();
+        time_point ready_since = time_point::max();
+        // It was stopped because of this, and its end is a failure.
+        std::optional<service_cause> fault{};
+        // The stop was not held back by who depends on it: a fault, a replacement, the budget, or
+        // they are to go on without it.
+        bool out_of_order = false;
+    };
+    struct service {
+        service_setup how;
+        std::vector<std::size_t> dependants{};
+        service_state state = service_state::configured;
+        bool main_lives = false;
+        bool wanted = false;
+        bool together = false;        // is stopped and started again, with others
+        bool sibling_failed = false;  // that is why
+        bool removing = false;
+        bool completed = false;  // it has ended with success by itself
+        unsigned failures = 0;   // in a row
+        std::uint64_t generations = 0;
+        time_point start_at = time_point::min();
+        incarnation main{};
+        std::optional<incarnation> extra{};
+    };
+    struct closing {
+        time_point kill_at;
+        bool failed;
+    };
+
+    static bool lives(const service& one) noexcept { return one.main_lives || one.extra; }
+    static bool asked_to_stop(const incarnation& one) noexcept;
+    static bool to_be_stopped(const service& one) noexcept { return !one.wanted || one.together; }
+
+    void on_request(const supervisor_input& input, time_point now);
+    void on_news(const supervisor_input& input, time_point now);
+    void on_ready(std::size_t which, std::uint64_t generation, time_point now);
+    void on_replace(std::size_t which, time_point now);
+    void on_end(std::size_t which, std::uint64_t generation, bool clean, time_point now);
+    void on_end_of_main(std::size_t which, bool clean, time_point now);
+    void on_own_end(std::size_t which, bool clean, time_point now);
+    void on_time(time_point now);
+    void on_time_of(std::size_t which, incarnation& one, time_point now);
+
+    void reconcile(time_point now);
+    bool stop_what_is_due(time_point now);
+    bool stop_if_due(std::size_t which, time_point now);
+    bool start_if_due(std::size_t which, time_point now);
+    void start(std::size_t which, time_point now);
+    void begin_stop(std::size_t which, incarnation& one, service_cause cause, time_point now);
+    void kill(std::size_t which, incarnation& one, service_cause cause, time_point now);
+    void settle(std::size_t which, service_cause cause, time_point now);
+    void restart_siblings(std::size_t culprit);
+    void close(time_point deadline, bool failed, time_point now);
+
+    [[nodiscard]] bool admits_restart(time_point now);
+    [[nodiscard]] duration delay_of(const service& one);
+    [[nodiscard]] bool serves_dependants(const service& one) const;
+    [[nodiscard]] bool together_is_down() const;
+    [[nodiscard]] unsigned levels_below(std::size_t which) const;
+
+    void move_to(std::size_t which, service_state to, service_cause cause, time_point now,
+                 duration delay = {});
+    void move_to(std::size_t which, incarnation& one, service_state to, service_cause cause,
+                 time_point now);
+    void tell(std::size_t which, const incarnation& one, service_state from, service_state to,
+              service_cause cause, time_point now, duration delay = {});
+
+    setup how_;
+    std::mt19937_64 random_;
+    std::vector<service> services_{};
+    std::vector<bool> holds_{};          // of stop_what_is_due(): kept for its memory
+    std::deque<time_point> restarts_{};  // those within the window
+    time_point together_at_ = time_point::min();
+    std::optional<closing> closing_{};
+    bool started_ = false;
+    bool finished_ = false;
+    std::uint64_t sequence_ = 0;
+    step step_{};
+};
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
+
+#endif

@@ -1,0 +1,562 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "supervisor_fsm.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+using procyard::restart_kind;
+using procyard::restart_strategy;
+using procyard::service_cause;
+using procyard::service_state;
+using procyard::to_string;
+using procyard::detail::supervisor_fsm;
+using procyard::detail::supervisor_input;
+using procyard::detail::supervisor_output;
+using namespace std::chrono_literals;
+
+namespace {
+
+using kind = supervisor_input::kind;
+using service_setup = supervisor_fsm::service_setup;
+
+service_setup plain()
+{
+    service_setup how;
+    how.backoff.first = 0ns;
+    how.backoff.jitter = 0;
+    return how;
+}
+
+service_setup after(std::vector<std::size_t> others, service_setup how = plain())
+{
+    how.depends_on = std::move(others);
+    return how;
+}
+
+// Plays the world: what it is told to do is written down as text, for comparison.
+class stage {
+public:
+    explicit stage(const supervisor_fsm::setup& what = {}) : fsm(what, 1) { }
+
+    // Returns what is to be done: "start 0.1", i.e. service 0, generation 1.
+    std::string tell(kind what, std::size_t service = 0, std::uint64_t generation = 0)
+    {
+        return note(fsm.resume({what, service, generation}, now));
+    }
+
+    // News of the incarnation that serves.
+    std::string of(kind what, std::size_t service)
+    {
+        return tell(what, service, fsm.generation(service));
+    }
+
+    std::string tick(std::chrono::nanoseconds passed)
+    {
+        now += passed;
+        return tell(kind::tick);
+    }
+
+    std::string note(const supervisor_fsm::step& step)
+    {
+        std::string text;
+        for (const auto& one : step.outputs) {
+            const char* const names[] = {"start", "stop", "kill", "finished"};
+            text += text.empty() ? "" : ", ";
+            text += names[static_cast<std::size_t>(one.what)];
+            if (one.what == supervisor_output::kind::finished)
+                text += one.failed ? " failed" : "";
+            else
+                text += ' ' + std::to_string(one.service) + '.' + std::to_string(one.generation);
+        }
+        for (const auto& one : step.transitions) {
+            CHECK_MESSAGE(one.sequence == ++told, "a gap in the events");
+            if (one.to == service_state::backoff)
+                delays.push_back(one.delay);
+            history.push_back(std::to_string(one.service) + ' ' + std::string(to_string(one.to))
+                              + ": " + std::string(to_string(one.cause)));
+        }
+        CHECK(fsm.broken_promise() == "");
+        return text;
+    }
+
+    std::string states() const
+    {
+        std::string text;
+        for (std::size_t i = 0; i < fsm.size(); ++i)
+            text += (i == 0 ? "" : ", ") + std::string(to_string(fsm.state(i)));
+        return text;
+    }
+
+    // All of them, one after the other.
+    void start_all()
+    {
+        tell(kind::start);
+        for (std::size_t i = 0; i < fsm.size(); ++i)
+            of(kind::ready, i);
+        history.clear();
+    }
+
+    supervisor_fsm fsm;
+    supervisor_fsm::time_point now{};
+    std::uint64_t told = 0;
+    std::vector<std::chrono::nanoseconds> delays;
+    std::vector<std::string> history;
+};
+
+supervisor_fsm::setup with(restart_strategy strategy, unsigned restarts = 1000)
+{
+    supervisor_fsm::setup what;
+    what.strategy = strategy;
+    what.intensity = {restarts, 60s};
+    return what;
+}
+
+}  // namespace
+
+TEST_SUITE("supervisor_fsm")
+{
+    TEST_CASE("a service starts when all it depends on is ready, the others at once")
+    {
+        stage world;
+        world.fsm.add(plain());
+        world.fsm.add(plain());
+        world.fsm.add(after({0, 1}));
+        CHECK(world.tell(kind::start) == "start 0.1, start 1.1");
+        CHECK(world.of(kind::ready, 0) == "");
+        CHECK(world.states() == "ready, starting, waiting");
+        CHECK(world.of(kind::ready, 1) == "start 2.1");
+        CHECK(world.of(kind::ready, 2) == "");
+        CHECK(world.states() == "ready, ready, ready");
+    }
+
+    TEST_CASE("one that loses its readiness keeps late dependants waiting (process-compose#544)")
+    {
+        stage world;
+        world.fsm.add(plain());
+        world.fsm.add(plain());
+        world.fsm.add(after({0, 1}));
+        world.tell(kind::start);
+        world.of(kind::ready, 0);
+        world.of(kind::unready, 0);
+        CHECK(world.of(kind::ready, 1) == "");
+        CHECK(world.states() == "unready, ready, waiting");
+        CHECK(world.of(kind::ready, 0) == "start 2.1");
+    }
+
+    TEST_CASE("a one-shot serves those that depend on it by its success")
+    {
+        stage world;
+        auto migration = plain();
+        migration.restart = restart_kind::transient;
+        migration.one_shot = true;
+        world.fsm.add(migration);
+        world.fsm.add(after({0}));
+        world.tell(kind::start);
+        CHECK(world.of(kind::ended_failed, 0) == "start 0.2");
+        CHECK(world.of(kind::ended_clean, 0) == "start 1.1");
+        CHECK(world.states() == "exited, starting");
+    }
+
+    TEST_CASE("B of A, B, C is killed: the strategy says who is restarted (case 40)")
+    {
+        struct expectation {
+            restart_strategy strategy;
+            std::string stopped;
+            std::vector<std::size_t> ends;
+            std::string started;
+        };
+        const std::vector<expectation> cases{
+            {restart_strategy::one_for_one, "start 1.2", {}, ""},
+            {restart_strategy::rest_for_one, "stop 2.1", {2}, "start 1.2"},
+            {restart_strategy::one_for_all, "stop 2.1", {2, 0}, "start 0.2"},
+        };
+        for (const auto& expected : cases) {
+            CAPTURE(to_string(expected.strategy));
+            stage world(with(expected.strategy));
+            world.fsm.add(plain());
+            world.fsm.add(after({0}));
+            world.fsm.add(after({1}));
+            world.start_all();
+            CHECK(world.of(kind::ended_failed, 1) == expected.stopped);
+            std::string last;
+            for (const auto which : expected.ends)
+                last = world.of(kind::ended_clean, which);
+            CHECK(last == expected.started);
+            for (std::size_t i = 0; i < 3; ++i)
+                world.of(kind::ready, i);
+            CHECK(world.states() == "ready, ready, ready");
+            CHECK(world.fsm.generation(0)
+                  == (expected.strategy == restart_strategy::one_for_all ? 2 : 1));
+            CHECK(world.fsm.generation(1) == 2);
+            CHECK(world.fsm.generation(2)
+                  == (expected.strategy == restart_strategy::one_for_one ? 1 : 2));
+        }
+    }
+
+    TEST_CASE("siblings without dependencies are stopped in reverse order, without waiting")
+    {
+        stage world(with(restart_strategy::one_for_all));
+        for (int i = 0; i < 4; ++i)
+            world.fsm.add(plain());
+        world.start_all();
+        CHECK(world.of(kind::ended_failed, 1) == "stop 3.1, stop 2.1, stop 0.1");
+        world.of(kind::ended_clean, 0);
+        world.of(kind::ended_clean, 3);
+        CHECK(world.of(kind::ended_failed, 2) == "start 0.2, start 1.2, start 2.2, start 3.2");
+    }
+
+    TEST_CASE("a temporary sibling is stopped with the others, and not started again")
+    {
+        stage world(with(restart_strategy::one_for_all));
+        world.fsm.add(plain());
+        auto job = plain();
+        job.restart = restart_kind::temporary;
+        world.fsm.add(job);
+        world.start_all();
+        CHECK(world.of(kind::ended_failed, 0) == "stop 1.1");
+        CHECK(world.of(kind::ended_clean, 1) == "start 0.2");
+        CHECK(world.states() == "starting, exited");
+    }
+
+    TEST_CASE("kinds: permanent always, transient after a failure, temporary never")
+    {
+        struct expectation {
+            restart_kind how;
+            kind end;
+            std::string done;
+            service_state state;
+        };
+        const std::vector<expectation> cases{
+            {restart_kind::permanent, kind::ended_clean, "start 0.2", service_state::starting},
+            {restart_kind::permanent, kind::ended_failed, "start 0.2", service_state::starting},
+            {restart_kind::transient, kind::ended_clean, "", service_state::exited},
+            {restart_kind::transient, kind::ended_failed, "start 0.2", service_state::starting},
+            {restart_kind::temporary, kind::ended_clean, "", service_state::exited},
+            {restart_kind::temporary, kind::ended_failed, "", service_state::failed},
+        };
+        for (const auto& expected : cases) {
+            CAPTURE(to_string(expected.how));
+            stage world;
+            auto how = plain();
+            how.restart = expected.how;
+            world.fsm.add(how);
+            world.start_all();
+            CHECK(world.of(expected.end, 0) == expected.done);
+            CHECK(to_string(world.fsm.state(0)) == to_string(expected.state));
+        }
+    }
+
+    TEST_CASE(
+        "a crash loop waits longer each time, up to the cap; a stable time begins anew (case 41)")
+    {
+        stage world(with(restart_strategy::one_for_one));
+        auto how = plain();
+        how.backoff = {.first = 100ms, .factor = 2, .cap = 500ms, .jitter = 0, .stable_after = 60s};
+        world.fsm.add(how);
+        world.start_all();
+        for (int i = 0; i < 5; ++i) {
+            CHECK(world.of(kind::ended_failed, 0) == "");
+            CHECK(world.tick(world.delays.back() - 1ns) == "");
+            CHECK(world.tick(1ns) == "start 0." + std::to_string(i + 2));
+        }
+        CHECK(world.delays
+              == std::vector<std::chrono::nanoseconds>{100ms, 200ms, 400ms, 500ms, 500ms});
+        world.of(kind::ready, 0);
+        world.tick(60s);
+        world.of(kind::ended_failed, 0);
+        CHECK(world.delays.back() == 100ms);
+    }
+
+    TEST_CASE("jitter stays within its part and under the cap, and is not always the same")
+    {
+        stage world(with(restart_strategy::one_for_one));
+        auto how = plain();
+        how.backoff = {.first = 1s, .factor = 1, .cap = 1100ms, .jitter = 0.2, .stable_after = 1h};
+        world.fsm.add(how);
+        world.start_all();
+        for (int i = 0; i < 200; ++i) {
+            world.of(kind::ended_failed, 0);
+            world.tick(2s);
+        }
+        const auto [least, most] = std::minmax_element(world.delays.begin(), world.delays.end());
+        CHECK(least->count() >= std::chrono::nanoseconds(800ms).count());
+        CHECK(least->count() < std::chrono::nanoseconds(850ms).count());
+        CHECK(most->count() == std::chrono::nanoseconds(1100ms).count());
+    }
+
+    TEST_CASE(
+        "more restarts than the intensity: everything stops, and the supervisor fails (case 42)")
+    {
+        stage world(with(restart_strategy::one_for_one, 2));
+        world.fsm.add(plain());
+        world.fsm.add(after({0}));
+        world.start_all();
+        CHECK(world.of(kind::ended_failed, 0) == "start 0.2");
+        CHECK(world.of(kind::ended_failed, 0) == "start 0.3");
+        CHECK(world.of(kind::ended_failed, 0) == "stop 1.1");
+        CHECK(world.states() == "failed, stopping");
+        CHECK(world.of(kind::ended_clean, 1) == "finished failed");
+        CHECK(world.states() == "failed, exited");
+        CHECK(std::count(world.history.begin(), world.history.end(), "0 failed: too many restarts")
+              == 1);
+        CHECK(world.tell(kind::start_service, 0) == "");
+    }
+
+    TEST_CASE("restarts that are longer ago than the window do not count")
+    {
+        auto what = with(restart_strategy::one_for_one, 1);
+        what.intensity.window = 5s;
+        stage world(what);
+        world.fsm.add(plain());
+        world.start_all();
+        for (int i = 0; i < 10; ++i) {
+            CHECK(world.of(kind::ended_failed, 0) == "start 0." + std::to_string(i + 2));
+            world.tick(5s);
+        }
+    }
+
+    TEST_CASE("stops in reverse topological order, and kills at the end of a grace")
+    {
+        stage world;
+        world.fsm.add(plain());
+        world.fsm.add(after({0}));
+        world.fsm.add(after({0}));
+        world.start_all();
+        CHECK(world.tell(kind::stop) == "stop 2.1, stop 1.1");
+        CHECK(world.of(kind::ended_clean, 1) == "");
+        CHECK(world.fsm.next() == world.now + 4750ms);
+        CHECK(world.tick(4750ms) == "kill 2.1");
+        CHECK(world.of(kind::ended_failed, 2) == "stop 0.1");
+        CHECK(world.of(kind::ended_clean, 0) == "finished");
+        CHECK_FALSE(world.fsm.next());
+    }
+
+    TEST_CASE("the whole stop keeps its budget: fifty that ignore SIGTERM in parallel (case 45)")
+    {
+        stage world;
+        for (int i = 0; i < 50; ++i)
+            world.fsm.add(plain());
+        world.start_all();
+        world.tell(kind::stop);
+        const auto began = world.now;
+        std::size_t kills = 0;
+        while (const auto next = world.fsm.next()) {
+            const auto& step = world.fsm.resume({kind::tick}, world.now = *next);
+            kills += step.outputs.size();
+            world.note(step);
+        }
+        CHECK(kills == 50);
+        CHECK((world.now - began).count() <= std::chrono::nanoseconds(9500ms).count());
+        for (std::size_t i = 0; i < 50; ++i)
+            world.of(kind::ended_failed, i);
+        CHECK(world.fsm.finished());
+    }
+
+    TEST_CASE("a chain that ignores SIGTERM shares the budget, and none is left when it is over")
+    {
+        stage world;
+        world.fsm.add(plain());
+        for (std::size_t i = 1; i < 5; ++i)
+            world.fsm.add(after({i - 1}));
+        world.start_all();
+        world.tell(kind::stop);
+        const auto began = world.now;
+        for (std::size_t i = 5; i-- > 0;) {
+            world.now = world.fsm.next().value();
+            CHECK(world.tell(kind::tick) == "kill " + std::to_string(i) + ".1");
+            world.of(kind::ended_failed, i);
+        }
+        CHECK(world.fsm.finished());
+        CHECK((world.now - began).count() <= std::chrono::nanoseconds(9500ms).count());
+    }
+
+    TEST_CASE("one that cannot be killed holds up the others no longer than the budget")
+    {
+        stage world;
+        world.fsm.add(plain());
+        world.fsm.add(after({0}));
+        world.start_all();
+        CHECK(world.tell(kind::stop) == "stop 1.1");
+        CHECK(world.tick(4750ms) == "kill 1.1");
+        CHECK(world.tick(4750ms) == "kill 0.1");
+        CHECK(world.of(kind::ended_failed, 0) == "");
+        CHECK(world.of(kind::ended_failed, 1) == "finished");
+    }
+
+    TEST_CASE("a second, earlier deadline for the stop counts, a later one does not")
+    {
+        stage world;
+        world.fsm.add(plain());
+        world.start_all();
+        world.tell(kind::stop);
+        world.note(world.fsm.resume({kind::stop, 0, 0, world.now + 1s}, world.now));
+        CHECK(world.fsm.next() == world.now + 500ms);
+        world.note(world.fsm.resume({kind::stop, 0, 0, world.now + 9s}, world.now));
+        CHECK(world.tick(500ms) == "kill 0.1");
+    }
+
+    TEST_CASE("not ready in time: stopped, and that is a failure")
+    {
+        stage world(with(restart_strategy::one_for_one));
+        auto how = plain();
+        how.start_timeout = 3s;
+        how.restart = restart_kind::transient;
+        world.fsm.add(how);
+        world.tell(kind::start);
+        CHECK(world.fsm.next() == world.now + 3s);
+        CHECK(world.tick(3s) == "stop 0.1");
+        CHECK(world.of(kind::ended_clean, 0) == "start 0.2");
+        CHECK(world.history.at(3) == "0 backoff: it was not ready in time");
+    }
+
+    TEST_CASE("a watchdog that goes hungry: stopped, and restarted although it ended with success")
+    {
+        stage world(with(restart_strategy::one_for_one));
+        auto how = plain();
+        how.restart = restart_kind::transient;
+        world.fsm.add(how);
+        world.start_all();
+        CHECK(world.of(kind::unhealthy, 0) == "stop 0.1");
+        CHECK(world.of(kind::unhealthy, 0) == "");
+        CHECK(world.tick(5s) == "kill 0.1");
+        CHECK(world.of(kind::ended_clean, 0) == "start 0.2");
+    }
+
+    TEST_CASE("news of an earlier incarnation change nothing")
+    {
+        stage world(with(restart_strategy::one_for_one));
+        world.fsm.add(plain());
+        world.start_all();
+        world.of(kind::ended_failed, 0);
+        for (const auto what :
+             {kind::ready, kind::unready, kind::unhealthy, kind::ended_clean, kind::ended_failed})
+            CHECK(world.tell(what, 0, 1) == "");
+        CHECK(world.states() == "starting");
+        CHECK(world.tell(kind::ready, 7, 1) == "");
+    }
+
+    TEST_CASE(
+        "stopped by request: no failure, no restart; wanted again while it stops: started again")
+    {
+        stage world(with(restart_strategy::one_for_one, 0));
+        world.fsm.add(plain());
+        world.start_all();
+        CHECK(world.tell(kind::stop_service, 0) == "stop 0.1");
+        SUBCASE("and left")
+        {
+            CHECK(world.of(kind::ended_failed, 0) == "");
+            CHECK(world.states() == "exited");
+            CHECK(world.tell(kind::start_service, 0) == "start 0.2");
+        }
+        SUBCASE("and wanted again")
+        {
+            CHECK(world.tell(kind::start_service, 0) == "");
+            CHECK(world.of(kind::ended_failed, 0) == "start 0.2");
+        }
+        CHECK(world.delays.empty());
+    }
+
+    TEST_CASE("restarted by request: that one alone, without delay")
+    {
+        stage world(with(restart_strategy::one_for_all, 0));
+        world.fsm.add(plain());
+        world.fsm.add(after({0}));
+        world.start_all();
+        CHECK(world.tell(kind::restart_service, 0) == "stop 0.1");
+        CHECK(world.of(kind::ended_clean, 0) == "start 0.2");
+        CHECK(world.history.front() == "0 stopping: asked to");
+    }
+
+    TEST_CASE("removed: stopped first, then nothing of it is known any more")
+    {
+        stage world;
+        world.fsm.add(plain());
+        world.start_all();
+        CHECK(world.tell(kind::remove_service, 0) == "stop 0.1");
+        CHECK(world.tell(kind::start_service, 0) == "");
+        world.of(kind::ended_clean, 0);
+        CHECK(world.states() == "removed");
+        CHECK(world.tell(kind::start_service, 0) == "");
+        CHECK(world.tell(kind::stop) == "finished");
+    }
+
+    TEST_CASE("one that is added later starts by itself")
+    {
+        stage world;
+        world.fsm.add(plain());
+        world.start_all();
+        world.fsm.add(after({0}));
+        CHECK(world.tell(kind::tick) == "start 1.1");
+    }
+
+    TEST_CASE("replaced: the new one is ready before the old one is stopped")
+    {
+        stage world;
+        world.fsm.add(plain());
+        world.start_all();
+        CHECK(world.tell(kind::replace_service, 0) == "start 0.2");
+        CHECK(world.tell(kind::replace_service, 0) == "");
+        CHECK(world.states() == "ready");
+        CHECK(world.tell(kind::ready, 0, 2) == "stop 0.1");
+        CHECK(world.fsm.generation(0) == 2);
+        CHECK(world.tell(kind::ended_clean, 0, 1) == "");
+        CHECK(world.states() == "ready");
+        CHECK(world.tell(kind::stop) == "stop 0.2");
+        CHECK(world.tell(kind::ended_clean, 0, 2) == "finished");
+    }
+
+    TEST_CASE("a replacement that fails leaves the old one as it was, and is no restart")
+    {
+        auto what = with(restart_strategy::one_for_one, 0);
+        stage world(what);
+        auto how = plain();
+        how.start_timeout = 3s;
+        world.fsm.add(how);
+        world.start_all();
+        CHECK(world.tell(kind::replace_service, 0) == "start 0.2");
+        SUBCASE("it ends")
+        {
+            CHECK(world.tell(kind::ended_failed, 0, 2) == "");
+        }
+        SUBCASE("it is not ready in time")
+        {
+            CHECK(world.tick(3s) == "stop 0.2");
+            CHECK(world.tell(kind::ready, 0, 2) == "");
+            CHECK(world.tell(kind::ended_failed, 0, 2) == "");
+        }
+        CHECK(world.states() == "ready");
+        CHECK(world.fsm.generation(0) == 1);
+        CHECK(world.tell(kind::replace_service, 0) == "start 0.3");
+    }
+
+    TEST_CASE("the old one ends while its successor starts: the successor takes over")
+    {
+        stage world(with(restart_strategy::one_for_one, 0));
+        world.fsm.add(plain());
+        world.start_all();
+        world.tell(kind::replace_service, 0);
+        CHECK(world.tell(kind::ended_failed, 0, 1) == "");
+        CHECK(world.states() == "starting");
+        CHECK(world.tell(kind::ready, 0, 2) == "");
+        CHECK(world.states() == "ready");
+    }
+
+    TEST_CASE("a stop ends both incarnations of one that is being replaced")
+    {
+        stage world;
+        world.fsm.add(plain());
+        world.start_all();
+        world.tell(kind::replace_service, 0);
+        CHECK(world.tell(kind::stop) == "stop 0.1, stop 0.2");
+        CHECK(world.tell(kind::ended_clean, 0, 1) == "");
+        CHECK(world.tell(kind::ended_clean, 0, 2) == "finished");
+        CHECK(world.states() == "exited");
+    }
+}
