@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/deferred.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <signal.h>
+
+#include <array>
+#include <chrono>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <procyard/ipc/pipe.hpp>
+#include <procyard/runtime/child.hpp>
+#include <procyard/runtime/spawn.hpp>
+
+#include "command_access.hpp"
+#include "notify_socket.hpp"
+#include "output_lines.hpp"
+#include "service_runner.hpp"
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+namespace {
+
+using namespace std::chrono_literals;
+using readiness_kind = service_access::readiness_kind;
+
+// After the last process of the tree has gone, a pipe has no writer any more but one who was given
+// it by other means: nobody waits long for that one.
+constexpr auto output_grace = 1s;
+
+class command_runner final : public service_runner {
+public:
+    explicit command_runner(runner_setup what)
+        : service_runner(std::move(what)),
+          notifications_(setup_.executor),
+          newline_(setup_.executor),
+          tail_(how().error_tail)
+    {
+    }
+
+    void start() override;
+    void stop() override;
+    void kill() override;
+    void abandon() noexcept override;
+    [[nodiscard]] pid_t pid() const noexcept override { return child_ ? child_.id() : 0; }
+
+private:
+    [[nodiscard]] command prepare(raw_pipe& newline, error_code& ec);
+    void started();
+    void on_notification(const notification& what);
+    void on_line(service_output from, std::string_view line);
+
+    asio::awaitable<void> live();
+    asio::awaitable<void> read(pipe_reader& from, service_output which);
+    asio::awaitable<void> wait_for_newline();
+    asio::awaitable<void> climb(stop_ladder ladder);
+
+    template <class Work>
+    void go(Work work)
+    {
+        asio::co_spawn(setup_.executor, std::move(work), asio::detached);
+    }
+    [[nodiscard]] std::shared_ptr<command_runner> self()
+    {
+        return std::static_pointer_cast<command_runner>(shared_from_this());
+    }
+
+    child child_{};
+    notify_socket notifications_;
+    pipe_reader newline_;
+    output_tail tail_;
+    unsigned outputs_open_ = 0;
+    std::shared_ptr<asio::cancellation_signal> drained_{};
+};
+
+// Keeps the runner as long as the coroutine of one of its members.
+template <class Owner, class Member, class... Args>
+asio::awaitable<void> keep(Owner owner, Member member, Args... args)
+{
+    co_await ((*owner).*member)(args...);
+}
+
+command command_runner::prepare(raw_pipe& newline, error_code& ec)
+{
+    auto what = std::get<command>(how().body);
+    const auto* const standard = command_access::standard(what);
+    const auto is_free = [&](int number) {
+        return stdio_access::what(standard[number]) == stdio_access::kind::inherit;
+    };
+    if (is_free(0))
+        what.std_in(stdio::null());
+    if (is_free(1))
+        what.std_out(stdio::pipe());
+    if (is_free(2))
+        what.std_err(stdio::pipe());
+    const auto kind = service_access::kind(how().ready);
+    if (kind == readiness_kind::told || how().watchdog) {
+        notifications_.open(ec);
+        what.env("NOTIFY_SOCKET", notifications_.address());
+    }
+    if (how().watchdog) {
+        const auto most = std::chrono::duration_cast<std::chrono::microseconds>(*how().watchdog);
+        what.env("WATCHDOG_USEC", std::to_string(most.count()));
+    }
+    if (!ec && kind == readiness_kind::newline) {
+        newline = make_raw_pipe(ec);
+        what.descriptor(service_access::descriptor(how().ready),
+                        stdio::descriptor(std::move(newline.write_end)));
+    }
+    return what;
+}
+
+void command_runner::start()
+{
+    error_code ec;
+    raw_pipe newline;
+    // In a block: the command holds the child's end of the pipe for the newline.
+    {
+        const auto what = prepare(newline, ec);
+        spawn_failure failure;
+        if (!ec)
+            child_ = spawn(what, setup_.executor, failure);
+        if (!child_) {
+            notifications_.close();
+            death_report report;
+            report.text = ec ? ec.message() : failure.to_string();
+            return tell_end(false, std::move(report));
+        }
+    }
+    if (newline.read_end)
+        newline_.assign(std::move(newline.read_end), ec);
+    started();
+}
+
+void command_runner::started()
+{
+    if (!notifications_.address().empty()) {
+        notifications_.start(
+            child_.id(), [this](const notification& what) { on_notification(what); },
+            weak_from_this());
+    }
+    const auto outputs = {std::pair(&child_.std_out(), service_output::out),
+                          std::pair(&child_.std_err(), service_output::err)};
+    drained_ = std::make_shared<asio::cancellation_signal>();
+    for (const auto& [from, which] : outputs) {
+        if (!from->is_open())
+            continue;
+        ++outputs_open_;
+        go(keep(self(), &command_runner::read, std::ref(*from), which));
+    }
+    go(keep(self(), &command_runner::live));
+    if (how().watchdog)
+        start_watchdog();
+    if (how().health)
+        start_health();
+    switch (service_access::kind(how().ready)) {
+    case readiness_kind::started: tell(supervisor_input::kind::ready); break;
+    case readiness_kind::probe: start_probe(); break;
+    case readiness_kind::newline: go(keep(self(), &command_runner::wait_for_newline)); break;
+    case readiness_kind::told:
+    case readiness_kind::line: break;  // heard where it comes
+    }
+}
+
+// From the spawn until nothing of it lives and nothing of it is to be read.
+asio::awaitable<void> command_runner::live()
+{
+    const auto [ec, status] = co_await child_.async_wait(asio::as_tuple(asio::use_awaitable));
+    notifications_.drain();
+    end_checks();
+    // What it has started goes with it; nothing happens if there is nothing.
+    auto ladder = stop_ladder{}.signal(how().stop_signal, how().stop_grace);
+    ladder.clock = setup_.clock;
+    (void)co_await child_.async_stop(std::move(ladder), asio::as_tuple(asio::use_awaitable));
+    notifications_.close();
+    newline_.close();
+    if (outputs_open_ > 0) {
+        (void)co_await steady_timer_clock()->async_wait_for(
+            setup_.executor, output_grace,
+            asio::bind_cancellation_slot(drained_->slot(), asio::as_tuple(asio::use_awaitable)));
+        child_.std_out().close();
+        child_.std_err().close();
+    }
+    death_report report;
+    if (!ec)
+        report.status = status;
+    report.text = status_text_;
+    report.error_tail = tail_.get();
+    // Asked to stop, by its signal: that is how it was to end.
+    const bool by_request =
+        asked_ && !ec && status.is_signaled() && status.signal() == how().stop_signal;
+    tell_end(!ec && (status.success() || by_request), std::move(report));
+}
+
+asio::awaitable<void> command_runner::read(pipe_reader& from, service_output which)
+{
+    output_lines lines;
+    const auto each = [&](std::string_view line) { on_line(which, line); };
+    std::array<char, 16384> buffer;
+    for (;;) {
+        const auto [ec, size] = co_await from.async_read_some(asio::buffer(buffer),
+                                                              asio::as_tuple(asio::use_awaitable));
+        const std::string_view bytes(buffer.data(), size);
+        if (which == service_output::err)
+            tail_.take(bytes);
+        lines.take(bytes, each);
+        if (ec)
+            break;
+    }
+    lines.finish(each);
+    if (--outputs_open_ == 0)
+        drained_->emit(asio::cancellation_type::terminal);
+}
+
+void command_runner::on_line(service_output from, std::string_view line)
+{
+    if (how().log)
+        how().log(from, line);
+    if (service_access::kind(how().ready) == readiness_kind::line
+        && line.find(service_access::text(how().ready)) != std::string_view::npos)
+        tell(supervisor_input::kind::ready);
+}
+
+asio::awaitable<void> command_runner::wait_for_newline()
+{
+    std::array<char, 64> buffer;
+    for (;;) {
+        const auto [ec, size] = co_await newline_.async_read_some(
+            asio::buffer(buffer), asio::as_tuple(asio::use_awaitable));
+        if (std::string_view(buffer.data(), size).find('\n') != std::string_view::npos)
+            break;
+        if (ec)
+            co_return;  // it has closed it without a word: it is never ready
+    }
+    newline_.close();
+    tell(supervisor_input::kind::ready);
+}
+
+void command_runner::on_notification(const notification& what)
+{
+    const bool tells = service_access::kind(how().ready) == readiness_kind::told;
+    if (what.name == "READY" && what.value == "1" && tells)
+        tell(supervisor_input::kind::ready);
+    else if ((what.name == "RELOADING" || what.name == "STOPPING") && what.value == "1" && tells)
+        tell(supervisor_input::kind::unready);
+    else if (what.name == "STATUS")
+        status_text_ = what.value;
+    else if (what.name == "WATCHDOG" && what.value == "1")
+        alive();
+}
+
+asio::awaitable<void> command_runner::climb(stop_ladder ladder)
+{
+    (void)co_await child_.async_stop(std::move(ladder), asio::as_tuple(asio::use_awaitable));
+}
+
+void command_runner::stop()
+{
+    end_checks();
+    if (!child_)
+        return;
+    // After a watchdog the state in which it hangs is worth a core file.
+    asked_ = !watchdog_bit();
+    const int number = watchdog_bit() ? SIGABRT : how().stop_signal;
+    // The supervisor says when it is killed.
+    auto ladder = stop_ladder{}.signal(number, std::chrono::nanoseconds::max());
+    ladder.clock = setup_.clock;
+    go(keep(self(), &command_runner::climb, std::move(ladder)));
+}
+
+void command_runner::kill()
+{
+    end_checks();
+    if (child_)
+        go(keep(self(), &command_runner::climb, stop_ladder::kill()));
+}
+
+void command_runner::abandon() noexcept
+{
+    if (!child_)
+        return end_checks();
+    // Not by dropping the child: what reads its outputs refers to it. The coroutines end when it
+    // has, or with the context, whose end drops it.
+    try {
+        kill();
+    } catch (...) {  // no memory for a ladder
+        error_code ec;
+        child_.signal_tree(SIGKILL, ec);
+    }
+}
+
+}  // namespace
+
+std::shared_ptr<service_runner> make_command_runner(runner_setup what)
+{
+    return std::make_shared<command_runner>(std::move(what));
+}
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "service_runner.hpp"
+#include "supervisor_core.hpp"
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+namespace {
+
+// A supervisor as a service of another one.
+class group_runner final : public service_runner {
+public:
+    explicit group_runner(runner_setup what) : service_runner(std::move(what)) { }
+
+    void start() override
+    {
+        const auto& members = std::get<service_access::description::members>(how().body);
+        supervisor_options options;
+        options.strategy = members.strategy;
+        options.intensity = members.intensity;
+        options.clock = setup_.clock;
+        options.stop_budget = how().stop_grace;
+        options.on_event = [weak = weak_from_this()](const service_event&) {
+            if (const auto self = weak.lock())
+                static_cast<group_runner&>(*self).look();
+        };
+        inner_ = std::make_shared<supervisor_core>(setup_.executor, std::move(options));
+        for (const auto& one : members.services)
+            inner_->add(one);
+        inner_->wait([self = shared_from_this()](error_code ec, supervisor_result result) {
+            static_cast<group_runner&>(*self).ended(ec, result);
+        });
+        inner_->request(supervisor_input::kind::start);
+        look();
+        if (how().health)
+            start_health();
+    }
+
+    void stop() override
+    {
+        end_checks();
+        asked_ = true;
+        inner_->stop(how().stop_grace);
+    }
+
+    void kill() override { inner_->stop(std::chrono::nanoseconds::zero()); }
+
+    void abandon() noexcept override
+    {
+        end_checks();
+        if (inner_)
+            inner_->abandon();
+    }
+
+private:
+    // Ready when all are, or have done what they were to do.
+    void look()
+    {
+        const auto all = inner_->snapshot();
+        const bool ready = std::all_of(all.begin(), all.end(), [](const service_snapshot& one) {
+            return one.state == service_state::ready || one.state == service_state::exited;
+        });
+        if (ready != std::exchange(was_ready_, ready))
+            tell(ready ? supervisor_input::kind::ready : supervisor_input::kind::unready);
+    }
+
+    void ended(error_code ec, const supervisor_result& result)
+    {
+        death_report report;
+        if (result.failed)
+            report.text = "too many restarts, the last of \"" + result.culprit + '"';
+        for (const auto& left : result.left)
+            report.text += (report.text.empty() ? "left: " : ", ") + left;
+        inner_->abandon();
+        tell_end(!ec && !result.failed, std::move(report));
+    }
+
+    std::shared_ptr<supervisor_core> inner_{};
+    bool was_ready_ = false;
+};
+
+}  // namespace
+
+std::shared_ptr<service_runner> make_group_runner(runner_setup what)
+{
+    return std::make_shared<group_runner>(std::move(what));
+}
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_RUNTIME_SRC_OUTPUT_LINES_HPP
+#define PROCYARD_RUNTIME_SRC_OUTPUT_LINES_HPP
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include <procyard/ipc/config.hpp>
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+// Cuts bytes into lines without their ends. One that is longer than `longest` comes in pieces, so
+// that the memory for it is bounded.
+class output_lines {
+public:
+    static constexpr std::size_t longest = 65536;
+
+    template <class Function>
+    void take(std::string_view bytes, Function&& each)
+    {
+        while (!bytes.empty()) {
+            const auto end = std::min(bytes.find('\n'), bytes.size());
+            const auto piece = bytes.substr(0, std::min(end, longest - begun_.size()));
+            const bool whole = piece.size() == end && end < bytes.size();
+            if (begun_.empty() && whole) {
+                each(piece);  // the usual case: nothing is copied
+            } else {
+                begun_ += piece;
+                if (whole || begun_.size() == longest) {
+                    each(std::string_view(begun_));
+                    begun_.clear();
+                }
+            }
+            bytes.remove_prefix(piece.size() + (whole ? 1 : 0));
+        }
+    }
+
+    // What came after the last end of a line.
+    template <class Function>
+    void finish(Function&& each)
+    {
+        if (!begun_.empty())
+            each(std::string_view(begun_));
+        begun_.clear();
+    }
+
+private:
+    std::string begun_{};
+};
+
+// The last bytes of many.
+class output_tail {
+public:
+    explicit output_tail(std::size_t most) : most_(most) { }
+
+    void take(std::string_view bytes)
+    {
+        kept_ += bytes.substr(bytes.size() - std::min(bytes.size(), most_));
+        // Not with each piece: moving the rest to the front costs as much as it is long.
+        if (kept_.size() > 2 * most_)
+            kept_.erase(0, kept_.size() - most_);
+    }
+
+    [[nodiscard]] std::string get() const
+    {
+        return kept_.substr(kept_.size() - std::min(kept_.size(), most_));
+    }
+
+private:
+    std::size_t most_;
+    std::string kept_{};
+};
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
+
+#endif

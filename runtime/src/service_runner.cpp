@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "service_runner.hpp"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/deferred.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <utility>
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+namespace {
+
+// What a probe throws is a no. A function of its own: its frame keeps what the awaitable needs.
+asio::awaitable<bool> ask_safely(const service_probe& probe)
+{
+    try {
+        co_return co_await probe();
+    } catch (...) {
+        co_return false;
+    }
+}
+
+asio::awaitable<void> wait(std::shared_ptr<timer_clock> clock, std::chrono::nanoseconds time)
+{
+    const auto ex = co_await asio::this_coro::executor;
+    (void)co_await clock->async_wait_for(ex, time, asio::as_tuple(asio::use_awaitable));
+}
+
+}  // namespace
+
+void service_runner::tell(supervisor_input::kind what)
+{
+    asio::post(setup_.executor, [setup = setup_, what] {
+        if (const auto owner = setup.owner.lock())
+            owner->on_news(what, setup.number, setup.generation);
+    });
+}
+
+void service_runner::tell_end(bool clean, death_report report)
+{
+    end_checks();
+    report.uptime = setup_.clock->now() - started_;
+    report.asked = asked_;
+    asio::post(setup_.executor,
+               [setup = setup_, clean,
+                told = std::make_shared<death_report>(std::move(report))]() mutable {
+                   if (const auto owner = setup.owner.lock())
+                       owner->on_ended(setup.number, setup.generation, clean, std::move(told));
+               });
+}
+
+void service_runner::alive()
+{
+    fed_ = setup_.clock->now();
+}
+
+void service_runner::start_watchdog()
+{
+    fed_ = setup_.clock->now();
+    asio::co_spawn(
+        setup_.executor,
+        [](std::shared_ptr<service_runner> self) -> asio::awaitable<void> {
+            co_await self->watch();
+        }(shared_from_this()),
+        asio::bind_cancellation_slot(watch_signal_.slot(), asio::detached));
+}
+
+void service_runner::start_health()
+{
+    asio::co_spawn(
+        setup_.executor,
+        [](std::shared_ptr<service_runner> self) -> asio::awaitable<void> {
+            co_await self->check_health();
+        }(shared_from_this()),
+        asio::bind_cancellation_slot(health_signal_.slot(), asio::detached));
+}
+
+void service_runner::start_probe()
+{
+    asio::co_spawn(
+        setup_.executor,
+        [](std::shared_ptr<service_runner> self) -> asio::awaitable<void> {
+            co_await self->probe_until_ready();
+        }(shared_from_this()),
+        asio::bind_cancellation_slot(probe_signal_.slot(), asio::detached));
+}
+
+void service_runner::end_checks() noexcept
+{
+    watch_signal_.emit(asio::cancellation_type::terminal);
+    health_signal_.emit(asio::cancellation_type::terminal);
+    probe_signal_.emit(asio::cancellation_type::terminal);
+}
+
+asio::awaitable<void> service_runner::watch()
+{
+    const auto most = *how().watchdog;
+    for (;;) {
+        const auto due = fed_ + most;
+        const auto [ec] = co_await setup_.clock->async_wait_until(
+            setup_.executor, due, asio::as_tuple(asio::use_awaitable));
+        if (ec)
+            co_return;
+        if (fed_ + most <= setup_.clock->now())
+            break;
+    }
+    watchdog_bit_ = true;
+    tell(supervisor_input::kind::unhealthy);
+}
+
+asio::awaitable<bool> service_runner::ask(const service_probe& probe, std::chrono::nanoseconds most)
+{
+    using namespace asio::experimental::awaitable_operators;
+    const auto answer = co_await (ask_safely(probe) || wait(setup_.clock, most));
+    co_return answer.index() == 0 && std::get<0>(answer);
+}
+
+asio::awaitable<void> service_runner::check_health()
+{
+    const auto& check = *how().health;
+    for (unsigned failures = 0; failures < check.failures;) {
+        const auto [ec] = co_await setup_.clock->async_wait_for(
+            setup_.executor, check.interval, asio::as_tuple(asio::use_awaitable));
+        if (ec)
+            co_return;
+        const bool good = co_await ask(check.ask, check.most);
+        failures = good ? 0 : failures + 1;
+    }
+    tell(supervisor_input::kind::unhealthy);
+}
+
+asio::awaitable<void> service_runner::probe_until_ready()
+{
+    const auto& probe = how().ready;
+    while (!co_await ask(service_access::ask(probe), service_access::most(probe))) {
+        const auto [ec] = co_await setup_.clock->async_wait_for(
+            setup_.executor, service_access::interval(probe), asio::as_tuple(asio::use_awaitable));
+        if (ec)
+            co_return;
+    }
+    tell(supervisor_input::kind::ready);
+}
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_RUNTIME_SRC_SERVICE_RUNNER_HPP
+#define PROCYARD_RUNTIME_SRC_SERVICE_RUNNER_HPP
+
+#include <sys/types.h>
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include <procyard/ipc/config.hpp>
+#include <procyard/runtime/clock.hpp>
+#include <procyard/runtime/supervisor.hpp>
+
+#include "service_access.hpp"
+#include "supervisor_fsm.hpp"
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+// Who hears what an incarnation does. Never called inside a call of a runner: what a runner has to
+// say it posts.
+class runner_owner {
+public:
+    virtual void on_news(supervisor_input::kind what, std::size_t number,
+                         std::uint64_t generation) = 0;
+    // Once, when nothing of it lives.
+    virtual void on_ended(std::size_t number, std::uint64_t generation, bool clean,
+                          std::shared_ptr<death_report> report) = 0;
+
+protected:
+    ~runner_owner() = default;
+};
+
+struct runner_setup {
+    std::weak_ptr<runner_owner> owner;
+    asio::any_io_executor executor;
+    std::shared_ptr<timer_clock> clock;
+    std::shared_ptr<const service_access::description> how;
+    std::size_t number;
+    std::uint64_t generation;
+};
+
+// One incarnation of a service, from its start to its end.
+class service_runner : public std::enable_shared_from_this<service_runner> {
+public:
+    explicit service_runner(runner_setup what)
+        : setup_(std::move(what)),
+          started_(setup_.clock->now())
+    {
+    }
+    service_runner(const service_runner&) = delete;
+    service_runner& operator=(const service_runner&) = delete;
+    virtual ~service_runner() = default;
+
+    virtual void start() = 0;
+    virtual void stop() = 0;  // ask; once
+    virtual void kill() = 0;  // once
+    // Nobody listens any more: kill, and wait for nothing.
+    virtual void abandon() noexcept = 0;
+
+    // It makes progress.
+    virtual void alive();
+    [[nodiscard]] virtual pid_t pid() const noexcept { return 0; }
+    [[nodiscard]] const std::string& status_text() const noexcept { return status_text_; }
+
+protected:
+    void tell(supervisor_input::kind what);
+    void tell_end(bool clean, death_report report);
+
+    // For a service with a watchdog, from its start on.
+    void start_watchdog();
+    void start_health();
+    void start_probe();
+    // No probe and no watchdog any more.
+    void end_checks() noexcept;
+
+    [[nodiscard]] const service_access::description& how() const noexcept { return *setup_.how; }
+    [[nodiscard]] bool watchdog_bit() const noexcept { return watchdog_bit_; }
+
+    runner_setup setup_;
+    timer_clock::time_point started_;
+    std::string status_text_{};
+    bool asked_ = false;
+
+private:
+    asio::awaitable<void> watch();
+    asio::awaitable<void> check_health();
+    asio::awaitable<void> probe_until_ready();
+    asio::awaitable<bool> ask(const service_probe& probe, std::chrono::nanoseconds most);
+
+    asio::cancellation_signal watch_signal_{};
+    asio::cancellation_signal health_signal_{};
+    asio::cancellation_signal probe_signal_{};
+    timer_clock::time_point fed_{};
+    bool watchdog_bit_ = false;
+};
+
+[[nodiscard]] std::shared_ptr<service_runner> make_command_runner(runner_setup what);
+[[nodiscard]] std::shared_ptr<service_runner>
+make_coroutine_runner(runner_setup what, std::weak_ptr<supervisor_core> core);
+[[nodiscard]] std::shared_ptr<service_runner> make_group_runner(runner_setup what);
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
+
+#endif

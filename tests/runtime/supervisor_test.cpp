@@ -1,0 +1,538 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <procyard/runtime/supervisor.hpp>
+
+#include <doctest/doctest.h>
+
+#include <signal.h>
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "procyard_test.hpp"
+#include "spawning.hpp"
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+using namespace procyard_test;
+using procyard::command;
+using procyard::error_code;
+using procyard::manual_clock;
+using procyard::readiness;
+using procyard::restart_kind;
+using procyard::restart_strategy;
+using procyard::service;
+using procyard::service_context;
+using procyard::service_event;
+using procyard::service_state;
+using procyard::supervisor;
+using procyard::supervisor_options;
+using procyard::supervisor_result;
+
+namespace {
+
+procyard::restart_backoff at_once()
+{
+    return {.first = 0ns, .cap = 0ns, .jitter = 0};
+}
+
+// A supervisor, what it has told, and a bounded way to wait until something is so.
+struct fixture {
+    explicit fixture(supervisor_options options = {})
+    {
+        options.on_event = [this](const service_event& event) {
+            CHECK_MESSAGE(event.sequence == events.size() + 1, "a gap in the events");
+            events.push_back(event);
+        };
+        guarded.emplace(ctx.get_executor(), std::move(options));
+    }
+
+    supervisor& it() { return *guarded; }
+
+    service_state state(const std::string& name) { return of(name).state; }
+    procyard::service_snapshot of(const std::string& name)
+    {
+        for (const auto& one : it().snapshot()) {
+            if (one.name == name)
+                return one;
+        }
+        FAIL("no such service: ", name);
+        return {};
+    }
+    void until(const std::string& name, service_state wanted, std::uint64_t generation = 0)
+    {
+        CAPTURE(name);
+        CAPTURE(story());
+        run_until(ctx, [&] {
+            const auto now = of(name);
+            return now.state == wanted && now.generation >= generation;
+        });
+    }
+    supervisor_result stop()
+    {
+        outcome<error_code, supervisor_result> got;
+        it().async_stop(got.handler());
+        run_until(ctx, [&] { return got.done(); });
+        CHECK(got.error() == error_code());
+        return got.result();
+    }
+    std::string story() const
+    {
+        std::string text;
+        for (const auto& event : events)
+            text += event.to_string() + '\n';
+        return text;
+    }
+    // In the order in which they came to it: "a.1 b.1".
+    std::string came_to(service_state state) const
+    {
+        std::string text;
+        for (const auto& event : events) {
+            if (event.to == state)
+                text += (text.empty() ? "" : " ") + event.service + '.'
+                    + std::to_string(event.generation);
+        }
+        return text;
+    }
+    const service_event& last(service_state state) const
+    {
+        const auto found = std::find_if(events.rbegin(), events.rend(),
+                                        [&](const auto& event) { return event.to == state; });
+        REQUIRE(found != events.rend());
+        return *found;
+    }
+
+    descriptor_check descriptors;
+    asio::io_context ctx{};
+    std::vector<service_event> events{};
+    std::optional<supervisor> guarded{};
+};
+
+asio::awaitable<void> until_cancelled()
+{
+    asio::steady_timer never(co_await asio::this_coro::executor,
+                             asio::steady_timer::time_point::max());
+    co_await never.async_wait(asio::use_awaitable);
+}
+
+service sleeper(std::string name)
+{
+    service made(std::move(name), [](service_context) { return until_cancelled(); });
+    made.backoff(at_once());
+    return made;
+}
+
+}  // namespace
+
+TEST_SUITE("supervisor")
+{
+    TEST_CASE("starts commands in the order of their dependencies, and stops them in the reverse")
+    {
+        fixture f;
+        f.it().add(service("a", helper({"--mode=pause"})));
+        f.it().add(service("b", helper({"--mode=pause"})).depends_on({"a"}));
+        f.it().start();
+        f.until("b", service_state::ready);
+        CHECK(f.came_to(service_state::ready) == "a.1 b.1");
+        const auto a = f.of("a").pid;
+        CHECK(a > 0);
+        const auto result = f.stop();
+        CHECK_FALSE(result.failed);
+        CHECK(result.left.empty());
+        CHECK(f.came_to(service_state::stopping) == "b.1 a.1");
+        CHECK(f.came_to(service_state::exited) == "b.1 a.1");
+        CHECK(::kill(a, 0) == -1);
+        CHECK(f.last(service_state::exited).death->status->signal() == SIGTERM);
+        CHECK(f.last(service_state::exited).death->asked);
+    }
+
+    TEST_CASE("a service that is killed is started again, and its death is reported")
+    {
+        fixture f;
+        f.it().add(service("a", command::shell("echo before >&2; echo the end >&2; kill -SEGV $$"))
+                       .backoff({.first = 1h, .cap = 1h}));
+        f.it().start();
+        f.until("a", service_state::backoff);
+        const auto& death = *f.last(service_state::backoff).death;
+        CHECK(death.status->signal() == SIGSEGV);
+        CHECK(death.error_tail == "before\nthe end\n");
+        CHECK_FALSE(death.asked);
+        const auto text = f.last(service_state::backoff).to_string();
+        CHECK_MESSAGE(text.find("stderr ends with: \"the end\"") != std::string::npos, text);
+        CHECK(f.of("a").restarts == 1);
+        f.stop();
+    }
+
+    TEST_CASE("what cannot be started says why")
+    {
+        fixture f;
+        f.it().add(service("a", command("/no/such/program")).restart(restart_kind::temporary));
+        f.it().start();
+        f.until("a", service_state::failed);
+        const auto& text = f.last(service_state::failed).death->text;
+        CHECK_MESSAGE(text.find("/no/such/program") != std::string::npos, text);
+        CHECK_FALSE(f.last(service_state::failed).death->status);
+    }
+
+    TEST_CASE("too many restarts: everything stops, and whoever waits hears who it was (case 42)")
+    {
+        supervisor_options options;
+        options.intensity = {3, 1h};
+        fixture f(options);
+        f.it().add(service("good", helper({"--mode=pause"})));
+        f.it().add(service("bad", command("false")).backoff(at_once()));
+        outcome<error_code, supervisor_result> got;
+        f.it().async_wait(got.handler());
+        f.it().start();
+        run_until(f.ctx, [&] { return got.done(); });
+        CHECK(got.result().failed);
+        CHECK(got.result().culprit == "bad");
+        CHECK(got.result().left.empty());
+        CHECK(f.of("bad").restarts == 3);
+        CHECK(f.came_to(service_state::failed) == "bad.4");
+        CHECK(f.state("good") == service_state::exited);
+        CHECK(children() == 0);
+    }
+
+    TEST_CASE("one that daemonizes is stopped with everything it started (case 44)")
+    {
+        fixture f;
+        f.it().add(
+            service("a", helper({"--mode=daemon"})).ready_when(readiness::line_with("ready")));
+        f.it().start();
+        f.until("a", service_state::ready);
+        f.stop();
+        CHECK(children() == 0);
+    }
+
+    TEST_CASE("one that ignores SIGTERM is killed when its grace is over (case 45)")
+    {
+        supervisor_options options;
+        const auto clock = std::make_shared<manual_clock>();
+        options.clock = clock;
+        fixture f(options);
+        f.it().add(
+            service("a", helper({"--mode=ignore-term"})).ready_when(readiness::line_with("ready")));
+        f.it().start();
+        f.until("a", service_state::ready);
+        outcome<error_code, supervisor_result> got;
+        f.it().async_stop(got.handler());
+        run_until(f.ctx, [&] { return f.state("a") == service_state::stopping; });
+        clock->advance(5s);
+        run_until(f.ctx, [&] { return got.done(); });
+        CHECK(got.result().left.empty());
+        CHECK(f.came_to(service_state::killing) == "a.1");
+        CHECK(f.last(service_state::exited).death->status->signal() == SIGKILL);
+    }
+
+    TEST_CASE("more output than a pipe holds never blocks the child, whoever reads it (case 46)")
+    {
+        fixture f;
+        f.it().add(service("a", command::shell("head -c 4000000 /dev/zero; echo; echo over >&2"))
+                       .one_shot());
+        f.it().start();
+        f.until("a", service_state::exited);
+        CHECK(f.last(service_state::exited).death->error_tail == "over\n");
+    }
+
+    TEST_CASE("hands each line of both outputs to the log, and the last one without its end")
+    {
+        fixture f;
+        std::vector<std::string> lines;
+        f.it().add(service("a", command::shell("echo one; echo two >&2; printf three"))
+                       .one_shot()
+                       .log([&](procyard::service_output from, std::string_view line) {
+                           lines.push_back((from == procyard::service_output::err ? "err " : "out ")
+                                           + std::string(line));
+                       }));
+        f.it().start();
+        f.until("a", service_state::exited);
+        std::sort(lines.begin(), lines.end());
+        CHECK(lines == std::vector<std::string>{"err two", "out one", "out three"});
+    }
+
+    TEST_CASE("ready by a newline on a descriptor of its own")
+    {
+        fixture f;
+        f.it().add(
+            service("a",
+                    command::shell("printf 'up\\n' >&7; exec 7>&-; exec " PROCYARD_TEST_HELPER
+                                   " --mode=pause"))
+                .ready_when(readiness::newline_on(7)));
+        f.it().start();
+        f.until("a", service_state::ready);
+        f.stop();
+    }
+
+    TEST_CASE("not ready in its time: stopped, and that is a failure")
+    {
+        supervisor_options options;
+        const auto clock = std::make_shared<manual_clock>();
+        options.clock = clock;
+        fixture f(options);
+        f.it().add(service("a", helper({"--mode=pause"}))
+                       .ready_when(readiness::told())
+                       .restart(restart_kind::temporary)
+                       .start_timeout(3s));
+        f.it().start();
+        clock->advance(3s);
+        f.until("a", service_state::failed);
+        CHECK(f.last(service_state::failed).cause == procyard::service_cause::start_timeout);
+    }
+
+    TEST_CASE("ready by a probe, which may fail and throw first")
+    {
+        fixture f;
+        int asked = 0;
+        f.it().add(service("a", helper({"--mode=pause"}))
+                       .ready_when(readiness::probe(
+                           [&]() -> asio::awaitable<bool> {
+                               if (++asked == 1)
+                                   throw std::runtime_error("not yet");
+                               co_return asked == 3;
+                           },
+                           1ms)));
+        f.it().start();
+        f.until("a", service_state::ready);
+        CHECK(asked == 3);
+        f.stop();
+    }
+
+    TEST_CASE(
+        "coroutines: say when they are ready, are cancelled to stop, and fail when they throw")
+    {
+        fixture f;
+        bool throws = true;
+        f.it().add(service("a",
+                           [&](service_context me) -> asio::awaitable<void> {
+                               if (std::exchange(throws, false))
+                                   throw std::runtime_error("no luck");
+                               me.ready();
+                               co_await until_cancelled();
+                           })
+                       .ready_when(readiness::told())
+                       .backoff(at_once()));
+        f.it().start();
+        f.until("a", service_state::ready);
+        CHECK(f.came_to(service_state::backoff) == "a.1");
+        CHECK(f.last(service_state::backoff).to_string().find("threw: no luck")
+              != std::string::npos);
+        CHECK_FALSE(f.stop().failed);
+        CHECK(f.came_to(service_state::exited) == "a.2");
+    }
+
+    TEST_CASE("a coroutine that does not listen is named when the budget is over")
+    {
+        supervisor_options options;
+        const auto clock = std::make_shared<manual_clock>();
+        options.clock = clock;
+        fixture f(options);
+        asio::steady_timer release(f.ctx, asio::steady_timer::time_point::max());
+        f.it().add(service("deaf", [&](service_context) -> asio::awaitable<void> {
+            co_await asio::this_coro::reset_cancellation_state(
+                [](asio::cancellation_type) { return asio::cancellation_type::none; });
+            error_code ec;
+            co_await release.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+        }));
+        f.it().start();
+        f.until("deaf", service_state::ready);
+        outcome<error_code, supervisor_result> got;
+        f.it().async_stop(got.handler());
+        run_until(f.ctx, [&] { return f.state("deaf") == service_state::stopping; });
+        clock->advance(10s);
+        run_until(f.ctx, [&] { return got.done(); });
+        CHECK(got.result().left == std::vector<std::string>{"deaf"});
+        release.cancel();
+        run(f.ctx);
+    }
+
+    TEST_CASE("a watchdog that is fed, and then not: stopped, and it says why (case 48)")
+    {
+        supervisor_options options;
+        const auto clock = std::make_shared<manual_clock>();
+        options.clock = clock;
+        fixture f(options);
+        std::optional<service_context> inside;
+        f.it().add(service("a",
+                           [&](service_context me) -> asio::awaitable<void> {
+                               inside.emplace(me);
+                               co_await until_cancelled();
+                           })
+                       .watchdog(10s)
+                       .restart(restart_kind::temporary));
+        f.it().start();
+        f.until("a", service_state::ready);
+        for (int i = 0; i < 5; ++i) {
+            clock->advance(9s);
+            inside->alive();
+            bool turned = false;
+            asio::post(f.ctx, [&] { turned = true; });
+            run_until(f.ctx, [&] { return turned; });
+        }
+        CHECK(f.state("a") == service_state::ready);
+        clock->advance(10s);
+        f.until("a", service_state::failed);
+        CHECK(f.last(service_state::failed).cause == procyard::service_cause::unhealthy);
+    }
+
+    TEST_CASE("a command whose watchdog goes hungry gets SIGABRT")
+    {
+        supervisor_options options;
+        const auto clock = std::make_shared<manual_clock>();
+        options.clock = clock;
+        fixture f(options);
+        f.it().add(service("a", helper({"--mode=pause"}))
+                       .watchdog(10s)
+                       .ready_when(readiness::line_with("ready"))
+                       .restart(restart_kind::temporary));
+        f.it().start();
+        f.until("a", service_state::ready);
+        clock->advance(10s);
+        f.until("a", service_state::failed);
+        CHECK(f.last(service_state::failed).death->status->signal() == SIGABRT);
+    }
+
+    TEST_CASE("health that is asked and fails three times in a row ends a service")
+    {
+        fixture f;
+        int asked = 0;
+        auto one = sleeper("a");
+        one.health(
+            [&]() -> asio::awaitable<bool> {
+                ++asked;
+                co_return asked == 2;
+            },
+            1ms, 3);
+        one.restart(restart_kind::temporary);
+        f.it().add(one);
+        f.it().start();
+        f.until("a", service_state::failed);
+        CHECK(asked == 5);
+    }
+
+    TEST_CASE("replaced: the new process is ready before the old one is asked to go")
+    {
+        fixture f;
+        f.it().add(
+            service("a", helper({"--mode=pause"})).ready_when(readiness::line_with("ready")));
+        f.it().start();
+        f.until("a", service_state::ready);
+        const auto before = f.of("a").pid;
+        f.it().replace("a");
+        f.until("a", service_state::ready, 2);
+        const auto after = f.of("a").pid;
+        CHECK(after != before);
+        run_until(f.ctx, [&] { return children() == 1; });
+        CHECK(f.state("a") == service_state::ready);
+        CHECK(f.of("a").restarts == 0);
+        f.stop();
+    }
+
+    TEST_CASE("a group is ready when all of it are, and fails as one (nested supervisors)")
+    {
+        supervisor_options options;
+        options.intensity = {5, 1h};
+        fixture f(options);
+        f.it().add(service("group", restart_strategy::one_for_all,
+                           {service("x", helper({"--mode=pause"})),
+                            service("y", command("false")).backoff(at_once())},
+                           {2, 1h})
+                       .backoff({.first = 1h, .cap = 1h}));
+        f.it().start();
+        f.until("group", service_state::backoff);
+        const auto text = f.last(service_state::backoff).to_string();
+        CHECK_MESSAGE(text.find("too many restarts, the last of \"y\"") != std::string::npos, text);
+        CHECK(children() == 0);
+        f.stop();
+    }
+
+    TEST_CASE("stopping a group stops its members, with its own grace")
+    {
+        fixture f;
+        f.it().add(service("group", restart_strategy::one_for_one,
+                           {service("x", helper({"--mode=pause"})), sleeper("y")}));
+        f.it().add(sleeper("after").depends_on({"group"}));
+        f.it().start();
+        f.until("after", service_state::ready);
+        CHECK_FALSE(f.stop().failed);
+        CHECK(f.came_to(service_state::exited) == "after.1 group.1");
+        CHECK(children() == 0);
+    }
+
+    TEST_CASE("destroyed while everything runs: nothing of it is left")
+    {
+        fixture f;
+        f.it().add(
+            service("a", helper({"--mode=pause"})).ready_when(readiness::line_with("ready")));
+        f.it().add(sleeper("b"));
+        f.it().start();
+        f.until("a", service_state::ready);
+        outcome<error_code, supervisor_result> got;
+        f.it().async_wait(got.handler());
+        f.guarded.reset();
+        run(f.ctx);
+        CHECK(got.error() == asio::error::operation_aborted);
+        CHECK(children() == 0);
+    }
+
+    TEST_CASE("a wait that is cancelled leaves the supervisor alone")
+    {
+        fixture f;
+        f.it().add(sleeper("a"));
+        f.it().start();
+        outcome<error_code, supervisor_result> got;
+        asio::cancellation_signal signal;
+        f.it().async_wait(asio::bind_cancellation_slot(signal.slot(), got.handler()));
+        signal.emit(asio::cancellation_type::terminal);
+        run_until(f.ctx, [&] { return got.done(); });
+        CHECK(got.error() == asio::error::operation_aborted);
+        f.until("a", service_state::ready);
+        f.stop();
+        CHECK(got.count == 1);
+        signal.emit(asio::cancellation_type::terminal);
+    }
+
+    TEST_CASE("refuses what cannot be, and says which service and why")
+    {
+        fixture f;
+        f.it().add(sleeper("a"));
+        const auto refusal = [&](service what) -> std::string {
+            try {
+                f.it().add(std::move(what));
+            } catch (const std::invalid_argument& e) {
+                return e.what();
+            }
+            return "accepted";
+        };
+        CHECK(refusal(sleeper("a")) == "supervisor: service \"a\": there is one of that name");
+        CHECK(refusal(sleeper("b").depends_on({"c"}))
+              == "supervisor: service \"b\": depends on \"c\", which was not added before it");
+        CHECK(refusal(sleeper("")) == "supervisor: service \"\": a service has no name");
+        CHECK(refusal(sleeper("b").watchdog(0s))
+              == "supervisor: service \"b\": the time of its watchdog is not positive");
+        CHECK(
+            refusal(sleeper("b").ready_when(readiness::newline_on(3)))
+            == "supervisor: service \"b\": only a command has outputs and descriptors by which it "
+               "could be ready");
+        CHECK(refusal(service("b", procyard::service_body()))
+              == "supervisor: service \"b\": its coroutine is empty");
+        CHECK_THROWS_WITH(f.it().restart("zz"), "supervisor: there is no service \"zz\"");
+        CHECK(f.it().snapshot().size() == 1);
+    }
+}
