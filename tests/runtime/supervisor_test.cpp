@@ -27,6 +27,7 @@
 
 #include "procyard_test.hpp"
 #include "spawning.hpp"
+#include "supervisor_fixture.hpp"
 
 namespace asio = boost::asio;
 using namespace std::chrono_literals;
@@ -47,96 +48,7 @@ using procyard::supervisor_result;
 
 namespace {
 
-procyard::restart_backoff at_once()
-{
-    return {.first = 0ns, .cap = 0ns, .jitter = 0};
-}
-
-// A supervisor, what it has told, and a bounded way to wait until something is so.
-struct fixture {
-    explicit fixture(supervisor_options options = {})
-    {
-        options.on_event = [this](const service_event& event) {
-            CHECK_MESSAGE(event.sequence == events.size() + 1, "a gap in the events");
-            events.push_back(event);
-        };
-        guarded.emplace(ctx.get_executor(), std::move(options));
-    }
-
-    supervisor& it() { return *guarded; }
-
-    service_state state(const std::string& name) { return of(name).state; }
-    procyard::service_snapshot of(const std::string& name)
-    {
-        for (const auto& one : it().snapshot()) {
-            if (one.name == name)
-                return one;
-        }
-        FAIL("no such service: ", name);
-        return {};
-    }
-    void until(const std::string& name, service_state wanted, std::uint64_t generation = 0)
-    {
-        CAPTURE(name);
-        CAPTURE(story());
-        run_until(ctx, [&] {
-            const auto now = of(name);
-            return now.state == wanted && now.generation >= generation;
-        });
-    }
-    supervisor_result stop()
-    {
-        outcome<error_code, supervisor_result> got;
-        it().async_stop(got.handler());
-        run_until(ctx, [&] { return got.done(); });
-        CHECK(got.error() == error_code());
-        return got.result();
-    }
-    std::string story() const
-    {
-        std::string text;
-        for (const auto& event : events)
-            text += event.to_string() + '\n';
-        return text;
-    }
-    // In the order in which they came to it: "a.1 b.1".
-    std::string came_to(service_state state) const
-    {
-        std::string text;
-        for (const auto& event : events) {
-            if (event.to == state)
-                text += (text.empty() ? "" : " ") + event.service + '.'
-                    + std::to_string(event.generation);
-        }
-        return text;
-    }
-    const service_event& last(service_state state) const
-    {
-        const auto found = std::find_if(events.rbegin(), events.rend(),
-                                        [&](const auto& event) { return event.to == state; });
-        REQUIRE(found != events.rend());
-        return *found;
-    }
-
-    descriptor_check descriptors;
-    asio::io_context ctx{};
-    std::vector<service_event> events{};
-    std::optional<supervisor> guarded{};
-};
-
-asio::awaitable<void> until_cancelled()
-{
-    asio::steady_timer never(co_await asio::this_coro::executor,
-                             asio::steady_timer::time_point::max());
-    co_await never.async_wait(asio::use_awaitable);
-}
-
-service sleeper(std::string name)
-{
-    service made(std::move(name), [](service_context) { return until_cancelled(); });
-    made.backoff(at_once());
-    return made;
-}
+using fixture = supervised;
 
 }  // namespace
 

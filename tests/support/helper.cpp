@@ -306,7 +306,7 @@ int main(int argc, char** argv)
     const std::string_view first = argc > 1 ? argv[1] : "";
     if (first.substr(0, prefix.size()) == prefix) {
         for (const auto& table :
-             {std::span<const helper_mode>(modes), probe_modes(), stream_modes()}) {
+             {std::span<const helper_mode>(modes), probe_modes(), stream_modes(), notify_modes()}) {
             for (const auto& entry : table) {
                 if (entry.name == first.substr(prefix.size())) {
                     const int code = entry.run(arguments(argv + 2, argv + argc));

@@ -21,6 +21,8 @@ struct helper_mode {
 
 /// Modes that look at what the process was given: descriptors, signals, terminal, limits.
 [[nodiscard]] std::span<const helper_mode> probe_modes();
+/// Modes that speak to a supervisor as sd_notify(3) does.
+[[nodiscard]] std::span<const helper_mode> notify_modes();
 /// Modes that write, read, obey and hold streams.
 [[nodiscard]] std::span<const helper_mode> stream_modes();
 

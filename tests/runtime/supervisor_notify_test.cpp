@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "notify_socket.hpp"
+
+#include <doctest/doctest.h>
+
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <procyard/runtime/supervisor.hpp>
+
+#include "procyard_test.hpp"
+#include "spawning.hpp"
+#include "supervisor_fixture.hpp"
+
+using namespace std::chrono_literals;
+using namespace procyard_test;
+using procyard::command;
+using procyard::manual_clock;
+using procyard::readiness;
+using procyard::restart_kind;
+using procyard::service;
+using procyard::service_state;
+using procyard::supervisor_options;
+using procyard::detail::notification;
+using procyard::detail::notify_socket;
+using procyard::detail::parse_notifications;
+
+namespace {
+
+std::string text_of(const std::vector<notification>& all)
+{
+    std::string text;
+    for (const auto& one : all)
+        text += "[" + std::string(one.name) + "|" + std::string(one.value) + "]";
+    return text;
+}
+
+// Speaks as anybody of this machine can.
+void say_as_a_stranger(const std::string& address, std::string_view message)
+{
+    sockaddr_un to{};
+    to.sun_family = AF_UNIX;
+    std::memcpy(to.sun_path, address.data(), address.size());
+    to.sun_path[0] = '\0';
+    const procyard::unique_fd from(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + address.size());
+    const auto sent = ::sendto(from.get(), message.data(), message.size(), 0,
+                               reinterpret_cast<const sockaddr*>(&to), size);
+    CHECK(sent == static_cast<ssize_t>(message.size()));
+}
+
+}  // namespace
+
+TEST_SUITE("sd_notify")
+{
+    TEST_CASE("assignments, one in a line; what is none is left out")
+    {
+        CHECK(text_of(parse_notifications("READY=1\nSTATUS=a=b c\n")) == "[READY|1][STATUS|a=b c]");
+        CHECK(text_of(parse_notifications("nothing\n=1\n\nX=\nMAINPID=7")) == "[X|][MAINPID|7]");
+        CHECK(text_of(parse_notifications("")).empty());
+    }
+
+    TEST_CASE("READY=1 makes a service ready, and STATUS= is what it says of itself")
+    {
+        supervised f;
+        f.it().add(service("a", helper({"--mode=notify", "STATUS=warming up", "READY=1"}))
+                       .ready_when(readiness::told()));
+        f.it().start();
+        f.until("a", service_state::ready);
+        CHECK(f.of("a").status_text == "warming up");
+        f.stop();
+    }
+
+    TEST_CASE("RELOADING=1 takes the readiness away until the next READY=1")
+    {
+        supervised f;
+        f.it().add(service("a", helper({"--mode=notify", "READY=1", "RELOADING=1"}))
+                       .ready_when(readiness::told()));
+        f.it().start();
+        f.until("a", service_state::unready);
+        CHECK(f.came_to(service_state::ready) == "a.1");
+        f.stop();
+    }
+
+    TEST_CASE("what a process says just before it ends is heard (systemd#2737)")
+    {
+        supervised f;
+        f.it().add(service("a", helper({"--mode=notify-and-exit", "READY=1\nSTATUS=last words"}))
+                       .ready_when(readiness::told())
+                       .restart(restart_kind::temporary));
+        f.it().start();
+        f.until("a", service_state::failed);
+        CHECK(f.last(service_state::failed).death->text == "last words");
+        CHECK(f.last(service_state::failed).death->status->code() == 3);
+    }
+
+    TEST_CASE("a child of the service may speak for it, and its barrier is answered")
+    {
+        supervised f;
+        std::vector<std::string> lines;
+        f.it().add(service("a", helper({"--mode=notify-by-child", "READY=1"}))
+                       .ready_when(readiness::told())
+                       .log([&](procyard::service_output, std::string_view line) {
+                           lines.emplace_back(line.substr(0, line.find(' ')));
+                       }));
+        f.it().start();
+        f.until("a", service_state::ready);
+        run_until(f.ctx, [&] { return !lines.empty(); });
+        CHECK(lines == std::vector<std::string>{"done"});
+        f.stop();
+    }
+
+    TEST_CASE("a watchdog is fed by WATCHDOG=1, and the child finds the time in its environment")
+    {
+        supervisor_options options;
+        const auto clock = std::make_shared<manual_clock>();
+        options.clock = clock;
+        supervised f(options);
+        std::vector<std::string> lines;
+        f.it().add(service("a",
+                           command::shell("echo $WATCHDOG_USEC; exec " PROCYARD_TEST_HELPER
+                                          " --mode=notify WATCHDOG=1 READY=1"))
+                       .ready_when(readiness::told())
+                       .watchdog(10s)
+                       .restart(restart_kind::temporary)
+                       .log([&](procyard::service_output, std::string_view line) {
+                           lines.emplace_back(line);
+                       }));
+        f.it().start();
+        f.until("a", service_state::ready);
+        run_until(f.ctx, [&] { return !lines.empty(); });
+        CHECK(lines.front() == "10000000");
+        clock->advance(10s);
+        f.until("a", service_state::failed);
+        CHECK(f.last(service_state::failed).death->status->signal() == SIGABRT);
+    }
+
+    TEST_CASE("strangers are not listened to, and what they pass is closed")
+    {
+        boost::asio::io_context ctx;
+        const auto owner = std::make_shared<int>();
+        notify_socket socket(ctx.get_executor());
+        procyard::error_code ec;
+        socket.open(ec);
+        REQUIRE(!ec);
+        std::string heard;
+        // Of the process 1, which this one is no child's child of.
+        const auto nobody_of_ours = ::getpid() + 1'000'000;
+        socket.start(nobody_of_ours, [&](const notification& one) { heard += one.name; }, owner);
+        say_as_a_stranger(socket.address(), "READY=1");
+        socket.drain();
+        CHECK(heard.empty());
+        socket.close();
+    }
+
+    TEST_CASE("a message that is too long, or no text, harms nobody")
+    {
+        boost::asio::io_context ctx;
+        const auto owner = std::make_shared<int>();
+        notify_socket socket(ctx.get_executor());
+        procyard::error_code ec;
+        socket.open(ec);
+        REQUIRE(!ec);
+        std::string heard;
+        socket.start(
+            ::getpid(), [&](const notification& one) { heard += std::string(one.name) + ' '; },
+            owner);
+        say_as_a_stranger(socket.address(), "A=" + std::string(10000, 'x'));
+        say_as_a_stranger(socket.address(), std::string("\0\n\xff=\n=", 6));
+        say_as_a_stranger(socket.address(), "B=1");
+        socket.drain();
+        CHECK(heard == "\xff B ");
+        socket.close();
+    }
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+#include "helper.hpp"
+
+namespace {
+
+int connect_to_supervisor()
+{
+    const char* const name = std::getenv("NOTIFY_SOCKET");
+    if (name == nullptr)
+        ::_exit(95);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const std::string_view text(name);
+    std::memcpy(address.sun_path, text.data(), std::min(text.size(), sizeof address.sun_path));
+    if (address.sun_path[0] == '@')
+        address.sun_path[0] = '\0';
+    const int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + text.size());
+    if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), size) != 0)
+        ::_exit(94);
+    return fd;
+}
+
+void say(int fd, std::string_view message)
+{
+    if (::send(fd, message.data(), message.size(), MSG_NOSIGNAL) < 0)
+        ::_exit(93);
+}
+
+// Passes the writing end of a pipe, and waits until nobody has it any more.
+void wait_for_barrier(int fd)
+{
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0)
+        ::_exit(92);
+    char text[] = "BARRIER=1";
+    iovec vector{text, sizeof text - 1};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+    msghdr header{};
+    header.msg_iov = &vector;
+    header.msg_iovlen = 1;
+    header.msg_control = control;
+    header.msg_controllen = sizeof control;
+    auto* const part = CMSG_FIRSTHDR(&header);
+    part->cmsg_level = SOL_SOCKET;
+    part->cmsg_type = SCM_RIGHTS;
+    part->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(part), &ends[1], sizeof(int));
+    if (::sendmsg(fd, &header, MSG_NOSIGNAL) < 0)
+        ::_exit(91);
+    ::close(ends[1]);
+    char byte = 0;
+    if (::read(ends[0], &byte, 1) != 0)
+        ::_exit(90);
+    ::close(ends[0]);
+}
+
+int say_all(const helper_arguments& args)
+{
+    const int fd = connect_to_supervisor();
+    for (const auto& message : args)
+        say(fd, message);
+    return fd;
+}
+
+// notify MESSAGE…: says each to its supervisor, then waits for a signal.
+int mode_notify(const helper_arguments& args)
+{
+    say_all(args);
+    helper_pause();
+}
+
+// notify-and-exit MESSAGE…: says each, and ends at once with 3.
+int mode_notify_and_exit(const helper_arguments& args)
+{
+    say_all(args);
+    return 3;
+}
+
+// notify-by-child MESSAGE…: a child says each, waits for the barrier and ends; then "done".
+int mode_notify_by_child(const helper_arguments& args)
+{
+    const auto pid = ::fork();
+    if (pid == 0) {
+        wait_for_barrier(say_all(args));
+        ::_exit(0);
+    }
+    int status = -1;
+    ::waitpid(pid, &status, 0);
+    helper_report(status == 0 ? "done" : "failed");
+    helper_pause();
+}
+
+constexpr helper_mode modes[] = {
+    {"notify", mode_notify},
+    {"notify-and-exit", mode_notify_and_exit},
+    {"notify-by-child", mode_notify_by_child},
+};
+
+}  // namespace
+
+std::span<const helper_mode> notify_modes()
+{
+    return modes;
+}
