@@ -165,7 +165,7 @@ void command_runner::started()
     if (how().health)
         start_health();
     switch (service_access::kind(how().ready)) {
-    case readiness_kind::started: tell(supervisor_input::kind::ready); break;
+    case readiness_kind::started: tell_started(); break;
     case readiness_kind::probe: start_probe(); break;
     case readiness_kind::newline: go(keep(self(), &command_runner::wait_for_newline)); break;
     case readiness_kind::told:

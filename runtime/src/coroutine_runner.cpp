@@ -36,7 +36,7 @@ public:
         if (how().health)
             start_health();
         switch (service_access::kind(how().ready)) {
-        case service_access::readiness_kind::started: tell(supervisor_input::kind::ready); break;
+        case service_access::readiness_kind::started: tell_started(); break;
         case service_access::readiness_kind::probe: start_probe(); break;
         default: break;  // it will say so
         }
@@ -71,7 +71,9 @@ private:
     void ended(std::exception_ptr error)
     {
         death_report report;
-        report.exception = error;
+        // What one throws that was cancelled says nothing.
+        if (!asked_)
+            report.exception = error;
         tell_end(!error || asked_, std::move(report));
     }
 

@@ -60,6 +60,13 @@ void service_runner::tell_end(bool clean, death_report report)
                });
 }
 
+// What runs once has served when it has ended.
+void service_runner::tell_started()
+{
+    if (!how().one_shot)
+        tell(supervisor_input::kind::ready);
+}
+
 void service_runner::alive()
 {
     fed_ = setup_.clock->now();

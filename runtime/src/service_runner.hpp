@@ -72,6 +72,7 @@ public:
 
 protected:
     void tell(supervisor_input::kind what);
+    void tell_started();
     void tell_end(bool clean, death_report report);
 
     // For a service with a watchdog, from its start on.

@@ -28,6 +28,13 @@ supervisor_fsm::setup setup_of(const supervisor_options& options)
     return what;
 }
 
+bool is_alive(service_state state)
+{
+    using enum service_state;
+    return state == starting || state == ready || state == unready || state == stopping
+        || state == killing;
+}
+
 std::uint64_t seed_of(const supervisor_options& options)
 {
     return options.seed != 0 ? options.seed : std::random_device{}();
@@ -255,7 +262,7 @@ void supervisor_core::publish(const service_transition& what)
     event.to = what.to;
     event.cause = what.cause;
     event.delay = what.delay;
-    if (one.last_dead == what.generation)
+    if (one.last_dead == what.generation && is_alive(what.from) && !is_alive(what.to))
         event.death = one.last_death;
     options_.on_event(event);
 }

@@ -425,9 +425,10 @@ void supervisor_fsm::start(std::size_t which, time_point now)
 
 bool supervisor_fsm::serves_dependants(const service& one) const
 {
-    if (one.main_lives)
-        return one.main.phase == ready && !to_be_stopped(one);
-    return one.how.one_shot && one.completed && one.state == exited;
+    if (one.how.one_shot)
+        return one.completed && one.state == exited;
+    // What shall be stopped with others is not there for those that start.
+    return one.main_lives && one.main.phase == ready && !to_be_stopped(one);
 }
 
 // Those that are restarted together start when the last of them has gone.

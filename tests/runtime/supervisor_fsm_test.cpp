@@ -160,6 +160,7 @@ TEST_SUITE("supervisor_fsm")
         world.fsm.add(after({0}));
         world.tell(kind::start);
         CHECK(world.of(kind::ended_failed, 0) == "start 0.2");
+        CHECK(world.of(kind::ready, 0) == "");
         CHECK(world.of(kind::ended_clean, 0) == "start 1.1");
         CHECK(world.states() == "exited, starting");
     }

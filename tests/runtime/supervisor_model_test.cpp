@@ -290,7 +290,8 @@ private:
             fail("more than one incarnation lives");
         for (const auto before :
              replaces ? std::vector<std::size_t>{} : setups_[one.service].depends_on) {
-            const bool serves = states_[before] == service_state::ready
+            const bool serves =
+                (!setups_[before].one_shot && states_[before] == service_state::ready)
                 || (setups_[before].one_shot && states_[before] == service_state::exited
                     && ended_well_[before]);
             if (!serves)

@@ -16,6 +16,7 @@
 #include <procyard/runtime/pipeline.hpp>
 #include <procyard/runtime/pipeline_result.hpp>
 #include <procyard/runtime/pipeline_status.hpp>
+#include <procyard/runtime/rotating_file.hpp>
 #include <procyard/runtime/run.hpp>
 #include <procyard/runtime/run_error.hpp>
 #include <procyard/runtime/run_input.hpp>
