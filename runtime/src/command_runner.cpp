@@ -6,13 +6,13 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/deferred.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include <signal.h>
 
 #include <array>
 #include <chrono>
+#include <exception>
 #include <optional>
 #include <string>
 #include <utility>
@@ -58,6 +58,7 @@ public:
 private:
     [[nodiscard]] command prepare(raw_pipe& newline, error_code& ec);
     void started();
+    void lost_sight();
     void on_notification(const notification& what);
     void on_line(service_output from, std::string_view line);
 
@@ -66,11 +67,6 @@ private:
     asio::awaitable<void> wait_for_newline();
     asio::awaitable<void> climb(stop_ladder ladder);
 
-    template <class Work>
-    void go(Work work)
-    {
-        asio::co_spawn(setup_.executor, std::move(work), asio::detached);
-    }
     [[nodiscard]] std::shared_ptr<command_runner> self()
     {
         return std::static_pointer_cast<command_runner>(shared_from_this());
@@ -157,9 +153,13 @@ void command_runner::started()
         if (!from->is_open())
             continue;
         ++outputs_open_;
-        go(keep(self(), &command_runner::read, std::ref(*from), which));
+        supervise(keep(self(), &command_runner::read, std::ref(*from), which));
     }
-    go(keep(self(), &command_runner::live));
+    asio::co_spawn(setup_.executor, keep(self(), &command_runner::live),
+                   [me = self()](const std::exception_ptr& error) {
+                       if (error)
+                           me->lost_sight();
+                   });
     if (how().watchdog)
         start_watchdog();
     if (how().health)
@@ -167,7 +167,7 @@ void command_runner::started()
     switch (service_access::kind(how().ready)) {
     case readiness_kind::started: tell_started(); break;
     case readiness_kind::probe: start_probe(); break;
-    case readiness_kind::newline: go(keep(self(), &command_runner::wait_for_newline)); break;
+    case readiness_kind::newline: supervise(keep(self(), &command_runner::wait_for_newline)); break;
     case readiness_kind::told:
     case readiness_kind::line: break;  // heard where it comes
     }
@@ -201,6 +201,15 @@ asio::awaitable<void> command_runner::live()
     const bool by_request =
         asked_ && !ec && status.is_signaled() && status.signal() == how().stop_signal;
     tell_end(!ec && (status.success() || by_request), std::move(report));
+}
+
+// There was no memory to wait for its end. It has to have one all the same.
+void command_runner::lost_sight()
+{
+    abandon();
+    death_report report;
+    report.text = "killed: its end could not be waited for";
+    tell_end(false, std::move(report));
 }
 
 asio::awaitable<void> command_runner::read(pipe_reader& from, service_output which)
@@ -276,14 +285,14 @@ void command_runner::stop()
     // The supervisor says when it is killed.
     auto ladder = stop_ladder{}.signal(number, std::chrono::nanoseconds::max());
     ladder.clock = setup_.clock;
-    go(keep(self(), &command_runner::climb, std::move(ladder)));
+    supervise(keep(self(), &command_runner::climb, std::move(ladder)));
 }
 
 void command_runner::kill()
 {
     end_checks();
     if (child_)
-        go(keep(self(), &command_runner::climb, stop_ladder::kill()));
+        supervise(keep(self(), &command_runner::climb, stop_ladder::kill()));
 }
 
 void command_runner::abandon() noexcept

@@ -7,13 +7,16 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/deferred.hpp>
-#include <boost/asio/detached.hpp>
+#include <boost/asio/error.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/system/system_error.hpp>
 
+#include <exception>
 #include <utility>
+#include <variant>
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -35,6 +38,17 @@ asio::awaitable<void> wait(std::shared_ptr<timer_clock> clock, std::chrono::nano
 {
     const auto ex = co_await asio::this_coro::executor;
     (void)co_await clock->async_wait_for(ex, time, asio::as_tuple(asio::use_awaitable));
+}
+
+bool is_cancellation(const std::exception_ptr& error)
+{
+    try {
+        std::rethrow_exception(error);
+    } catch (const boost::system::system_error& e) {
+        return e.code() == asio::error::operation_aborted;
+    } catch (...) {
+        return false;
+    }
 }
 
 }  // namespace
@@ -72,35 +86,46 @@ void service_runner::alive()
     fed_ = setup_.clock->now();
 }
 
+void service_runner::supervise(asio::awaitable<void> part, asio::cancellation_signal* end)
+{
+    auto ended = [self = shared_from_this()](const std::exception_ptr& error) {
+        if (error && !is_cancellation(error))
+            self->tell(supervisor_input::kind::unhealthy);
+    };
+    if (end != nullptr) {
+        asio::co_spawn(setup_.executor, std::move(part),
+                       asio::bind_cancellation_slot(end->slot(), std::move(ended)));
+    } else {
+        asio::co_spawn(setup_.executor, std::move(part), std::move(ended));
+    }
+}
+
 void service_runner::start_watchdog()
 {
     fed_ = setup_.clock->now();
-    asio::co_spawn(
-        setup_.executor,
+    supervise(
         [](std::shared_ptr<service_runner> self) -> asio::awaitable<void> {
             co_await self->watch();
         }(shared_from_this()),
-        asio::bind_cancellation_slot(watch_signal_.slot(), asio::detached));
+        &watch_signal_);
 }
 
 void service_runner::start_health()
 {
-    asio::co_spawn(
-        setup_.executor,
+    supervise(
         [](std::shared_ptr<service_runner> self) -> asio::awaitable<void> {
             co_await self->check_health();
         }(shared_from_this()),
-        asio::bind_cancellation_slot(health_signal_.slot(), asio::detached));
+        &health_signal_);
 }
 
 void service_runner::start_probe()
 {
-    asio::co_spawn(
-        setup_.executor,
+    supervise(
         [](std::shared_ptr<service_runner> self) -> asio::awaitable<void> {
             co_await self->probe_until_ready();
         }(shared_from_this()),
-        asio::bind_cancellation_slot(probe_signal_.slot(), asio::detached));
+        &probe_signal_);
 }
 
 void service_runner::end_checks() noexcept

@@ -75,6 +75,10 @@ protected:
     void tell_started();
     void tell_end(bool clean, death_report report);
 
+    // Runs a part of the supervision, until it ends or the signal is emitted. One that fails (there
+    // is no memory) leaves a service that nobody watches: that is stopped, and started again.
+    void supervise(asio::awaitable<void> part, asio::cancellation_signal* end = nullptr);
+
     // For a service with a watchdog, from its start on.
     void start_watchdog();
     void start_health();

@@ -28,9 +28,9 @@ struct supervisor_input {
         start_service,    // one shall, also if it has failed for good
         stop_service,     // one shall not
         restart_service,  // one is stopped and started again; no failure
-        replace_service,  // a second incarnation is started, and the first one stopped when it is ready
-        remove_service,  // one is stopped and forgotten
-        ready,           // news of an incarnation
+        replace_service,  // a second one is started, and the first stopped when that is ready
+        remove_service,   // one is stopped and forgotten
+        ready,            // news of an incarnation
         unready,
         unhealthy,
         ended_clean,   // it has ended, and nothing of it lives
@@ -40,7 +40,7 @@ struct supervisor_input {
     kind what;
     std::size_t service = 0;
     std::uint64_t generation = 0;
-    // With `stop`: when everything must be gone, if that is earlier than the supervisor's own budget.
+    // With `stop`: when everything must be gone, if that is before the supervisor's own budget.
     timer_clock::time_point deadline = timer_clock::time_point::max();
 };
 

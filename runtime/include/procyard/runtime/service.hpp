@@ -79,8 +79,9 @@ class PROCYARD_RUNTIME_EXPORT readiness {
 public:
     /// As soon as it runs.
     [[nodiscard]] static readiness started();
-    /// When it says so. A command: `READY=1` to the socket named by `NOTIFY_SOCKET`, as sd_notify(3)
-    /// does; taken from processes of the service alone. A coroutine: `service_context::ready`.
+    /// When it says so. A command: `READY=1` to the socket named by `NOTIFY_SOCKET`, as
+    /// sd_notify(3) does; taken from processes of the service alone. A coroutine:
+    /// `service_context::ready`.
     [[nodiscard]] static readiness told();
     /// When it has written a newline to this descriptor, or more up to one; it is a pipe, which the
     /// child has under this number. As s6 does it.
@@ -142,8 +143,7 @@ public:
     service& ready_when(readiness what);
     /// Not ready after so long: stopped, and that is a failure. Default: for ever.
     service& start_timeout(std::chrono::nanoseconds most);
-    /// How it is asked to stop; killed when `grace` is over. Default: closes nothing, SIGTERM to its
-    /// tree, 5 s.
+    /// How long it may take to stop before it is killed with all that it has started. Default: 5 s.
     service& stop_grace(std::chrono::nanoseconds grace);
     /// The first signal of a stop. Default: SIGTERM.
     service& stop_signal(int number);
