@@ -10,6 +10,7 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <exception>
@@ -37,7 +38,10 @@ using readiness_kind = service_access::readiness_kind;
 
 // After the last process of the tree has gone, a pipe has no writer any more but one who was given
 // it by other means: nobody waits long for that one.
-constexpr auto output_grace = 1s;
+constexpr auto output_grace = 200ms;
+// What the leader leaves behind when it ends by itself has no longer than this: meanwhile nobody is
+// told of the end.
+constexpr std::chrono::nanoseconds remains_grace = 5s;
 
 class command_runner final : public service_runner {
 public:
@@ -77,6 +81,7 @@ private:
     pipe_reader newline_;
     output_tail tail_;
     unsigned outputs_open_ = 0;
+    bool killed_ = false;
     std::shared_ptr<asio::cancellation_signal> drained_{};
 };
 
@@ -100,6 +105,12 @@ command command_runner::prepare(raw_pipe& newline, error_code& ec)
         what.std_out(stdio::pipe());
     if (is_free(2))
         what.std_err(stdio::pipe());
+    // Ours are not its own: a WATCHDOG_PID of ours would keep it from feeding its watchdog.
+    for (const char* const name : {"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID",
+                                   "LISTEN_FDS", "LISTEN_FDNAMES"}) {
+        if (!command_access::environment(what).contains(name))
+            what.env_remove(name);
+    }
     const auto kind = service_access::kind(how().ready);
     if (kind == readiness_kind::told || how().watchdog) {
         notifications_.open(ec);
@@ -180,18 +191,19 @@ asio::awaitable<void> command_runner::live()
     notifications_.drain();
     end_checks();
     // What it has started goes with it; nothing happens if there is nothing.
-    auto ladder = stop_ladder{}.signal(how().stop_signal, how().stop_grace);
+    auto ladder =
+        stop_ladder{}.signal(how().stop_signal, std::min(how().stop_grace, remains_grace));
     ladder.clock = setup_.clock;
     (void)co_await child_.async_stop(std::move(ladder), asio::as_tuple(asio::use_awaitable));
     notifications_.close();
     newline_.close();
-    if (outputs_open_ > 0) {
+    if (outputs_open_ > 0 && !killed_) {
         (void)co_await steady_timer_clock()->async_wait_for(
             setup_.executor, output_grace,
             asio::bind_cancellation_slot(drained_->slot(), asio::as_tuple(asio::use_awaitable)));
-        child_.std_out().close();
-        child_.std_err().close();
     }
+    child_.std_out().close();
+    child_.std_err().close();
     death_report report;
     if (!ec)
         report.status = status;
@@ -291,6 +303,7 @@ void command_runner::stop()
 void command_runner::kill()
 {
     end_checks();
+    killed_ = true;
     if (child_)
         supervise(keep(self(), &command_runner::climb, stop_ladder::kill()));
 }

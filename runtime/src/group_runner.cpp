@@ -29,7 +29,7 @@ public:
             if (const auto self = weak.lock())
                 static_cast<group_runner&>(*self).look();
         };
-        inner_ = std::make_shared<supervisor_core>(setup_.executor, std::move(options));
+        inner_ = std::make_shared<supervisor_core>(setup_.executor, std::move(options), true);
         for (const auto& one : members.services)
             inner_->add(one);
         inner_->wait([self = shared_from_this()](error_code ec, supervisor_result result) {
@@ -74,8 +74,6 @@ private:
         death_report report;
         if (result.failed)
             report.text = "too many restarts, the last of \"" + result.culprit + '"';
-        for (const auto& left : result.left)
-            report.text += (report.text.empty() ? "left: " : ", ") + left;
         inner_->abandon();
         tell_end(!ec && !result.failed, std::move(report));
     }

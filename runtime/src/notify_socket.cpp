@@ -26,6 +26,8 @@ namespace {
 constexpr std::size_t longest_message = 4096;  // as systemd's
 constexpr std::size_t most_descriptors = 16;   // in one message; more are cut off by the kernel
 constexpr int most_ancestors = 64;
+// In one turn: whoever floods the socket (anybody of this machine can) keeps nobody else waiting.
+constexpr int most_messages = 64;
 
 struct received {
     std::size_t size = 0;
@@ -109,7 +111,9 @@ void notify_socket::open(error_code& ec)
     }
     address_.assign(address.sun_path, size - offsetof(sockaddr_un, sun_path));
     address_.at(0) = '@';
-    descriptor_.assign(made.release(), ec);
+    descriptor_.assign(made.get(), ec);
+    if (!ec)
+        (void)made.release();
 }
 
 void notify_socket::start(pid_t service, listener hear, std::weak_ptr<void> owner)
@@ -134,7 +138,7 @@ void notify_socket::wait(std::weak_ptr<void> owner)
 
 void notify_socket::drain()
 {
-    while (descriptor_.is_open() && receive()) { }
+    for (int i = 0; i < most_messages && descriptor_.is_open() && receive(); ++i) { }
 }
 
 bool notify_socket::receive()
@@ -162,6 +166,9 @@ bool notify_socket::is_of_service(pid_t sender) const
         const auto record = read_stat(sender);
         if (!record)
             return false;
+        // An orphan has lost its parents, but not its group or session.
+        if (record->group == service_ || record->session == service_)
+            return true;
         sender = record->parent;
     }
     return false;

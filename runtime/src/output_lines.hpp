@@ -26,13 +26,19 @@ public:
             const auto end = std::min(bytes.find('\n'), bytes.size());
             const auto piece = bytes.substr(0, std::min(end, longest - begun_.size()));
             const bool whole = piece.size() == end && end < bytes.size();
-            if (begun_.empty() && whole) {
+            // The end of a line whose last piece was handed out already.
+            const bool was_all = whole && piece.empty() && begun_.empty() && divided_;
+            if (was_all) {
+                divided_ = false;
+            } else if (begun_.empty() && whole) {
                 each(piece);  // the usual case: nothing is copied
+                divided_ = false;
             } else {
                 begun_ += piece;
                 if (whole || begun_.size() == longest) {
                     each(std::string_view(begun_));
                     begun_.clear();
+                    divided_ = !whole;
                 }
             }
             bytes.remove_prefix(piece.size() + (whole ? 1 : 0));
@@ -50,6 +56,7 @@ public:
 
 private:
     std::string begun_{};
+    bool divided_ = false;
 };
 
 // The last bytes of many.

@@ -60,6 +60,9 @@ public:
         else
             (void)::unlink(path_.c_str());
         open();
+        // It could not be set aside: tried again after as much again, and not with each line.
+        if (size_ > 0)
+            size_ = 0;
     }
 
     [[nodiscard]] std::uint64_t lost() const noexcept { return lost_; }

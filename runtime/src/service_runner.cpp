@@ -8,15 +8,13 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/deferred.hpp>
 #include <boost/asio/error.hpp>
-#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
 
 #include <exception>
+#include <optional>
 #include <utility>
-#include <variant>
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -25,19 +23,14 @@ namespace detail {
 namespace {
 
 // What a probe throws is a no. A function of its own: its frame keeps what the awaitable needs.
-asio::awaitable<bool> ask_safely(const service_probe& probe)
+asio::awaitable<bool> ask_safely(std::shared_ptr<const service_access::description>,
+                                 const service_probe& probe)
 {
     try {
         co_return co_await probe();
     } catch (...) {
         co_return false;
     }
-}
-
-asio::awaitable<void> wait(std::shared_ptr<timer_clock> clock, std::chrono::nanoseconds time)
-{
-    const auto ex = co_await asio::this_coro::executor;
-    (void)co_await clock->async_wait_for(ex, time, asio::as_tuple(asio::use_awaitable));
 }
 
 bool is_cancellation(const std::exception_ptr& error)
@@ -52,6 +45,14 @@ bool is_cancellation(const std::exception_ptr& error)
 }
 
 }  // namespace
+
+// One that was put to a probe. The probe runs beside who asks: it may not listen to cancellation,
+// and then nobody waits for it, but it is not asked again before it has answered.
+struct service_runner::question {
+    std::optional<bool> answer{};
+    asio::cancellation_signal patience{};  // emitted when there is an answer, or no interest
+    asio::cancellation_signal probe{};
+};
 
 void service_runner::tell(supervisor_input::kind what)
 {
@@ -133,29 +134,49 @@ void service_runner::end_checks() noexcept
     watch_signal_.emit(asio::cancellation_type::terminal);
     health_signal_.emit(asio::cancellation_type::terminal);
     probe_signal_.emit(asio::cancellation_type::terminal);
+    checks_ended_ = true;
+    if (asked_last_)
+        asked_last_->patience.emit(asio::cancellation_type::terminal);
 }
 
 asio::awaitable<void> service_runner::watch()
 {
-    const auto most = *how().watchdog;
-    for (;;) {
-        const auto due = fed_ + most;
+    const auto due = [&] {
+        const auto most = *how().watchdog;
+        return most > timer_clock::time_point::max() - fed_ ? timer_clock::time_point::max()
+                                                            : fed_ + most;
+    };
+    do {
         const auto [ec] = co_await setup_.clock->async_wait_until(
-            setup_.executor, due, asio::as_tuple(asio::use_awaitable));
+            setup_.executor, due(), asio::as_tuple(asio::use_awaitable));
         if (ec)
             co_return;
-        if (fed_ + most <= setup_.clock->now())
-            break;
-    }
+    } while (due() > setup_.clock->now());
     watchdog_bit_ = true;
     tell(supervisor_input::kind::unhealthy);
 }
 
 asio::awaitable<bool> service_runner::ask(const service_probe& probe, std::chrono::nanoseconds most)
 {
-    using namespace asio::experimental::awaitable_operators;
-    const auto answer = co_await (ask_safely(probe) || wait(setup_.clock, most));
-    co_return answer.index() == 0 && std::get<0>(answer);
+    if (asked_last_ && !asked_last_->answer)
+        co_return false;
+    const auto asked = std::make_shared<question>();
+    asked_last_ = asked;
+    asio::co_spawn(setup_.executor, ask_safely(setup_.how, probe),
+                   asio::bind_cancellation_slot(
+                       asked->probe.slot(), [asked](const std::exception_ptr& error, bool good) {
+                           asked->answer = !error && good;
+                           asked->patience.emit(asio::cancellation_type::terminal);
+                       }));
+    if (!asked->answer && !checks_ended_) {
+        (void)co_await setup_.clock->async_wait_for(
+            setup_.executor, most,
+            asio::bind_cancellation_slot(asked->patience.slot(),
+                                         asio::as_tuple(asio::use_awaitable)));
+    }
+    if (!asked->answer)
+        asked->probe.emit(asio::cancellation_type::terminal);
+    co_return asked->answer.value_or(false);
 }
 
 asio::awaitable<void> service_runner::check_health()
@@ -166,7 +187,13 @@ asio::awaitable<void> service_runner::check_health()
             setup_.executor, check.interval, asio::as_tuple(asio::use_awaitable));
         if (ec)
             co_return;
+        if (!serves_) {
+            failures = 0;
+            continue;
+        }
         const bool good = co_await ask(check.ask, check.most);
+        if (checks_ended_)
+            co_return;
         failures = good ? 0 : failures + 1;
     }
     tell(supervisor_input::kind::unhealthy);
@@ -178,10 +205,11 @@ asio::awaitable<void> service_runner::probe_until_ready()
     while (!co_await ask(service_access::ask(probe), service_access::most(probe))) {
         const auto [ec] = co_await setup_.clock->async_wait_for(
             setup_.executor, service_access::interval(probe), asio::as_tuple(asio::use_awaitable));
-        if (ec)
+        if (ec || checks_ended_)
             co_return;
     }
-    tell(supervisor_input::kind::ready);
+    if (!checks_ended_)
+        tell(supervisor_input::kind::ready);
 }
 
 }  // namespace detail

@@ -65,6 +65,8 @@ public:
     // Nobody listens any more: kill, and wait for nothing.
     virtual void abandon() noexcept = 0;
 
+    // Whether it is ready: only then is its health asked for.
+    void serves(bool ready) noexcept { serves_ = ready; }
     // It makes progress.
     virtual void alive();
     [[nodiscard]] virtual pid_t pid() const noexcept { return 0; }
@@ -98,6 +100,7 @@ private:
     asio::awaitable<void> watch();
     asio::awaitable<void> check_health();
     asio::awaitable<void> probe_until_ready();
+    struct question;
     asio::awaitable<bool> ask(const service_probe& probe, std::chrono::nanoseconds most);
 
     asio::cancellation_signal watch_signal_{};
@@ -105,6 +108,9 @@ private:
     asio::cancellation_signal probe_signal_{};
     timer_clock::time_point fed_{};
     bool watchdog_bit_ = false;
+    bool serves_ = false;
+    bool checks_ended_ = false;
+    std::shared_ptr<question> asked_last_{};
 };
 
 [[nodiscard]] std::shared_ptr<service_runner> make_command_runner(runner_setup what);

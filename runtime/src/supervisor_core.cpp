@@ -7,6 +7,7 @@
 #include <boost/asio/post.hpp>
 
 #include <algorithm>
+#include <exception>
 #include <random>
 #include <stdexcept>
 #include <utility>
@@ -42,20 +43,50 @@ std::uint64_t seed_of(const supervisor_options& options)
 
 }  // namespace
 
-supervisor_core::supervisor_core(asio::any_io_executor ex, supervisor_options options)
+supervisor_core::supervisor_core(asio::any_io_executor ex, supervisor_options options,
+                                 bool is_group)
     : executor_(std::move(ex)),
       options_(std::move(options)),
-      fsm_(detail::setup_of(options_), seed_of(options_))
+      fsm_(detail::setup_of(options_), seed_of(options_)),
+      is_group_(is_group)
 {
     if (!options_.clock)
         options_.clock = steady_timer_clock();
 }
+
+namespace {
+
+// Of the members of a group, as add() would say it of each.
+std::string fault_of(const service_access::description::members& group)
+{
+    std::vector<std::string_view> before;
+    for (const auto& member : group.services) {
+        const auto& how = *service_access::what(member);
+        const auto is_before = [&](std::string_view name) {
+            return std::find(before.begin(), before.end(), name) != before.end();
+        };
+        auto fault = detail::fault_of(how);
+        if (fault.empty() && is_before(how.name))
+            fault = "there is one of that name";
+        for (const auto& name : how.depends_on) {
+            if (fault.empty() && !is_before(name))
+                fault = "depends on \"" + name + "\", which was not added before it";
+        }
+        if (!fault.empty())
+            return "its member \"" + how.name + "\": " + fault;
+        before.push_back(how.name);
+    }
+    return {};
+}
+
+}  // namespace
 
 std::string fault_of(const service_access::description& how)
 {
     using readiness_kind = service_access::readiness_kind;
     const auto kind = service_access::kind(how.ready);
     const bool is_command = std::holds_alternative<command>(how.body);
+    const bool is_group = std::holds_alternative<service_access::description::members>(how.body);
     if (how.name.empty())
         return "a service has no name";
     if (!is_command && (kind == readiness_kind::newline || kind == readiness_kind::line))
@@ -74,6 +105,12 @@ std::string fault_of(const service_access::description& how)
     if (delays.first.count() < 0 || delays.cap < delays.first || !(delays.factor >= 1.0)
         || !(delays.jitter >= 0.0 && delays.jitter < 1.0))
         return "its delays: 0 <= first <= cap, factor >= 1, 0 <= jitter < 1";
+    if (is_group && (kind != readiness_kind::started || how.one_shot || how.watchdog))
+        return "a group is ready when its members are, does not end, and has no watchdog";
+    if (!is_command && how.log)
+        return "only a command has outputs to log";
+    if (const auto* group = std::get_if<service_access::description::members>(&how.body))
+        return fault_of(*group);
     if (how.one_shot && how.restart == restart_kind::permanent)
         return "what runs once is not permanent";
     return {};
@@ -130,7 +167,10 @@ void supervisor_core::request(supervisor_input::kind what)
 
 void supervisor_core::request(supervisor_input::kind what, std::string_view name)
 {
-    tell({what, number_of(name)});
+    const auto number = number_of(name);
+    if (what == kind::remove_service)
+        refuse_if_needed(name);
+    tell({what, number});
 }
 
 void supervisor_core::stop(std::chrono::nanoseconds budget)
@@ -139,7 +179,8 @@ void supervisor_core::stop(std::chrono::nanoseconds budget)
     const auto deadline = options_.clock->after(most);
     if (!stop_began_)
         stop_began_ = options_.clock->now();
-    stop_ends_ = std::min(stop_ends_.value_or(deadline), deadline);
+    if (!is_group_)
+        stop_ends_ = std::min(stop_ends_.value_or(deadline), deadline);
     supervisor_input input{kind::stop};
     input.deadline = deadline;
     tell(input);
@@ -152,18 +193,18 @@ void supervisor_core::wait(handler h)
             .complete({}, *result_);
         return;
     }
-    waits_.emplace_back(executor_, std::move(h));
-    const auto place = std::prev(waits_.end());
-    auto at = waits_.back().get_cancellation_slot();
-    if (!at.is_connected())
+    std::erase_if(waits_, [](const auto& one) { return !*one; });
+    const auto one =
+        std::make_shared<pending<void(error_code, supervisor_result)>>(executor_, std::move(h));
+    waits_.push_back(one);
+    auto slot = one->get_cancellation_slot();
+    if (!slot.is_connected())
         return;
-    at.assign([weak = weak_from_this(), place](asio::cancellation_type type) {
-        const auto self = weak.lock();
-        // Completed waits are moved out and leave an empty one: a late cancellation finds nothing.
-        if (type == asio::cancellation_type::none || !self || self->waits_.empty() || !*place)
+    slot.assign([weak = std::weak_ptr(one)](asio::cancellation_type type) {
+        const auto waiting = weak.lock();
+        if (type == asio::cancellation_type::none || !waiting || !*waiting)
             return;
-        auto cancelled = std::move(*place);
-        cancelled.complete(asio::error::operation_aborted, {});
+        waiting->complete(asio::error::operation_aborted, {});
     });
 }
 
@@ -190,17 +231,20 @@ std::vector<service_snapshot> supervisor_core::snapshot() const
 
 void supervisor_core::abandon() noexcept
 {
+    // An observer may destroy the supervisor, and is on the stack then: nothing of it is destroyed
+    // here, and tell() sees that it is over.
+    abandoned_ = true;
+    inputs_.clear();
     if (timer_)
         timer_->emit(asio::cancellation_type::terminal);
-    options_.on_event = nullptr;
     for (auto& one : services_) {
-        for (auto& [generation, runner] : one.runners)
+        const auto runners = std::exchange(one.runners, {});
+        for (const auto& [generation, runner] : runners)
             runner->abandon();
-        one.runners.clear();
     }
-    for (auto& one : waits_) {
-        if (one)
-            one.complete(asio::error::operation_aborted, {});
+    for (const auto& one : waits_) {
+        if (*one)
+            one->complete(asio::error::operation_aborted, {});
     }
 }
 
@@ -213,6 +257,8 @@ void supervisor_core::on_news(supervisor_input::kind what, std::size_t number,
 void supervisor_core::on_ended(std::size_t number, std::uint64_t generation, bool clean,
                                std::shared_ptr<death_report> report)
 {
+    if (abandoned_)
+        return;
     auto& one = services_[number];
     one.runners.erase(generation);
     one.last_death = std::move(report);
@@ -223,22 +269,39 @@ void supervisor_core::on_ended(std::size_t number, std::uint64_t generation, boo
 // Inputs wait for each other: what an observer asks for is heard when what it was told is done.
 void supervisor_core::tell(const supervisor_input& input)
 {
-    inputs_.push_back(input);
-    if (std::exchange(telling_, true))
+    if (abandoned_)
         return;
+    inputs_.push_back(input);
+    if (telling_)
+        return;
+    struct guard {
+        bool& telling;
+        ~guard() { telling = false; }
+    };
     const auto self = shared_from_this();
+    {
+        const guard over{telling_ = true};
+        tell_all();
+    }
+    arm();
+}
+
+void supervisor_core::tell_all()
+{
     while (!inputs_.empty()) {
         const auto next = inputs_.front();
         inputs_.pop_front();
         // A copy: what is carried out may add a service.
         const auto step = fsm_.resume(next, options_.clock->now());
-        for (const auto& one : step.transitions)
-            publish(one);
-        for (const auto& one : step.outputs)
-            carry_out(one);
+        for (const auto& one : step.transitions) {
+            if (!abandoned_)
+                publish(one);
+        }
+        for (const auto& one : step.outputs) {
+            if (!abandoned_)
+                carry_out(one);
+        }
     }
-    telling_ = false;
-    arm();
 }
 
 void supervisor_core::publish(const service_transition& what)
@@ -250,12 +313,23 @@ void supervisor_core::publish(const service_transition& what)
         if (what.to == service_state::failed && what.cause == service_cause::too_many_restarts)
             give_up(one.how->name);
     }
+    if (what.role == incarnation_role::serving) {
+        const auto found = one.runners.find(what.generation);
+        if (found != one.runners.end())
+            found->second->serves(what.to == service_state::ready);
+    }
+    const auto name = one.how->name;
+    if (what.to == service_state::removed) {
+        // Its sinks and bodies go with it; the number stays.
+        one.how = std::make_shared<service_access::description>(
+            service_access::description{name, service_body()});
+    }
     if (!options_.on_event)
         return;
     service_event event;
     event.sequence = what.sequence;
     event.when = what.when;
-    event.service = one.how->name;
+    event.service = name;
     event.generation = what.generation;
     event.replacement = what.role != incarnation_role::serving;
     event.from = what.from;
@@ -272,7 +346,8 @@ void supervisor_core::give_up(const std::string& culprit)
 {
     culprit_ = culprit;
     stop_began_ = options_.clock->now();
-    stop_ends_ = options_.clock->after(options_.stop_budget);
+    if (!is_group_)
+        stop_ends_ = options_.clock->after(options_.stop_budget);
 }
 
 void supervisor_core::carry_out(const supervisor_output& what)
@@ -306,11 +381,44 @@ void supervisor_core::start(std::size_t number, std::uint64_t generation)
         ? make_coroutine_runner(std::move(setup), weak_from_this())
         : make_group_runner(std::move(setup));
     one.runners.emplace(generation, runner);
-    runner->start();
+    try {
+        runner->start();
+    } catch (const std::exception& error) {
+        runner->abandon();
+        return cannot_start(number, generation, error.what());
+    }
+    // A body runs to its first wait, and may destroy the supervisor there.
+    if (abandoned_)
+        runner->abandon();
+}
+
+void supervisor_core::cannot_start(std::size_t number, std::uint64_t generation,
+                                   const std::string& why)
+{
+    auto report = std::make_shared<death_report>();
+    report->text = why;
+    asio::post(executor_, [weak = weak_from_this(), number, generation, report] {
+        if (const auto self = weak.lock())
+            self->on_ended(number, generation, false, report);
+    });
+}
+
+// A service whose dependency is gone for good would wait for ever at its next start.
+void supervisor_core::refuse_if_needed(std::string_view name) const
+{
+    for (std::size_t i = 0; i < services_.size(); ++i) {
+        const auto& needs = services_[i].how->depends_on;
+        if (fsm_.state(i) != service_state::removed
+            && std::find(needs.begin(), needs.end(), name) != needs.end())
+            throw std::invalid_argument("supervisor: service \"" + std::string(name)
+                                        + "\" is needed by \"" + services_[i].how->name + '"');
+    }
 }
 
 void supervisor_core::arm()
 {
+    if (abandoned_)
+        return;
     auto next = result_ ? std::nullopt : fsm_.next();
     if (stop_ends_ && !result_)
         next = std::min(next.value_or(*stop_ends_), *stop_ends_);
@@ -363,9 +471,9 @@ void supervisor_core::finish(bool everything_has_gone)
 
 void supervisor_core::complete_waits()
 {
-    for (auto& one : waits_) {
-        if (one)
-            one.complete({}, *result_);
+    for (const auto& one : waits_) {
+        if (*one)
+            one->complete({}, *result_);
     }
 }
 
@@ -373,6 +481,8 @@ void supervisor_core::post_news(const asio::any_io_executor& ex,
                                 std::weak_ptr<supervisor_core> core, supervisor_input::kind what,
                                 std::size_t number, std::uint64_t generation)
 {
+    if (core.expired())
+        return;
     asio::post(ex, [core = std::move(core), what, number, generation] {
         if (const auto self = core.lock())
             self->on_news(what, number, generation);
@@ -383,6 +493,8 @@ void supervisor_core::post_alive(const asio::any_io_executor& ex,
                                  std::weak_ptr<supervisor_core> core, std::size_t number,
                                  std::uint64_t generation)
 {
+    if (core.expired())
+        return;
     asio::post(ex, [core = std::move(core), number, generation] {
         const auto self = core.lock();
         if (!self)

@@ -32,7 +32,8 @@ class supervisor_core final : public runner_owner,
 public:
     using handler = asio::any_completion_handler<void(error_code, supervisor_result)>;
 
-    supervisor_core(asio::any_io_executor ex, supervisor_options options);
+    // A group's does not end when its budget does: who supervises it says what is left.
+    supervisor_core(asio::any_io_executor ex, supervisor_options options, bool is_group = false);
 
     [[nodiscard]] const asio::any_io_executor& executor() const noexcept { return executor_; }
 
@@ -73,10 +74,13 @@ private:
     [[nodiscard]] std::size_t number_of(std::string_view name) const;
 
     void tell(const supervisor_input& input);
+    void tell_all();
     void publish(const service_transition& what);
     void give_up(const std::string& culprit);
     void carry_out(const supervisor_output& what);
     void start(std::size_t number, std::uint64_t generation);
+    void cannot_start(std::size_t number, std::uint64_t generation, const std::string& why);
+    void refuse_if_needed(std::string_view name) const;
     void arm();
     void on_timer();
     void finish(bool everything_has_gone);
@@ -88,6 +92,8 @@ private:
     std::vector<entry> services_{};
     std::deque<supervisor_input> inputs_{};
     bool telling_ = false;
+    bool abandoned_ = false;
+    bool is_group_;
 
     std::shared_ptr<asio::cancellation_signal> timer_{};
     std::optional<timer_clock::time_point> armed_for_{};
@@ -96,7 +102,8 @@ private:
     std::optional<timer_clock::time_point> stop_ends_{};
     std::optional<supervisor_result> result_{};
     std::string culprit_{};
-    std::list<pending<void(error_code, supervisor_result)>> waits_{};
+    // Those that were cancelled are empty, until the next one comes.
+    std::list<std::shared_ptr<pending<void(error_code, supervisor_result)>>> waits_{};
 };
 
 // What is wrong with a service, in words; empty when nothing is.

@@ -46,6 +46,14 @@ bool supervisor_fsm::asked_to_stop(const incarnation& one) noexcept
     return one.phase == stopping || one.phase == killing;
 }
 
+// What was killed and does not go (a coroutine that does not listen, a process in the kernel) uses
+// what it depends on no more, or not for long: others are not kept waiting for it.
+bool supervisor_fsm::holds_on(const service& one) noexcept
+{
+    return (one.main_lives && one.main.phase != killing)
+        || (one.extra && one.extra->phase != killing);
+}
+
 bool supervisor_fsm::anybody_lives() const noexcept
 {
     return std::any_of(services_.begin(), services_.end(), lives);
@@ -263,13 +271,15 @@ bool supervisor_fsm::admits_restart(time_point now)
 supervisor_fsm::duration supervisor_fsm::delay_of(const service& one)
 {
     const auto& how = one.how.backoff;
+    if (how.first == duration::zero())
+        return duration::zero();
     const auto cap = static_cast<double>(how.cap.count());
     const auto plain = static_cast<double>(how.first.count())
         * std::pow(how.factor, static_cast<double>(one.failures - 1));
     std::uniform_real_distribution<double> part(1.0 - how.jitter, 1.0 + how.jitter);
-    // pow() may be infinite: min() first.
-    const auto delay = std::min(std::min(plain, cap) * part(random_), cap);
-    return duration(static_cast<duration::rep>(delay));
+    // pow() may be infinite, and the longest delay that there is has no double of its own.
+    const auto delay = std::min(plain, cap) * part(random_);
+    return delay < cap ? duration(static_cast<duration::rep>(delay)) : how.cap;
 }
 
 void supervisor_fsm::close(time_point deadline, bool failed, time_point now)
@@ -332,7 +342,7 @@ bool supervisor_fsm::stop_what_is_due(time_point now)
                                       [&](std::size_t other) { return holds_[other]; });
         if (!held)
             changed = stop_if_due(i, now) || changed;
-        holds_[i] = held || (to_be_stopped(services_[i]) && lives(services_[i]));
+        holds_[i] = held || (to_be_stopped(services_[i]) && holds_on(services_[i]));
     }
     return changed;
 }
@@ -402,6 +412,9 @@ bool supervisor_fsm::start_if_due(std::size_t which, time_point now)
         return one.state != before;
     if (one.together && (now < together_at_ || !together_is_down()))
         return one.state != before;
+    // Its siblings have gone: from here on it waits for what it depends on alone.
+    one.together = false;
+    one.sibling_failed = false;
     const auto serves = [&](std::size_t before_it) {
         return serves_dependants(services_[before_it]);
     };
@@ -548,7 +561,7 @@ std::string_view supervisor_fsm::broken_promise() const
             continue;
         for (const auto other : one.dependants) {
             const auto& dependant = services_[other];
-            if (lives(dependant) && to_be_stopped(dependant))
+            if (holds_on(dependant) && to_be_stopped(dependant))
                 return "stopped before what depends on it";
         }
     }

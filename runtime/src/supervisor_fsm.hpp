@@ -173,6 +173,7 @@ private:
     };
 
     static bool lives(const service& one) noexcept { return one.main_lives || one.extra; }
+    static bool holds_on(const service& one) noexcept;
     static bool asked_to_stop(const incarnation& one) noexcept;
     static bool to_be_stopped(const service& one) noexcept { return !one.wanted || one.together; }
 

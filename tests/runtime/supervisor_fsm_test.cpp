@@ -213,6 +213,40 @@ TEST_SUITE("supervisor_fsm")
         CHECK(world.of(kind::ended_failed, 2) == "start 0.2, start 1.2, start 2.2, start 3.2");
     }
 
+    TEST_CASE("one that is restarted while what it needs is not ready waits, and wakes nobody up")
+    {
+        stage world(with(restart_strategy::one_for_one));
+        world.fsm.add(plain());
+        world.fsm.add(after({0}));
+        world.start_all();
+        world.of(kind::unready, 0);
+        CHECK(world.tell(kind::restart_service, 1) == "stop 1.1");
+        CHECK(world.of(kind::ended_clean, 1) == "");
+        CHECK_FALSE(world.fsm.next());
+        CHECK(world.of(kind::ready, 0) == "start 1.2");
+    }
+
+    TEST_CASE("the longest delay that there is, and none after a thousand failures")
+    {
+        stage world(with(restart_strategy::one_for_one, 2000));
+        auto how = plain();
+        how.backoff = {.first = 1h, .factor = 2, .cap = std::chrono::nanoseconds::max()};
+        world.fsm.add(how);
+        how.backoff = {.first = 0ns, .factor = 2, .cap = 1h};
+        world.fsm.add(how);
+        world.start_all();
+        for (int i = 0; i < 100; ++i) {
+            world.of(kind::ended_failed, 0);
+            world.now = {};
+            world.tell(kind::stop_service, 0);
+            world.tell(kind::start_service, 0);
+        }
+        CHECK(world.delays.back().count() == std::chrono::nanoseconds::max().count());
+        for (int i = 0; i < 1100; ++i)
+            world.of(kind::ended_failed, 1);
+        CHECK(world.delays.back().count() == 0);
+    }
+
     TEST_CASE("a temporary sibling is stopped with the others, and not started again")
     {
         stage world(with(restart_strategy::one_for_all));
@@ -333,8 +367,8 @@ TEST_SUITE("supervisor_fsm")
         CHECK(world.tell(kind::stop) == "stop 2.1, stop 1.1");
         CHECK(world.of(kind::ended_clean, 1) == "");
         CHECK(world.fsm.next() == world.now + 4750ms);
-        CHECK(world.tick(4750ms) == "kill 2.1");
-        CHECK(world.of(kind::ended_failed, 2) == "stop 0.1");
+        CHECK(world.tick(4750ms) == "kill 2.1, stop 0.1");
+        CHECK(world.of(kind::ended_failed, 2) == "");
         CHECK(world.of(kind::ended_clean, 0) == "finished");
         CHECK_FALSE(world.fsm.next());
     }
@@ -371,7 +405,9 @@ TEST_SUITE("supervisor_fsm")
         const auto began = world.now;
         for (std::size_t i = 5; i-- > 0;) {
             world.now = world.fsm.next().value();
-            CHECK(world.tell(kind::tick) == "kill " + std::to_string(i) + ".1");
+            CHECK(world.tell(kind::tick)
+                  == "kill " + std::to_string(i) + ".1"
+                      + (i > 0 ? ", stop " + std::to_string(i - 1) + ".1" : ""));
             world.of(kind::ended_failed, i);
         }
         CHECK(world.fsm.finished());
@@ -385,7 +421,7 @@ TEST_SUITE("supervisor_fsm")
         world.fsm.add(after({0}));
         world.start_all();
         CHECK(world.tell(kind::stop) == "stop 1.1");
-        CHECK(world.tick(4750ms) == "kill 1.1");
+        CHECK(world.tick(4750ms) == "kill 1.1, stop 0.1");
         CHECK(world.tick(4750ms) == "kill 0.1");
         CHECK(world.of(kind::ended_failed, 0) == "");
         CHECK(world.of(kind::ended_failed, 1) == "finished");

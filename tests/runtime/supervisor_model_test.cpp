@@ -208,6 +208,9 @@ private:
             hear(one);
         for (const auto& one : step.outputs)
             obey(one);
+        const auto next = fsm_.next();
+        if (input.what == kind::tick && next && *next <= now_)
+            fail("wakes up for nothing");
     }
 
     void hear(const procyard::detail::service_transition& one)

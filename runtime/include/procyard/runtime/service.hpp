@@ -34,7 +34,8 @@ class supervisor_core;
 
 /// What a service that is a coroutine says to its supervisor.
 /// @par Thread safety   Any thread may call it at any time.
-/// @par Lifetime        May be kept; after the end of its incarnation it does nothing.
+/// @par Lifetime        May be kept; after the end of its incarnation it does nothing. The execution
+///                      context must outlive its use.
 class PROCYARD_RUNTIME_EXPORT service_context {
 public:
     /// For `readiness::told()`: those that depend on the service may start.
@@ -151,7 +152,7 @@ public:
     /// coroutine calls `service_context::alive`, at least once in `most`. One that does not is
     /// killed, a command by SIGABRT first, and has failed.
     service& watchdog(std::chrono::nanoseconds most);
-    /// Asked every `interval` while the service is ready: after `failures` answers in a row that
+    /// Asked every `interval`, while the service is ready: after `failures` answers in a row that
     /// were false, threw or took longer than `most` it is stopped, and has failed.
     service& health(service_probe ask, std::chrono::nanoseconds interval, unsigned failures = 3,
                     std::chrono::nanoseconds most = std::chrono::seconds(1));

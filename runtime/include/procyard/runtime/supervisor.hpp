@@ -112,7 +112,8 @@ struct supervisor_options {
     std::chrono::nanoseconds stop_budget = std::chrono::seconds(10);
     /// Null: the machine's steady clock.
     std::shared_ptr<timer_clock> clock{};
-    /// Hears each change of state, in order, on the supervisor's executor. Must not throw.
+    /// Hears each change of state, in order, on the supervisor's executor. Must not throw; may call
+    /// the supervisor, and destroy it.
     std::function<void(const service_event&)> on_event{};
     /// Of the jitter; 0: one that differs each time.
     std::uint64_t seed = 0;
@@ -159,6 +160,7 @@ public:
     /// does not become ready, the first one stays.
     void replace(std::string_view name);
     /// One is stopped and forgotten.
+    /// @throws std::invalid_argument   there is none of the name, or another one depends on it
     void remove(std::string_view name);
 
     /// Where they all stand, in the order in which they were added.
@@ -168,7 +170,7 @@ public:
     /// @par Completion signature   `void(error_code, supervisor_result)`
     /// @par Errors                 `operation_aborted`
     /// @par Cancellation           terminal, partial, total: the wait ends, the supervisor goes on.
-    /// @par Thread safety          Any thread may call it at any time.
+    /// @par Thread safety          From the supervisor's executor; so is its cancellation.
     /// @par Lifetime               The object may be moved while the wait is pending. Destroying it
     ///                             completes it with `operation_aborted`.
     /// @par Cost                   An allocation.
