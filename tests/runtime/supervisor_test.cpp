@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <signal.h>
+#include <stdlib.h>
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
@@ -420,6 +421,121 @@ TEST_SUITE("supervisor")
         signal.emit(asio::cancellation_type::terminal);
     }
 
+    TEST_CASE("an observer may destroy the supervisor: nothing is started after that")
+    {
+        asio::io_context ctx;
+        std::optional<supervisor> guarded;
+        std::string seen;
+        supervisor_options options;
+        options.on_event = [&, text = std::string("seen")](const service_event& event) {
+            if (event.to == service_state::starting)
+                guarded.reset();
+            seen = text;
+        };
+        guarded.emplace(ctx.get_executor(), options);
+        guarded->add(service("a", helper({"--mode=pause"})));
+        guarded->add(service("b", helper({"--mode=pause"})));
+        guarded->start();
+        run(ctx);
+        CHECK(seen == "seen");
+        CHECK(children() == 0);
+    }
+
+    TEST_CASE("health is not asked before the service is ready")
+    {
+        supervisor_options options;
+        const auto clock = std::make_shared<manual_clock>();
+        options.clock = clock;
+        fixture f(options);
+        int asked = 0;
+        f.it().add(sleeper("a")
+                       .ready_when(readiness::told())
+                       .health(
+                           [&]() -> asio::awaitable<bool> {
+                               ++asked;
+                               co_return false;
+                           },
+                           1s, 1));
+        f.it().start();
+        f.until("a", service_state::starting);
+        for (int i = 0; i < 5; ++i) {
+            clock->advance(1s);
+            f.ctx.poll();
+        }
+        CHECK(asked == 0);
+        CHECK(f.state("a") == service_state::starting);
+        f.stop();
+    }
+
+    TEST_CASE("a probe that hears no cancellation counts as a no, and is not asked twice at a time")
+    {
+        supervisor_options options;
+        const auto clock = std::make_shared<manual_clock>();
+        options.clock = clock;
+        fixture f(options);
+        asio::steady_timer release(f.ctx, asio::steady_timer::time_point::max());
+        int asked = 0;
+        f.it().add(
+            sleeper("a")
+                .restart(restart_kind::temporary)
+                .health(
+                    [&]() -> asio::awaitable<bool> {
+                        ++asked;
+                        co_await asio::this_coro::reset_cancellation_state(
+                            [](asio::cancellation_type) { return asio::cancellation_type::none; });
+                        error_code ec;
+                        co_await release.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+                        co_return true;
+                    },
+                    1s, 2, 3s));
+        f.it().start();
+        f.until("a", service_state::ready);
+        for (int i = 0; i < 20 && f.state("a") != service_state::failed; ++i) {
+            clock->advance(1s);
+            f.ctx.restart();
+            f.ctx.poll();
+        }
+        f.until("a", service_state::failed);
+        CHECK(asked == 1);
+        release.cancel();
+        run(f.ctx);
+    }
+
+    TEST_CASE("a child does not inherit what our own supervisor has given us")
+    {
+        fixture f;
+        ::setenv("NOTIFY_SOCKET", "/somewhere", 1);
+        ::setenv("WATCHDOG_PID", "1", 1);
+        std::vector<std::string> lines;
+        f.it().add(service("a",
+                           command::shell("echo ${NOTIFY_SOCKET-none} ${WATCHDOG_PID-none} $MINE")
+                               .env("MINE", "1"))
+                       .one_shot()
+                       .log([&](procyard::service_output, std::string_view line) {
+                           lines.emplace_back(line);
+                       }));
+        f.it().start();
+        f.until("a", service_state::exited);
+        ::unsetenv("NOTIFY_SOCKET");
+        ::unsetenv("WATCHDOG_PID");
+        CHECK(lines == std::vector<std::string>{"none none 1"});
+    }
+
+    TEST_CASE("what another service needs is not removed")
+    {
+        fixture f;
+        f.it().add(sleeper("a"));
+        f.it().add(sleeper("b").depends_on({"a"}));
+        f.it().start();
+        f.until("b", service_state::ready);
+        CHECK_THROWS_WITH(f.it().remove("a"), "supervisor: service \"a\" is needed by \"b\"");
+        f.it().remove("b");
+        f.until("b", service_state::removed);
+        f.it().remove("a");
+        f.until("a", service_state::removed);
+        f.stop();
+    }
+
     TEST_CASE("refuses what cannot be, and says which service and why")
     {
         fixture f;
@@ -444,6 +560,14 @@ TEST_SUITE("supervisor")
                "could be ready");
         CHECK(refusal(service("b", procyard::service_body()))
               == "supervisor: service \"b\": its coroutine is empty");
+        CHECK(refusal(service("g", restart_strategy::one_for_all, {sleeper("x"), sleeper("x")}))
+              == "supervisor: service \"g\": its member \"x\": there is one of that name");
+        CHECK(refusal(service("g", restart_strategy::one_for_all, {sleeper("x").depends_on({"a"})}))
+              == "supervisor: service \"g\": its member \"x\": depends on \"a\", which was not "
+                 "added before it");
+        CHECK(refusal(service("g", restart_strategy::one_for_all, {sleeper("x")}).one_shot())
+              == "supervisor: service \"g\": a group is ready when its members are, does not end, "
+                 "and has no watchdog");
         CHECK_THROWS_WITH(f.it().restart("zz"), "supervisor: there is no service \"zz\"");
         CHECK(f.it().snapshot().size() == 1);
     }
