@@ -95,7 +95,7 @@ asio::awaitable<void> replace_under_load(tcp::acceptor& listening, server& first
 
 }  // namespace
 
-TEST_SUITE("examples/16_graceful_server")
+TEST_SUITE("examples/17_graceful_server")
 {
     TEST_CASE("is replaced under load without a failed request (case 51, complaint 22)")
     {

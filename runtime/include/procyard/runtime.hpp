@@ -23,18 +23,18 @@
 #include <procyard/runtime/run_output.hpp>
 #include <procyard/runtime/run_reason.hpp>
 #include <procyard/runtime/run_result.hpp>
+#include <procyard/runtime/service.hpp>
 #include <procyard/runtime/shutdown.hpp>
 #include <procyard/runtime/shutdown_report.hpp>
-#include <procyard/runtime/service.hpp>
 #include <procyard/runtime/spawn.hpp>
 #include <procyard/runtime/spawn_error.hpp>
 #include <procyard/runtime/spawn_info.hpp>
 #include <procyard/runtime/stage.hpp>
 #include <procyard/runtime/stdio.hpp>
 #include <procyard/runtime/stop.hpp>
-#include <procyard/runtime/task_group.hpp>
 #include <procyard/runtime/supervision.hpp>
 #include <procyard/runtime/supervisor.hpp>
+#include <procyard/runtime/task_group.hpp>
 #include <procyard/runtime/tree.hpp>
 
 #endif

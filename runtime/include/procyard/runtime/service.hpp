@@ -118,7 +118,7 @@ using service_log = std::function<void(service_output from, std::string_view lin
 /// What a supervisor keeps up: a command, a coroutine, or a group of services under a supervisor of
 /// their own. A value; each call changes it and returns it.
 /// @par Thread safety   Distinct objects: safe. Shared objects: unsafe.
-/// @par Example         @snippet examples/16_supervisor.cpp services
+/// @par Example         @snippet examples/18_supervisor.cpp services
 class PROCYARD_RUNTIME_EXPORT service {
 public:
     /// A program. It gets no standard input. Its outputs are read to their ends, whatever becomes

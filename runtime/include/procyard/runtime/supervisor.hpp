@@ -131,7 +131,7 @@ struct supervisor_options {
 /// @par Lifetime        When the object is destroyed without a stop, everything it supervises is
 ///                      killed (a coroutine: cancelled) and nothing waits for it.
 /// @par Cost            A timer, and nothing wakes up while nothing happens.
-/// @par Example         @snippet examples/16_supervisor.cpp supervisor
+/// @par Example         @snippet examples/18_supervisor.cpp supervisor
 class PROCYARD_RUNTIME_EXPORT supervisor {
 public:
     using executor_type = asio::any_io_executor;

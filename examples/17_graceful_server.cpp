@@ -2,8 +2,8 @@
 // An HTTP server that ends without a failed request: it goes on accepting for a while, tells each
 // connection that its answer is the last one, and leaves when nobody is left.
 //
-//   16_graceful_server            tries itself out
-//   16_graceful_server FD         serves on a listening socket it was given, until SIGTERM
+//   17_graceful_server            tries itself out
+//   17_graceful_server FD         serves on a listening socket it was given, until SIGTERM
 #include <signal.h>
 
 #include <boost/asio/as_tuple.hpp>
