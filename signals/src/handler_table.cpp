@@ -41,9 +41,10 @@ enum class handler_use : std::uint8_t { unused, used, giving_way };
 // above ours, and ours has been put above that again. What is no atomic is under the lock.
 struct signal_handlers {
     unsigned users = 0;
-    bool is_restored = false;  // the highest layer has been put back, and is kept for late handlers
     std::array<struct sigaction, most_layers> found{};
     std::array<chained, most_layers> below;
+    // The highest layer has been put back, and is kept for late handlers.
+    std::atomic<bool> is_restored{false};
     std::atomic<std::size_t> depth{0};
     std::atomic<handler_use> use{handler_use::unused};
 };
@@ -107,14 +108,14 @@ void on_signal(int number, siginfo_t* info, void* context);
 
 // If ours has been left behind and is on top again: nothing of ours is to be seen, so what was
 // found is put back, and the signal comes again if that is the default action. False: it is in use.
-bool give_way(int number, signal_handlers& handlers) noexcept
+bool give_way(int number, signal_handlers& handlers, std::size_t layer) noexcept
 {
     auto now = handler_use::unused;
     if (!handlers.use.compare_exchange_strong(now, handler_use::giving_way,
                                               std::memory_order_acquire))
         return now == handler_use::giving_way;  // another thread is at it
     if (is_ours(installed(number))) {
-        const auto& found = handlers.found[handlers.depth.load(std::memory_order_relaxed) - 1];
+        const auto& found = handlers.found[layer];
         (void)::sigaction(number, &found, nullptr);
         if (!is_handler(found) && !ignores(found))
             (void)::raise(number);  // waits until this handler returns
@@ -144,6 +145,16 @@ void call_below(int number, std::size_t layer, siginfo_t* info, void* context)
         plain(number);
 }
 
+// How many layers are above ours where nobody uses it. The kernel calls what has been put back, and
+// from there ours is called, if at all, so that it must not call it once more. The lowest one was
+// there before ours and cannot call it. A handler that has begun in another thread while ours was
+// on top, and finds it unused by now, leaves out the highest one as well: it cannot know.
+std::size_t layers_gone(const signal_handlers& handlers, std::size_t depth) noexcept
+{
+    // Relaxed: written before `use`, which has been read.
+    return depth > 1 && handlers.is_restored.load(std::memory_order_relaxed) ? 1 : 0;
+}
+
 // Runs in any thread, in the middle of anything: nothing but lock-free atomics and system calls.
 void on_signal(int number, siginfo_t* info, void* context)
 {
@@ -151,21 +162,24 @@ void on_signal(int number, siginfo_t* info, void* context)
     auto& handlers = handlers_of(number);
     const auto depth = handlers.depth.load(std::memory_order_acquire);
     auto& inside = active[static_cast<std::size_t>(number)];
-    const std::size_t nested = depth > 1 ? inside : 0;
+    const auto before = inside;
+    std::size_t nested = depth > 1 ? before : 0;
     // Before anything below is called: that need not return.
     if (nested == 0 && is_own_process()) {
         const auto use = handlers.use.load(std::memory_order_acquire);
-        if (use == handler_use::used || !give_way(number, handlers))
+        if (use != handler_use::used)
+            nested = layers_gone(handlers, depth);
+        if (use == handler_use::used || !give_way(number, handlers, depth - 1 - nested))
             deliver(record_of(number, *info));
     }
     errno = saved;
     if (nested >= depth)
         return;
     if (depth > 1)
-        ++inside;
+        inside = static_cast<unsigned char>(nested + 1);
     call_below(number, depth - 1 - nested, info, context);
     if (depth > 1)
-        --inside;
+        inside = before;
 }
 
 // Under the lock. Puts ours above `now`.
@@ -173,7 +187,7 @@ void put_above(int number, const struct sigaction& now, error_code& ec) noexcept
 {
     auto& handlers = handlers_of(number);
     auto depth = handlers.depth.load(std::memory_order_relaxed);
-    if (handlers.is_restored)
+    if (handlers.is_restored.load(std::memory_order_relaxed))
         --depth;
     // If there is no handler, there is none that could call ours.
     if (!is_handler(now))
@@ -182,7 +196,7 @@ void put_above(int number, const struct sigaction& now, error_code& ec) noexcept
         ec = signal_errc::taken_over;
         return;
     }
-    handlers.is_restored = false;
+    handlers.is_restored.store(false, std::memory_order_relaxed);
     auto& below = handlers.below[depth];
     const bool has_info = (now.sa_flags & SA_SIGINFO) != 0;
     below.with_info.store(has_info ? now.sa_sigaction : nullptr, std::memory_order_relaxed);
@@ -193,6 +207,30 @@ void put_above(int number, const struct sigaction& now, error_code& ec) noexcept
     handlers.depth.store(depth + 1, std::memory_order_release);
     const auto ours = ours_above(number, now);
     // Cannot fail: the number is good, or asking for `now` had failed.
+    (void)::sigaction(number, &ours, nullptr);
+}
+
+// Under the lock. Somebody has put ours back since nobody uses it: what was above it is gone.
+void stay_there(signal_handlers& handlers) noexcept
+{
+    const auto depth = handlers.depth.load(std::memory_order_relaxed);
+    handlers.depth.store(depth - layers_gone(handlers, depth), std::memory_order_release);
+    handlers.is_restored.store(false, std::memory_order_relaxed);
+}
+
+// Under the lock. Ours is in use, and `now` is there instead of it. SIG_IGN is there for a while
+// (std::system(), signal_ignore_guard): whoever has set it puts ours back, and what ours has found
+// stays what it is to put back in the end. SIG_DFL is what asio::signal_set leaves behind, whose
+// handler may be among the layers: it must not be called any more.
+void put_again(int number, const struct sigaction& now, error_code& ec) noexcept
+{
+    auto& handlers = handlers_of(number);
+    if (!ignores(now)) {
+        put_above(number, now, ec);
+        return;
+    }
+    const auto depth = handlers.depth.load(std::memory_order_relaxed);
+    const auto ours = ours_above(number, handlers.found[depth - 1]);
     (void)::sigaction(number, &ours, nullptr);
 }
 
@@ -211,7 +249,11 @@ void install_handler(int number, error_code& ec) noexcept
     begin_use(handlers);
     // Again: one that gave way has changed it.
     now = installed(number);
-    if (!is_ours(now))
+    if (is_ours(now))
+        stay_there(handlers);
+    else if (handlers.users > 0)
+        put_again(number, now, ec);
+    else
         put_above(number, now, ec);
     if (!ec)
         ++handlers.users;
@@ -229,7 +271,7 @@ void remove_handler(int number) noexcept
     if (is_ours(installed(number))) {
         (void)::sigaction(number, &handlers.found[depth - 1], nullptr);
         // Its layer stays: a handler that runs in another thread has still to call it.
-        handlers.is_restored = true;
+        handlers.is_restored.store(true, std::memory_order_relaxed);
     }
     // After that: a handler that finds it unused takes itself for left behind.
     handlers.use.store(handler_use::unused, std::memory_order_release);
@@ -245,7 +287,7 @@ void put_back_handler(int number) noexcept
     // calls the other.
     error_code ignored;
     if (!is_ours(now))
-        put_above(number, now, ignored);
+        put_again(number, now, ignored);
 }
 
 void renew_handlers() noexcept

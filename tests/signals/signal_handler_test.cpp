@@ -233,6 +233,43 @@ TEST_SUITE("signal_set's handler")
         CHECK((disposition_of(SIGUSR1).sa_sigaction == on_foreign));
         ::raise(SIGUSR1);
         CHECK(plain_calls == 4);
+        CHECK_MESSAGE(info_calls == 4, "once, though ours has been above it");
+    }
+
+    TEST_CASE("a signal that is ignored for a while: a wait puts ours back, and what was found is "
+              "there in the end")
+    {
+        forget_calls();
+        const disposition_guard guard(SIGUSR1, on_plain);
+        asio::io_context ctx;
+        std::optional<signal_set> set(std::in_place, ctx.get_executor(),
+                                      std::initializer_list{SIGUSR1});
+        const auto ours = disposition_of(SIGUSR1);
+        {
+            const disposition_guard ignored(SIGUSR1, SIG_IGN);  // puts back what it has found
+            outcome<error_code, signal_info> got;
+            SUBCASE("by a wait")
+            {
+                set->async_wait(got.handler());
+                ctx.poll();
+                ::raise(SIGUSR1);
+                run(ctx);
+                CHECK(got.result().number == SIGUSR1);
+            }
+            SUBCASE("by another set")
+            {
+                signal_set second(ctx.get_executor(), {SIGUSR1});
+                ::raise(SIGUSR1);
+                CHECK(has_told(second, SIGUSR1));
+                CHECK(has_told(*set, SIGUSR1));
+            }
+            CHECK(plain_calls == 1);
+            CHECK(are_equal(disposition_of(SIGUSR1), ours));
+        }
+        set.reset();
+        CHECK(is_handled_by(disposition_of(SIGUSR1), on_plain));
+        ::raise(SIGUSR1);
+        CHECK(plain_calls == 2);
     }
 
     TEST_CASE("put back by somebody else when no set is left, it gives way to what was there")
