@@ -3,6 +3,7 @@
 
 #include <boost/asio/cancellation_state.hpp>
 #include <boost/asio/compose.hpp>
+#include <boost/asio/error.hpp>
 
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -34,14 +35,14 @@ public:
     template <class Self>
     void operator()(Self& self, error_code ec, const signal_info& info)
     {
-        if (!ec) {
-            state_->target(info, ec);
-            state_->passed_on += ec ? 0 : 1;
-        }
+        if (!ec)
+            pass_on(info, ec);
         if (!ec) {
             wait(self);
             return;
         }
+        if (ec == asio::error::operation_aborted)
+            pass_on_what_came();
         const auto passed_on = state_->passed_on;
         // The signals' dispositions are as they were before the handler runs.
         state_.reset();
@@ -54,6 +55,27 @@ private:
         std::function<void(const signal_info&, error_code&)> target;
         std::uint64_t passed_on = 0;
     };
+
+    // More than a set has room for; a sender without end must not keep it from ending.
+    static constexpr int most_left = 2048;
+
+    void pass_on(const signal_info& info, error_code& ec)
+    {
+        state_->target(info, ec);
+        state_->passed_on += ec ? 0 : 1;
+    }
+
+    // The set goes, and with it what it has heard, of which nobody else would ever know.
+    void pass_on_what_came()
+    {
+        error_code failed;
+        for (int more = most_left; more > 0 && !failed; --more) {
+            const auto left = state_->set.try_wait();
+            if (!left)
+                return;
+            pass_on(*left, failed);
+        }
+    }
 
     template <class Self>
     void wait(Self& self)
@@ -92,6 +114,10 @@ void to_terminal::operator()(const signal_info& info, error_code& ec) const
     case SIGWINCH: resize(ec); break;
     case SIGTSTP:
         to_->signal_tree(SIGTSTP, ec);
+        // The leader of a session has nobody who could let it go on, thinks the kernel, and so
+        // SIGTSTP does not stop it.
+        if (!ec)
+            to_->signal_tree(SIGSTOP, ec);
         (void)::raise(SIGSTOP);
         break;
     case SIGCONT:

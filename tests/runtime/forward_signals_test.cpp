@@ -11,13 +11,16 @@
 #include <boost/asio/write.hpp>
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <fstream>
 #include <memory>
 #include <optional>
 #include <string>
@@ -56,6 +59,21 @@ command listener(const std::string& traps, const std::string& ready = "echo read
         .std_out(stdio::pipe());
 }
 
+// The state of a process ('T': stopped), as soon as it is that, or after many looks at it.
+char state_of(pid_t process, char awaited)
+{
+    char state = '?';
+    for (int looks = 100'000; looks > 0 && state != awaited; --looks) {
+        std::ifstream stat("/proc/" + std::to_string(process) + "/stat");
+        std::string text;
+        std::getline(stat, text);
+        if (const auto name_end = text.rfind(')'); name_end + 2 < text.size())
+            state = text[name_end + 2];
+        ::sched_yield();
+    }
+    return state;
+}
+
 }  // namespace
 
 TEST_SUITE("async_forward_signals")
@@ -84,21 +102,22 @@ TEST_SUITE("async_forward_signals")
         }
     }
 
-    TEST_CASE("cancelled before its first turn, it has passed nothing on, and what was found is "
-              "there again")
+    TEST_CASE("cancelled before its first turn, it passes on what has come by then, and what was "
+              "found is there again")
     {
         asio::io_context ctx;
         numbers got;
         asio::cancellation_signal stop;
         outcome<error_code, std::uint64_t> ended;
-        async_forward_signals(signal_set(ctx.get_executor(), {SIGUSR1}), to_list(got),
+        async_forward_signals(signal_set(ctx.get_executor(), {SIGUSR1, SIGUSR2}), to_list(got),
                               asio::bind_cancellation_slot(stop.slot(), ended.handler()));
+        ::raise(SIGUSR2);
         ::raise(SIGUSR1);
         stop.emit(asio::cancellation_type::total);
         run(ctx);
         CHECK(ended.error() == asio::error::operation_aborted);
-        CHECK(ended.result() == 0);
-        CHECK(got.empty());
+        CHECK(ended.result() == 2);
+        CHECK(got == numbers{SIGUSR2, SIGUSR1});
         struct sigaction now{};
         ::sigaction(SIGUSR1, nullptr, &now);
         CHECK((now.sa_handler == SIG_DFL));
@@ -151,6 +170,28 @@ TEST_SUITE("async_forward_signals")
         ctx.reset();
         CHECK_FALSE(called);
         CHECK(alive.use_count() == 1);
+    }
+
+    TEST_CASE("what is left when it is cancelled, it passes on up to the first that is refused")
+    {
+        asio::io_context ctx;
+        int asked = 0;
+        asio::cancellation_signal stop;
+        outcome<error_code, std::uint64_t> ended;
+        async_forward_signals(
+            signal_set(ctx.get_executor(), {SIGUSR1, SIGUSR2}),
+            [&](const signal_info&, error_code& ec) {
+                ec = make_errno(EPERM);
+                ++asked;
+            },
+            asio::bind_cancellation_slot(stop.slot(), ended.handler()));
+        ::raise(SIGUSR1);
+        ::raise(SIGUSR2);
+        stop.emit(asio::cancellation_type::total);
+        run(ctx);
+        CHECK(ended.error() == asio::error::operation_aborted);
+        CHECK(ended.result() == 0);
+        CHECK(asked == 1);
     }
 
     TEST_CASE("to a child: it gets what we get")
@@ -253,7 +294,11 @@ TEST_SUITE("async_forward_signals")
 
     TEST_CASE("to a terminal: a SIGTSTP suspends the child and then us, a SIGCONT lets both go on")
     {
-        forked us([] {
+        std::array<int, 2> ends{};
+        REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
+        const unique_fd from_us(ends[0]);
+        const unique_fd to_test(ends[1]);
+        forked us([&] {
             ::signal(SIGTSTP, SIG_DFL);
             asio::io_context ctx;
             child c = spawn(command::shell("trap 'exit 3' USR1; echo ready;"
@@ -262,6 +307,9 @@ TEST_SUITE("async_forward_signals")
                             ctx.get_executor());
             if (read_line(ctx, c.std_out()).substr(0, 5) != "ready")
                 return 1;
+            const pid_t childs = c.id();
+            if (::write(to_test.get(), &childs, sizeof childs) != sizeof childs)
+                return 3;
             numbers seen;
             async_forward_signals(
                 signal_set(ctx.get_executor(), {SIGTSTP, SIGCONT, SIGUSR1}),
@@ -283,6 +331,9 @@ TEST_SUITE("async_forward_signals")
         REQUIRE(retry_eintr([&] { return ::waitpid(us.pid(), &status, WUNTRACED); }) == us.pid());
         CHECK(WIFSTOPPED(status));
         CHECK(WSTOPSIG(status) == SIGSTOP);
+        pid_t childs = 0;
+        REQUIRE(::read(from_us.get(), &childs, sizeof childs) == sizeof childs);
+        CHECK(state_of(childs, 'T') == 'T');
         ::kill(us.pid(), SIGCONT);
         CHECK(us.result() == 0);
     }

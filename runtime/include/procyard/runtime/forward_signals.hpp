@@ -48,9 +48,10 @@ private:
 /// To a child that has a terminal of its own (`command::terminal`), what belongs to ours.
 ///
 /// SIGWINCH gives it the size of our window, as the kernel then tells it. SIGTSTP suspends its
-/// tree, and then this process, as a ^Z that somebody has typed at our terminal means; SIGCONT lets
-/// the tree go on, with the size that the window has by now. All others go to the tree. Lifetime as
-/// to_child.
+/// tree, and then this process, as a ^Z that somebody has typed at our terminal means: with a
+/// SIGSTOP after the SIGTSTP, which the kernel ignores in the leader of a session, so a handler of
+/// SIGTSTP may not have run when it stops. SIGCONT lets the tree go on, with the size that the
+/// window has by now. All others go to the tree. Lifetime as to_child.
 /// @par Process-wide effects   A SIGTSTP stops this process (SIGSTOP).
 class PROCYARD_RUNTIME_EXPORT to_terminal {
 public:
@@ -82,10 +83,11 @@ start_forwarding(signal_set set, std::function<void(const signal_info&, error_co
 ///                             signals have been passed on. There is no success.
 /// @par Errors                 `operation_aborted`; `signal_errc::no_signals`; what the target
 ///                             says, as EPERM of a child that has changed its user.
-/// @par Cancellation           terminal, partial, total. What was passed on was passed on, and no
-///                             signal is half passed on: one that comes at that moment goes either
-///                             to the target or, with all that come later, to whoever else has a
-///                             set of it, or to its disposition.
+/// @par Cancellation           terminal, partial, total. What was passed on was passed on, and so is
+///                             what the set has heard by then (at most 2,048 of it, and up to the
+///                             first that the target refuses): it counts in the result. One that
+///                             comes later goes to whoever else has a set of it, or to its
+///                             disposition.
 /// @par Lifetime               The set belongs to the operation. What the target refers to must
 ///                             live until the handler is called.
 /// @par Cost                   A few allocations at the start; that of a wait for each signal.
