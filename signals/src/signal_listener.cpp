@@ -306,6 +306,15 @@ void set_read_signals(signal_listener& listener, std::uint64_t numbers, error_co
     listener.watch_fd.store(watch_fd.release(), std::memory_order_relaxed);
 }
 
+bool is_read(int number) noexcept
+{
+    const registry_lock lock;
+    const auto* at = first_listener.load(std::memory_order_relaxed);
+    while (at != nullptr && !(at->is_owned && (at->reads & signal_bit(number)) != 0))
+        at = at->next;
+    return at != nullptr;
+}
+
 sigset_t sigset_of(std::uint64_t numbers) noexcept
 {
     sigset_t set;

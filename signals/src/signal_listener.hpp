@@ -93,6 +93,9 @@ void deliver(const signal_record& record, const signal_listener* but_not = nullp
 /// `numbers` come by read_fd from now on, and no others. Makes it and watch_fd, if need be.
 void set_read_signals(signal_listener& listener, std::uint64_t numbers, error_code& ec) noexcept;
 
+/// Whether any listener gets this number by its read_fd.
+[[nodiscard]] bool is_read(int number) noexcept;
+
 [[nodiscard]] sigset_t sigset_of(std::uint64_t numbers) noexcept;
 
 /// Ends the process by this signal's default action. Async-signal-safe.

@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <cstddef>
+#include <ctime>
 #include <new>
 
 #include <procyard/ipc/syscall.hpp>
@@ -40,6 +41,21 @@ signal_record record_of_read(const signalfd_siginfo& read) noexcept
         // NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel gives the pointer as a number.
         record.value = reinterpret_cast<void*>(static_cast<std::uintptr_t>(read.ssi_ptr));
     return record;
+}
+
+// What waits there because nobody has read it. Sets that have a handler hear of it, and nobody else:
+// else it would be told to the next set that reads this number, however much later.
+void take_from_kernel(int number) noexcept
+{
+    const auto set = sigset_of(signal_bit(number));
+    const timespec at_once{};
+    siginfo_t info{};
+    constexpr int most = 1 << 20;  // a sender without end must not keep it from ending
+    for (int more = most; more > 0; --more) {
+        if (retry_eintr([&] { return ::sigtimedwait(&set, &info, &at_once); }) == -1)
+            return;
+        deliver(record_of(number, info));
+    }
 }
 
 }  // namespace
@@ -130,6 +146,8 @@ void signal_set_core::stop_listening(int number) noexcept
         read_ &= ~bit;
         error_code ignored;  // the descriptor is there
         set_read_signals(*listener_, read_, ignored);
+        if (!is_read(number))
+            take_from_kernel(number);
     }
     listener_->mail.forget(number);
 }

@@ -63,7 +63,7 @@ command listener(const std::string& traps, const std::string& ready = "echo read
 char state_of(pid_t process, char awaited)
 {
     char state = '?';
-    for (int looks = 100'000; looks > 0 && state != awaited; --looks) {
+    for (int looks = 10'000; looks > 0 && state != awaited; --looks) {
         std::ifstream stat("/proc/" + std::to_string(process) + "/stat");
         std::string text;
         std::getline(stat, text);

@@ -299,6 +299,49 @@ TEST_SUITE("signal_set")
         });
     }
 
+    TEST_CASE(
+        "what a removed signal had left in the kernel is forgotten, unless another set reads it")
+    {
+        const int number = SIGRTMIN + 1;
+        const signal_mask_guard guard({number});
+        asio::io_context ctx;
+        signal_set set(ctx.get_executor(), {number});
+        REQUIRE(set.mechanism() == signal_mechanism::signalfd);
+        for (int i = 0; i < 3; ++i)
+            queue_signal(number, i);
+        SUBCASE("removed")
+        {
+            set.remove(number);
+            set.add(number);
+            CHECK_FALSE(set.try_wait().has_value());
+        }
+        SUBCASE("with the set")
+        {
+            set = signal_set(ctx.get_executor(), {SIGUSR2});
+            signal_set later(ctx.get_executor(), {number});
+            CHECK_FALSE(later.try_wait().has_value());
+        }
+        SUBCASE("another set reads it")
+        {
+            signal_set other(ctx.get_executor(), {number});
+            set.remove(number);
+            for (int i = 0; i < 3; ++i) {
+                const auto info = other.try_wait();
+                REQUIRE(info.has_value());
+                CHECK(info->value.sival_int == i);
+            }
+        }
+        SUBCASE("another set has a handler")
+        {
+            signal_set other(ctx.get_executor(), {number}, {.mode = signal_mode::sigaction});
+            set.remove(number);
+            CHECK(other.try_wait().has_value());
+        }
+        sigset_t left;
+        REQUIRE(::sigpending(&left) == 0);
+        CHECK(::sigismember(&left, number) == 0);
+    }
+
     TEST_CASE("what a removed signal had left is forgotten")
     {
         asio::io_context ctx;

@@ -100,7 +100,8 @@ public:
     /// The same.
     /// @throws boost::system::system_error   which names the signal
     PROCYARD_SIGNALS_EXPORT void add(int number);
-    /// Not any more; what has come of it and was not told is forgotten.
+    /// Not any more; what has come of it and was not told is forgotten, in the kernel as well
+    /// unless another set reads it there. So it is when the set goes.
     void remove(int number) noexcept { core_->remove(number); }
     /// The same for all of them. Pending waits complete with `signal_errc::no_signals`.
     void clear() noexcept { core_->clear(); }
