@@ -12,6 +12,7 @@
 
 #include <procyard/ipc/syscall.hpp>
 #include <procyard/signals/signal_error.hpp>
+#include <procyard/signals/signal_mask_guard.hpp>
 
 #include "signal_listener.hpp"
 
@@ -166,6 +167,10 @@ void on_signal(int number, siginfo_t* info, void* context)
     std::size_t nested = depth > 1 ? before : 0;
     // Before anything below is called: that need not return.
     if (nested == 0 && is_own_process()) {
+        // Another handler that interrupts this one may be left by siglongjmp(): then this one never
+        // goes on, in the middle of a set. Not by sa_mask: what is below runs with the mask that it
+        // has asked for.
+        const auto quiet = signal_mask_guard::all();
         const auto use = handlers.use.load(std::memory_order_acquire);
         if (use != handler_use::used)
             nested = layers_gone(handlers, depth);

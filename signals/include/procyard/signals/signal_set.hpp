@@ -49,8 +49,8 @@ PROCYARD_NAMESPACE_BEGIN
 ///                      The copy's sets go on, with none of what has come before the fork, once its
 ///                      context has been told (`notify_fork`; see fork_process()). Copies made by
 ///                      vfork(2) and clone(2) hear nothing.
-/// @par Cost            One descriptor; with a signalfd three. Of a signal by a handler: three
-///                      system calls, two of them in the handler, and a look at every set of the
+/// @par Cost            One descriptor; with a signalfd three. Of a signal by a handler: five
+///                      system calls, four of them in the handler, and a look at every set of the
 ///                      process. A set without a signal costs no wake-up. The memory of a set, 36
 ///                      KiB with real-time signals, is kept for the next one.
 /// @par Limits          1,024 real-time signals wait in a set; of more, only their number is told
