@@ -43,8 +43,8 @@ signal_record record_of_read(const signalfd_siginfo& read) noexcept
     return record;
 }
 
-// What waits there because nobody has read it. Sets that have a handler hear of it, and nobody else:
-// else it would be told to the next set that reads this number, however much later.
+// What waits there because nobody has read it: it would be told to the next set that reads this
+// number, however much later. Sets that have a handler hear of it.
 void take_from_kernel(int number) noexcept
 {
     const auto set = sigset_of(signal_bit(number));

@@ -83,10 +83,10 @@ start_forwarding(signal_set set, std::function<void(const signal_info&, error_co
 ///                             signals have been passed on. There is no success.
 /// @par Errors                 `operation_aborted`; `signal_errc::no_signals`; what the target
 ///                             says, as EPERM of a child that has changed its user.
-/// @par Cancellation           terminal, partial, total. What was passed on was passed on, and so is
-///                             what the set has heard by then (at most 2,048 of it, and up to the
-///                             first that the target refuses): it counts in the result. One that
-///                             comes later goes to whoever else has a set of it, or to its
+/// @par Cancellation           terminal, partial, total. What was passed on was passed on, and so
+///                             is what the set has heard by then (at most 2,048 of it, and up to
+///                             the first that the target refuses): it counts in the result. One
+///                             that comes later goes to whoever else has a set of it, or to its
 ///                             disposition.
 /// @par Lifetime               The set belongs to the operation. What the target refers to must
 ///                             live until the handler is called.
