@@ -282,7 +282,8 @@ private:
 
     [[nodiscard]] time_point quiet_end() const noexcept
     {
-        return std::max(linger_began_, facts_.last_activity) + timing_.quiet;
+        const auto last = std::max(linger_began_, facts_.last_activity);
+        return time_point::max() - last < timing_.quiet ? time_point::max() : last + timing_.quiet;
     }
 
     [[nodiscard]] bool linger_over() const noexcept

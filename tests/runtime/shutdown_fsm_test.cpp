@@ -104,6 +104,15 @@ TEST_SUITE("shutdown_fsm")
         CHECK(m.changed().empty());
     }
 
+    TEST_CASE("a quiet that never comes does not end the linger")
+    {
+        machine m(1s, std::chrono::nanoseconds::max());
+        CHECK(m.request()
+              == "begin announce 1000; end announce; begin linger 1000; begin drain 5555; "
+                 "arm 1000");
+        CHECK(m.alarm(1000).starts_with("end linger; begin close intake"));
+    }
+
     TEST_CASE("a phase waits for its steps, one after the other, each with its share")
     {
         machine m;
