@@ -12,6 +12,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/read_until.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
@@ -73,13 +74,15 @@ asio::awaitable<void> serve(tcp::socket client, shutdown_work work,
 asio::awaitable<void> listen(tcp::acceptor acceptor, shutdown_coordinator& stop, counters& count)
 {
     const auto closing = stop.token(shutdown_phase::close_intake);
-    for (;;) {
+    asio::steady_timer pause(acceptor.get_executor());
+    while (!closing.cancelled()) {  // asked for: an accept that need not wait is never cancelled
         auto [ec, client] = co_await acceptor.async_accept(
             bind_token(closing, asio::as_tuple(asio::use_awaitable)));
-        if (ec == asio::error::operation_aborted)
-            co_return;
-        if (ec)
+        if (ec) {  // cancelled; or EMFILE, which stays for a while
+            pause.expires_after(50ms);
+            co_await pause.async_wait(bind_token(closing, asio::as_tuple(asio::use_awaitable)));
             continue;
+        }
         ++count.connections;
         stop.tasks().spawn("connection",
                            serve(std::move(client), stop.hold("connection"), stop, count));

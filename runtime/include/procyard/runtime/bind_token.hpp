@@ -162,8 +162,9 @@ struct bound_token {
 /// When the token is cancelled, from whatever thread, the operation's cancellation slot is emitted
 /// with `cancellation_reason::type`, in the executor of the operation's handler. It completes as it
 /// does when it is cancelled: as a rule with `operation_aborted`. If the token is cancelled
-/// already, the operation starts and is cancelled in its first turn. What the handler's own slot
-/// says counts as before.
+/// already, the operation starts and is cancelled in its first turn; one that need not wait, as an
+/// accept with a full backlog, succeeds before that. So a loop has to ask `token.cancelled()`. What
+/// the handler's own slot says counts as before.
 ///
 /// The handler's executor must be where the operation may be touched, never in two threads at once:
 /// the coroutine's own, a strand, or that of a context that one thread runs. A handler without an
