@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "shutdown_core.hpp"
 
+#include <signal.h>
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/bind_executor.hpp>
@@ -355,6 +357,15 @@ void shutdown_core::give_up(const shutdown_order& order)
                 {order.phase, what, std::move(left.name), now - left.since});
         }
     }
+    // Their ladders would come to it later, if the event loop runs so long.
+    unsigned step = 0;
+    for (std::size_t n = 0; n < phase.handlers.size(); ++n) {
+        if (n != 0 && phase.handlers[n].order != phase.handlers[n - 1].order)
+            ++step;
+        error_code ignored;  // it is gone, or cannot be signalled
+        if (step == order.step && phase.handlers[n].child)
+            phase.handlers[n].child->signal_tree(SIGKILL, ignored);
+    }
     phase.step = no_step;
     // Dropped: it cancels what runs, and nobody waits for it any more.
     phase.running.reset();
@@ -439,13 +450,20 @@ void shutdown_core::adopt(const shutdown_report& part)
     report_.failures.insert(report_.failures.end(), part.failures.begin(), part.failures.end());
 }
 
-// SIGKILL comes a fifth of the time before the end, so that the tree can be seen to be empty. A
-// cancellation does not reach the ladder: a child that was given up is killed all the same.
+// The child alone is asked, not its tree as `polite` does: what it has started is its own to end, in
+// its own order, and a descendant that takes a second SIGTERM for an order to go at once would get
+// one from each of its ancestors. What is left when it has ended, or has had its time, is asked in
+// the last fifth, and killed a tenth before the end, so that the tree can be seen to be empty.
+// A cancellation does not reach the ladder.
 asio::awaitable<void> shutdown_core::stop_child(std::weak_ptr<shutdown_core> whole, task_name name,
                                                 std::shared_ptr<child_core> core,
                                                 shutdown_step step)
 {
-    auto ladder = stop_ladder::polite(step.remaining() / 5 * 4);
+    const auto time = step.remaining();
+    auto ladder = stop_ladder{}
+                      .close_stdin()
+                      .signal(SIGTERM, time / 5 * 4, stop_scope::child)
+                      .signal(SIGTERM, time / 10);
     ladder.clock = step.clock;
     asio::use_awaitable_t<> token;
     const auto stopped =
@@ -556,7 +574,10 @@ asio::awaitable<void> shutdown_core::run_reload(std::shared_ptr<shutdown_core> s
                 failure = std::current_exception();
             }
             if (failure) {
-                self->note_failure("reload", one.name, failure);
+                // One that is cancelled with all the rest has not failed.
+                const auto cancellation = co_await asio::this_coro::cancellation_state;
+                if (cancellation.cancelled() == asio::cancellation_type::none)
+                    self->note_failure("reload", one.name, failure);
                 break;
             }
         }

@@ -6,6 +6,7 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
@@ -564,10 +565,88 @@ TEST_SUITE("shutdown_coordinator::on_reload")
         CHECK(f.report().failures.front().place == "reload");
         CHECK(f.report().failures.front().what == "line 3");
     }
+
+    TEST_CASE("a reload that the shutdown cancels is no failure")
+    {
+        fixture f;
+        f.stop.on_reload("configuration", wait_for_ever);
+        f.stop.request_reload();
+        f.poll();
+        f.stop.request();
+        f.run_out();
+        INFO(f.report());
+        CHECK(f.report().clean());
+        CHECK(f.report().exit_code() == 0);
+    }
 }
 
 TEST_SUITE("shutdown_coordinator::add_child")
 {
+    TEST_CASE("the child alone is asked: what it has started is its own to end")
+    {
+        asio::io_context ctx;
+        shutdown_coordinator stop(ctx.get_executor());
+        // Asked by its own parent, the grandchild ends with 7; by ours, which is not its business,
+        // with 9. What it leaves behind is told afterwards.
+        auto nested = spawn(
+            command::shell("(trap 'exit 7' WINCH; trap 'exit 9' TERM; sleep 1000 & echo ready;"
+                           " while :; do wait; done) &\n"
+                           "trap \"kill -WINCH $!; wait $!; echo ended with \\$?; exit\" TERM\n"
+                           "echo ready; while :; do wait; done")
+                .std_out(stdio::pipe()),
+            ctx.get_executor());
+        stop.add_child("nested", nested);
+        std::string said;
+        asio::co_spawn(
+            ctx,
+            [&]() -> asio::awaitable<void> {
+                for (;;) {
+                    std::string more(64, '\0');
+                    auto [ec, n] = co_await nested.std_out().async_read_some(
+                        asio::buffer(more), asio::as_tuple(asio::use_awaitable));
+                    if (ec)
+                        co_return;
+                    said.append(more, 0, n);
+                    if (said == "ready\nready\n")
+                        stop.request();
+                }
+            },
+            asio::detached);
+        outcome<error_code, shutdown_report> ended;
+        stop.async_wait(ended.handler());
+        run(ctx);
+        CHECK(said == "ready\nready\nended with 7\n");
+        INFO(ended.result());
+        CHECK(ended.result().clean());
+    }
+
+    TEST_CASE("a child that is given up is killed there and then, and named")
+    {
+        fixture f;
+        auto stubborn =
+            spawn(command::shell("trap '' TERM; echo ready; while :; do sleep 1000; done")
+                      .std_out(stdio::pipe()),
+                  f.ctx.get_executor());
+        f.stop.add_child("stubborn", stubborn);
+        outcome<error_code, exit_status> gone;
+        stubborn.async_wait(gone.handler());
+        char byte = 0;
+        outcome<error_code, std::size_t> told;
+        stubborn.std_out().async_read_some(asio::buffer(&byte, 1), told.handler());
+        run_until(f.ctx, [&] { return told.done(); });
+        f.stop.request();
+        f.poll();
+        CHECK_FALSE(f.ended.done());
+        // Its ladder's times are those of a clock that stands still from now on.
+        shutdown_request hurry;
+        hurry.budget = 0s;
+        f.stop.request(hurry);
+        run_until(f.ctx, [&] { return f.ended.done() && gone.done(); });
+        CHECK(gone.result().signal() == SIGKILL);
+        REQUIRE(f.report().leftovers.size() == 1);
+        CHECK(f.report().leftovers.front().name.text == "stubborn");
+    }
+
     TEST_CASE("children are stopped in reverse order, each before the next (complaint 21)")
     {
         asio::io_context ctx;

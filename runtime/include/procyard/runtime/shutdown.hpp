@@ -217,7 +217,9 @@ public:
     }
     /// Stops the child and all it has started in phase `stop_children`. Of several children the one
     /// that was added last is stopped first, and the next one when that is gone. Each has its
-    /// share: SIGTERM, and SIGKILL when four fifths of it are over.
+    /// share: SIGTERM for the child alone, so that it ends what it has started itself. What is left
+    /// when it has ended, or when four fifths of its share are over, gets SIGTERM, and a tenth of
+    /// the share later SIGKILL.
     ///
     /// Handlers of that phase come after the children, if their order is 0 or more. The `child`
     /// object may go; then its drop policy acts. A child that has ended costs nothing.
