@@ -120,7 +120,8 @@ public:
     }
     /// Why; empty until it is cancelled.
     [[nodiscard]] std::optional<cancellation_reason> reason() const noexcept;
-    /// Whether it can be cancelled, or has been. False when the last source has gone.
+    /// Whether it can be cancelled, or has been. False when the last source has gone,
+    /// but for one made of a `std::stop_token`, which is never known to have gone.
     [[nodiscard]] bool can_be_cancelled() const noexcept;
     /// Throws `boost::system::system_error` with `operation_aborted` once it is cancelled: a place
     /// in a long computation where it may be left.

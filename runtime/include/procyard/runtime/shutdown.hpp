@@ -235,7 +235,8 @@ public:
     /// Counts as work in flight, and as new work, until what is returned is destroyed.
     [[nodiscard]] shutdown_work hold(task_name name);
     /// For coroutines that run in the background, and end when they are cancelled: in phase
-    /// `cancel`. One that fails concerns nobody but the report.
+    /// `cancel`. One that fails concerns nobody but the report, which has the first such failure,
+    /// if all of them have ended in time.
     [[nodiscard]] task_group& tasks() noexcept;
 
     /// Is cancelled when the phase begins: by `announce`, that there will be an end, so answer
@@ -246,8 +247,10 @@ public:
     [[nodiscard]] bool requested() const noexcept;
 
     /// Tells a child-to-be how long it may take to stop: `stop_budget_variable`, and while a
-    /// shutdown runs `stop_deadline_variable`. It is what the children's phase has at least;
-    /// children that are stopped one after the other share it.
+    /// shutdown runs `stop_deadline_variable`.
+    /// @par Limits   It may be more than the child gets: children that are stopped one after the
+    ///               other share the budget, a request may bring a shorter one, and the deadline
+    ///               is that of the whole shutdown as its first request had it.
     void hand_down(command& what) const;
 
     // Requests

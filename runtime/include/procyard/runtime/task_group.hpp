@@ -114,8 +114,9 @@ start_join(const std::shared_ptr<task_group_core>& core,
 /// failure. Cancelled tasks are waited for, so one that refuses its cancellation holds the join up:
 /// `running()` says which. Tasks may begin others in their group.
 ///
-/// Each task runs in a strand of its own on the group's executor, and is cancelled there
-/// (terminal). An executor that is a strand serialises them all.
+/// Each task runs in a strand of its own on the group's executor, and is cancelled there, with the
+/// type of the reason: a coroutine heeds terminal alone unless it asks for more. An executor that
+/// is a strand serialises them all.
 ///
 /// Dropping a group cancels its tasks and leaves them to the event loop: the destructor waits for
 /// nobody, and what they throw afterwards is thrown away. What they refer to has to live until
