@@ -450,10 +450,10 @@ void shutdown_core::adopt(const shutdown_report& part)
     report_.failures.insert(report_.failures.end(), part.failures.begin(), part.failures.end());
 }
 
-// The child alone is asked, not its tree as `polite` does: what it has started is its own to end, in
-// its own order, and a descendant that takes a second SIGTERM for an order to go at once would get
-// one from each of its ancestors. What is left when it has ended, or has had its time, is asked in
-// the last fifth, and killed a tenth before the end, so that the tree can be seen to be empty.
+// The child alone is asked, not its tree as `polite` does: what it has started is its own to end,
+// in its own order, and a descendant that takes a second SIGTERM for an order to go at once would
+// get one from each of its ancestors. What is left when it has ended, or has had its time, is asked
+// in the last fifth, and killed a tenth before the end, so that the tree can be seen to be empty.
 // A cancellation does not reach the ladder.
 asio::awaitable<void> shutdown_core::stop_child(std::weak_ptr<shutdown_core> whole, task_name name,
                                                 std::shared_ptr<child_core> core,

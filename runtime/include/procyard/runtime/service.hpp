@@ -34,8 +34,8 @@ class supervisor_core;
 
 /// What a service that is a coroutine says to its supervisor.
 /// @par Thread safety   Any thread may call it at any time.
-/// @par Lifetime        May be kept; after the end of its incarnation it does nothing. The execution
-///                      context must outlive its use.
+/// @par Lifetime        May be kept; after the end of its incarnation it does nothing. Its context
+///                      must outlive its use.
 class PROCYARD_RUNTIME_EXPORT service_context {
 public:
     /// For `readiness::told()`: those that depend on the service may start.
