@@ -123,11 +123,12 @@ void shutdown_core::add_child(task_name name, std::shared_ptr<child_core> core)
         auto& place = state(shutdown_phase::stop_children);
         if (!place.begun) {
             auto& all = place.handlers;
-            const auto living = std::stable_partition(all.begin(), all.end(), [](const auto& one) {
-                return !one.child || !one.child->status();
-            });
-            std::move(living, all.end(), std::back_inserter(ended));
-            all.erase(living, all.end());
+            std::vector<step_handler> living;
+            living.reserve(all.size() + 1);  // from here on nothing is thrown that would lose one
+            ended.reserve(all.size());
+            for (auto& one : all)
+                (one.child && one.child->status() ? ended : living).push_back(std::move(one));
+            all = std::move(living);
             added.order = --children_;
             all.push_back(std::move(added));
             return;
@@ -280,8 +281,16 @@ void shutdown_core::begin(const shutdown_order& order)
     cancellation_reason reason;
     {
         const std::lock_guard lock(mutex_);
-        std::stable_sort(phase.handlers.begin(), phase.handlers.end(),
-                         [](const auto& a, const auto& b) { return a.order < b.order; });
+        // Each to its place, behind its equals. (std::stable_sort makes Clang warn of a deprecated
+        // function in libstdc++.)
+        auto& all = phase.handlers;
+        for (auto next = all.begin(); next != all.end(); ++next) {
+            const auto place =
+                std::upper_bound(all.begin(), next, *next, [](const auto& one, const auto& other) {
+                    return one.order < other.order;
+                });
+            std::rotate(place, next, std::next(next));
+        }
         report_.phases.push_back({order.phase, options_.clock->now(), order.when, {}});
         reason = report_.reason;
     }
