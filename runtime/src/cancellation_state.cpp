@@ -164,7 +164,7 @@ bool cancellation_state::abandoned() const noexcept
     return abandoned_;
 }
 
-void cancellation_state::listen(std::shared_ptr<cancellation_listener> listener)
+void cancellation_state::listen(const std::shared_ptr<cancellation_listener>& listener)
 {
     std::uint64_t word = 0;
     {

@@ -52,7 +52,7 @@ public:
     [[nodiscard]] bool abandoned() const noexcept;
     [[nodiscard]] const std::atomic<std::uint64_t>& word() const noexcept { return word_; }
 
-    void listen(std::shared_ptr<cancellation_listener> listener);
+    void listen(const std::shared_ptr<cancellation_listener>& listener);
     bool unlisten(cancellation_listener& listener) noexcept;
     // Takes those out of the list that it accepts, unheard.
     void drop(const std::function<bool(cancellation_listener&)>& accepts);

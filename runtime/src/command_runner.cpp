@@ -67,7 +67,7 @@ private:
     void on_line(service_output from, std::string_view line);
 
     asio::awaitable<void> live();
-    asio::awaitable<void> read(pipe_reader& from, service_output which);
+    asio::awaitable<void> read(pipe_reader* from, service_output which);
     asio::awaitable<void> wait_for_newline();
     asio::awaitable<void> climb(stop_ladder ladder);
 
@@ -164,7 +164,7 @@ void command_runner::started()
         if (!from->is_open())
             continue;
         ++outputs_open_;
-        supervise(keep(self(), &command_runner::read, std::ref(*from), which));
+        supervise(keep(self(), &command_runner::read, from, which));
     }
     asio::co_spawn(setup_.executor, keep(self(), &command_runner::live),
                    [me = self()](const std::exception_ptr& error) {
@@ -224,14 +224,14 @@ void command_runner::lost_sight()
     tell_end(false, std::move(report));
 }
 
-asio::awaitable<void> command_runner::read(pipe_reader& from, service_output which)
+asio::awaitable<void> command_runner::read(pipe_reader* from, service_output which)
 {
     output_lines lines;
     const auto each = [&](std::string_view line) { on_line(which, line); };
     std::array<char, 16384> buffer;
     for (;;) {
-        const auto [ec, size] = co_await from.async_read_some(asio::buffer(buffer),
-                                                              asio::as_tuple(asio::use_awaitable));
+        const auto [ec, size] = co_await from->async_read_some(asio::buffer(buffer),
+                                                               asio::as_tuple(asio::use_awaitable));
         const std::string_view bytes(buffer.data(), size);
         if (which == service_output::err)
             tail_.take(bytes);

@@ -28,9 +28,8 @@ public:
         auto self = std::static_pointer_cast<coroutine_runner>(shared_from_this());
         asio::co_spawn(
             setup_.executor, run(self),
-            asio::bind_cancellation_slot(signal_.slot(), [self](std::exception_ptr error) {
-                self->ended(std::move(error));
-            }));
+            asio::bind_cancellation_slot(
+                signal_.slot(), [self](const std::exception_ptr& error) { self->ended(error); }));
         if (how().watchdog)
             start_watchdog();
         if (how().health)
@@ -68,7 +67,7 @@ private:
                                               self->setup_.executor));
     }
 
-    void ended(std::exception_ptr error)
+    void ended(const std::exception_ptr& error)
     {
         death_report report;
         // What one throws that was cancelled says nothing.

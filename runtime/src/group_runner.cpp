@@ -32,7 +32,7 @@ public:
         inner_ = std::make_shared<supervisor_core>(setup_.executor, std::move(options), true);
         for (const auto& one : members.services)
             inner_->add(one);
-        inner_->wait([self = shared_from_this()](error_code ec, supervisor_result result) {
+        inner_->wait([self = shared_from_this()](error_code ec, const supervisor_result& result) {
             static_cast<group_runner&>(*self).ended(ec, result);
         });
         inner_->request(supervisor_input::kind::start);

@@ -38,7 +38,7 @@ class notify_socket {
 public:
     using listener = std::function<void(const notification&)>;
 
-    explicit notify_socket(asio::any_io_executor ex) : descriptor_(std::move(ex)) { }
+    explicit notify_socket(const asio::any_io_executor& ex) : descriptor_(ex) { }
     notify_socket(const notify_socket&) = delete;
     notify_socket& operator=(const notify_socket&) = delete;
     ~notify_socket() { close(); }

@@ -24,10 +24,10 @@ namespace {
 
 // What a probe throws is a no. A function of its own: its frame keeps what the awaitable needs.
 asio::awaitable<bool> ask_safely(std::shared_ptr<const service_access::description>,
-                                 const service_probe& probe)
+                                 const service_probe* probe)
 {
     try {
-        co_return co_await probe();
+        co_return co_await (*probe)();
     } catch (...) {
         co_return false;
     }
@@ -156,7 +156,7 @@ asio::awaitable<void> service_runner::watch()
     tell(supervisor_input::kind::unhealthy);
 }
 
-asio::awaitable<bool> service_runner::ask(const service_probe& probe, std::chrono::nanoseconds most)
+asio::awaitable<bool> service_runner::ask(const service_probe* probe, std::chrono::nanoseconds most)
 {
     if (asked_last_ && !asked_last_->answer)
         co_return false;
@@ -191,7 +191,7 @@ asio::awaitable<void> service_runner::check_health()
             failures = 0;
             continue;
         }
-        const bool good = co_await ask(check.ask, check.most);
+        const bool good = co_await ask(&check.ask, check.most);
         if (checks_ended_)
             co_return;
         failures = good ? 0 : failures + 1;
@@ -202,7 +202,7 @@ asio::awaitable<void> service_runner::check_health()
 asio::awaitable<void> service_runner::probe_until_ready()
 {
     const auto& probe = how().ready;
-    while (!co_await ask(service_access::ask(probe), service_access::most(probe))) {
+    while (!co_await ask(&service_access::ask(probe), service_access::most(probe))) {
         const auto [ec] = co_await setup_.clock->async_wait_for(
             setup_.executor, service_access::interval(probe), asio::as_tuple(asio::use_awaitable));
         if (ec || checks_ended_)

@@ -101,7 +101,7 @@ private:
     asio::awaitable<void> check_health();
     asio::awaitable<void> probe_until_ready();
     struct question;
-    asio::awaitable<bool> ask(const service_probe& probe, std::chrono::nanoseconds most);
+    asio::awaitable<bool> ask(const service_probe* probe, std::chrono::nanoseconds most);
 
     asio::cancellation_signal watch_signal_{};
     asio::cancellation_signal health_signal_{};

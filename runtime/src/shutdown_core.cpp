@@ -54,6 +54,7 @@ template <class Handlers>
 unsigned count_steps(const Handlers& handlers)
 {
     std::vector<int> orders;
+    orders.reserve(handlers.size());
     for (const auto& one : handlers)
         orders.push_back(one.order);
     std::sort(orders.begin(), orders.end());
@@ -104,13 +105,12 @@ void shutdown_core::add(shutdown_phase phase, task_name name, shutdown_function 
         else if (state(phase).begun)
             ec = asio::error::already_started;
         else
-            state(phase).handlers.push_back(std::move(added));
+            return state(phase).handlers.push_back(std::move(added));
     }
-    if (ec)
-        throw boost::system::system_error(ec, "shutdown handler \"" + added.name.text + '"');
+    throw boost::system::system_error(ec, "shutdown handler \"" + added.name.text + '"');
 }
 
-void shutdown_core::add_child(task_name name, std::shared_ptr<child_core> core)
+void shutdown_core::add_child(task_name name, const std::shared_ptr<child_core>& core)
 {
     auto function = [weak = weak_from_this(), name, core](shutdown_step step) {
         return stop_child(weak, name, core, std::move(step));

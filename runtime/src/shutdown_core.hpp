@@ -47,7 +47,7 @@ public:
     // From any thread.
     void add(shutdown_phase phase, task_name name, shutdown_function function, int order,
              shutdown_leftover::kind what = shutdown_leftover::kind::handler);
-    void add_child(task_name name, std::shared_ptr<child_core> core);
+    void add_child(task_name name, const std::shared_ptr<child_core>& core);
     void add_part(task_name name, std::shared_ptr<shutdown_core> part, shutdown_phase phase);
     void add_reload(task_name name, shutdown_function function);
     std::unique_ptr<shutdown_hold> hold(task_name name);
