@@ -101,7 +101,7 @@ supervisor::executor_type supervisor::get_executor() const noexcept
     return core_->executor();
 }
 
-void supervisor::add(service what)
+void supervisor::add(const service& what)
 {
     core_->add(what);
 }

@@ -143,7 +143,7 @@ void task_group_core::begin(tasks::iterator place, asio::awaitable<void> body)
                });
 }
 
-void task_group_core::ended(tasks::iterator place, std::exception_ptr exception)
+void task_group_core::ended(tasks::iterator place, const std::exception_ptr& exception)
 {
     bool fails = false;
     tasks over;

@@ -77,7 +77,7 @@ private:
     [[nodiscard]] std::list<joiner> take_joiners_if_done();
 
     void begin(tasks::iterator place, asio::awaitable<void> body);
-    void ended(tasks::iterator place, std::exception_ptr exception);
+    void ended(tasks::iterator place, const std::exception_ptr& exception);
     void abandoned(tasks::iterator place) noexcept;
     void fill_places();
     void complete(std::list<joiner> done);

@@ -146,7 +146,7 @@ public:
     /// Adds a service. It starts with the others, or now if the supervisor was started.
     /// @throws std::invalid_argument   a name that is empty, there already, or of a dependency that
     ///                                 is not there; what is wrong with the service
-    void add(service what);
+    void add(const service& what);
 
     /// All that were added shall run.
     void start();
