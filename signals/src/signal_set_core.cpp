@@ -63,7 +63,6 @@ void take_from_kernel(int number) noexcept
 signal_set_core::signal_set_core(const asio::any_io_executor& ex, signal_set_options options)
     : queue_(std::make_shared<operation_queue>(ex)),
       options_(options),
-      made_in_(::getpid()),
       listener_(&acquire_listener())
 {
     arm();
@@ -177,19 +176,11 @@ void signal_set_core::close() noexcept
         if (contains(number))
             stop_listening(number);
     }
-    if (made_in_ != ::getpid() && has_waited_)
-        leave_to_queue();
     release_listener(*listener_);
     listener_ = nullptr;
-}
-
-// In a forked copy of the process the queue keeps what it watches, because the reactor may be the
-// original's. It closes it when it goes.
-void signal_set_core::leave_to_queue() noexcept
-{
-    auto& watched = listener_->watch_fd.load(std::memory_order_relaxed) != -1 ? listener_->watch_fd
-                                                                              : listener_->wake_fd;
-    watched.store(-1, std::memory_order_relaxed);
+    // In a forked copy whose reactor may be the original's, what is closed leaves it: see
+    // reactor_watch.
+    queue_->unwatch();
 }
 
 void signal_set_core::put_handlers_back() noexcept
@@ -248,10 +239,8 @@ void signal_set_core::take(signal_info& taken, bool was_woken, error_code& ec) n
         ec = signal_errc::no_signals;
     else if (!take_what_came(taken, was_woken))
         ec = asio::error::would_block;
-    if (ec) {
-        has_waited_ = has_waited_ || ec == asio::error::would_block;
+    if (ec)
         return;
-    }
     ++told_;
     signals_ += taken.count;
 }

@@ -59,15 +59,12 @@ private:
     void stop_listening(int number) noexcept;
     void read_signals() noexcept;
     [[nodiscard]] bool take_what_came(signal_info& taken, bool was_woken) noexcept;
-    void leave_to_queue() noexcept;
 
     const std::shared_ptr<operation_queue> queue_;
     const signal_set_options options_;
-    const pid_t made_in_;
     signal_listener* listener_ = nullptr;
     std::uint64_t handled_ = 0;  // bit n-1: signal n has our handler
     std::uint64_t read_ = 0;     // bit n-1: signal n comes by the signalfd
-    bool has_waited_ = false;    // in the reactor, some time
     std::uint64_t told_ = 0;
     std::uint64_t signals_ = 0;
 };
