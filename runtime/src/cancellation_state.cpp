@@ -227,10 +227,13 @@ std::stop_token cancellation_state::stop_token()
 void listen(const std::shared_ptr<cancellation_state>& state,
             std::shared_ptr<cancellation_listener> listener)
 {
+    // Held here: it is told after it has entered the list, and whoever takes it out there may have
+    // held it last.
+    const auto held = std::move(listener);
     if (state)
-        state->listen(std::move(listener));
+        state->listen(held);
     else
-        listener->on_abandoned();
+        held->on_abandoned();
 }
 
 bool unlisten(const std::shared_ptr<cancellation_state>& state,
