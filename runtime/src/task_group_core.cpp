@@ -71,9 +71,9 @@ struct task_group_core::on_end {
             group->abandoned(place);
     }
 
-    void operator()(std::exception_ptr exception)
+    void operator()(const std::exception_ptr& exception)
     {
-        std::exchange(group, nullptr)->ended(place, std::move(exception));
+        std::exchange(group, nullptr)->ended(place, exception);
     }
 };
 
