@@ -93,6 +93,7 @@ void wait_until_asleep(pid_t thread)
     }
 }
 
+#ifndef __SANITIZE_THREAD__
 sigjmp_buf jump_target;
 volatile sig_atomic_t may_jump = 0;
 int rounds = 0;  // not in a register, which a jump would put back
@@ -105,6 +106,7 @@ void on_alarm(int)
     may_jump = 0;
     siglongjmp(jump_target, 1);
 }
+#endif
 
 // So that who writes to one gets EAGAIN. How many there are.
 int fill_eventfds()
