@@ -34,15 +34,6 @@
 #include "operation_contract.hpp"
 #include "temporary_directory.hpp"
 
-#if defined(__SANITIZE_THREAD__)
-// The last one to let go of an executor that several threads held orders itself after the others by
-// a fence, which this sanitizer does not know.
-extern "C" const char* __tsan_default_suppressions()
-{
-    return "race:boost::asio::execution::detail::shared_target_executor\n";
-}
-#endif
-
 namespace asio = boost::asio;
 using procyard::async_receive_descriptors;
 using procyard::async_send_descriptors;
