@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <procyard/ipc/detail/channel_core.hpp>
 
-#include <boost/asio/append.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/buffer.hpp>
-#include <boost/asio/dispatch.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
 
@@ -55,61 +53,6 @@ void take_urgent(int bell) noexcept
 }
 
 }  // namespace
-
-// What the executor and the reactor hold. Has no associated executor, so that it runs on the end's;
-// what has to run elsewhere goes there first and does nothing before.
-struct channel_core::turn {
-    std::shared_ptr<channel_core> core;
-    operation_ptr operation;
-    bool was_waiting = false;
-    bool has_moved = false;  // to where the handler runs
-
-    turn(std::shared_ptr<channel_core> c, operation_ptr o, bool waiting, bool moved) noexcept
-        : core(std::move(c)),
-          operation(std::move(o)),
-          was_waiting(waiting),
-          has_moved(moved)
-    {
-    }
-    turn(turn&&) noexcept = default;
-    turn& operator=(turn&&) = delete;
-    // Still with an operation only when the executor or the reactor lets go of it, going down.
-    ~turn()
-    {
-        if (operation)
-            core->forget(std::move(operation));
-    }
-
-    // Of a read from the bell.
-    void operator()(const error_code& wait_error, std::size_t) { (*this)(wait_error); }
-    void operator()(const error_code& wait_error = {})
-    {
-        if (has_moved || operation->place == handler_place::same_turn) {
-            core->take_turn(std::move(operation), was_waiting, wait_error);
-            return;
-        }
-        const auto where = operation->handler_work;
-        asio::dispatch(
-            where, asio::append(turn(core, std::move(operation), was_waiting, true), wait_error));
-    }
-};
-
-// Sits in the slot of the handler. Holds a name and no pointer: it may be called after the
-// operation is gone, and kept after the io_context is.
-struct channel_core::on_cancellation {
-    std::weak_ptr<channel_core> core;
-    std::uint64_t serial;
-
-    void operator()(asio::cancellation_type type) const noexcept
-    {
-        if (type == asio::cancellation_type::none)
-            return;
-        if (const auto alive = core.lock())
-            (void)(alive->abort_operation(alive->for_room_, serial)
-                   || alive->abort_operation(alive->at_once_, serial)
-                   || alive->abort_operation(alive->for_end_, serial));
-    }
-};
 
 // --- the rest of the hot path -------------------------------------------------------------------
 
@@ -364,15 +307,12 @@ void channel_core::start(operation_ptr operation, asio::cancellation_slot slot)
 {
     operation->serial = ++last_serial_;
     if (slot.is_connected())
-        slot.emplace<on_cancellation>(weak_from_this(), operation->serial);
-    auto* const known = operation.get();
-    auto& where = line_of(*known);
-    if (where.first != nullptr) {
-        where.last->next = std::move(operation);
-        where.last = known;
+        slot.emplace<operation_cancellation<channel_core>>(weak_from_this(), operation->serial);
+    auto& where = line_of(*operation);
+    operation = where.append(std::move(operation));
+    if (!operation)
         return;
-    }
-    where.first = where.last = known;
+    auto* const known = operation.get();
     if (known->for_end || known->at_once)
         return post(std::move(operation));
     error_code ec;
@@ -399,7 +339,7 @@ bool channel_core::lacks(std::uint64_t wanted)
 
 void channel_core::post(operation_ptr operation)
 {
-    asio::post(executor_, turn(shared_from_this(), std::move(operation), false, false));
+    asio::post(executor_, turn(shared_from_this(), std::move(operation), false));
 }
 
 void channel_core::take_turn(operation_ptr operation, bool was_waiting,
@@ -421,7 +361,7 @@ void channel_core::take_turn(operation_ptr operation, bool was_waiting,
         ec = error_code(ENOMEM, boost::system::system_category());
     } catch (...) {
         // A user's codec. What it means is for whoever calls run(); the others go on.
-        drop(std::move(operation));
+        go_on_after(*operation);
         throw;
     }
     if (done)
@@ -535,7 +475,7 @@ void channel_core::wait_in_reactor(operation_ptr operation)
     try {
         ec = watch_.enter(executor_, connected_ ? bell_.native_handle() : socket_.get());
     } catch (const std::bad_alloc&) {
-        drop(std::move(operation));  // it is being started: that has failed
+        go_on_after(*operation);  // it is being started: that has failed
         throw;
     }
     if (ec) {
@@ -548,7 +488,7 @@ void channel_core::wait_in_reactor(operation_ptr operation)
     has_spun_ = false;
     const bool for_end = operation->for_end;
     const auto slot = operation->wake.slot();
-    turn when_woken(shared_from_this(), std::move(operation), true, false);
+    turn when_woken(shared_from_this(), std::move(operation), true);
     counts_.sleeps += for_end ? 0 : 1;
     show_counts();
     using wait = asio::posix::descriptor_base;
@@ -573,38 +513,20 @@ void channel_core::finish(operation_ptr operation, const error_code& instead)
 {
     const auto self = shared_from_this();
     auto& raw = *operation;
-    if (&raw == line_of(raw).first)
-        release_next(raw);
+    go_on_after(raw);
     raw.complete(std::move(operation), instead);
 }
 
-void channel_core::release_next(channel_operation& first)
+void channel_core::go_on_after(channel_operation& done)
 {
-    auto& where = line_of(first);
-    auto next = std::move(first.next);
-    where.first = next.get();
-    if (where.first == nullptr)
-        where.last = nullptr;
-    else
+    if (auto next = line_of(done).take_next(done))
         post(std::move(next));
 }
 
-// Destroyed without a call; those behind it go on.
-void channel_core::drop(operation_ptr operation)
-{
-    if (operation.get() == line_of(*operation).first)
-        release_next(*operation);
-}
-
-// Destroyed without a call, with all behind it: one after the other, since each holds the next, and
-// the stack is not as deep as they may be many.
 void channel_core::forget(operation_ptr operation) noexcept
 {
     auto& where = line_of(*operation);
-    if (operation.get() == where.first)
-        where = {};
-    while (operation)
-        operation = std::move(operation->next);
+    where.forget(std::move(operation));
 }
 
 // --- ending -------------------------------------------------------------------------------------
@@ -625,28 +547,13 @@ void channel_core::fail(error_code why, std::string explanation)
     leave_reactor();  // whoever waits is told, and not by the peer
 }
 
-// Whether it was in this line.
-bool channel_core::abort_operation(line& where, std::uint64_t serial) noexcept
+void channel_core::abort_operation(std::uint64_t serial) noexcept
 {
-    channel_operation* before = nullptr;
-    for (auto* at = where.first; at != nullptr; before = at, at = at->next.get()) {
-        if (at->serial != serial)
-            continue;
-        at->aborted = true;
-        if (before == nullptr) {
-            if (at->waiting)
-                at->wake.emit(asio::cancellation_type::terminal);
-            return true;
-        }
-        // Out of the line, so that it need not wait for those before it.
-        auto operation = std::move(before->next);
-        before->next = std::move(operation->next);
-        if (where.last == operation.get())
-            where.last = before;
-        post(std::move(operation));
-        return true;
-    }
-    return false;
+    operation_ptr outside;
+    (void)(for_room_.abort(serial, outside) || at_once_.abort(serial, outside)
+           || for_end_.abort(serial, outside));
+    if (outside)
+        post(std::move(outside));
 }
 
 void channel_core::cancel() noexcept
@@ -656,9 +563,8 @@ void channel_core::cancel() noexcept
 
 void channel_core::abort_all() noexcept
 {
-    for (const auto* const where : {&for_room_, &at_once_, &for_end_})
-        for (auto* at = where->first; at != nullptr; at = at->next.get())
-            at->aborted = true;
+    for (auto* const where : {&for_room_, &at_once_, &for_end_})
+        where->abort_all();
     leave_reactor();
 }
 

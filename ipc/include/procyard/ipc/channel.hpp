@@ -62,6 +62,7 @@ public:
     /// @par Cost     Two descriptors, two mappings.
     sender(asio::any_io_executor ex, unopened<sender> end, error_code& ec)
         : channel_end(detail::open_end(ex, detail::ring_role::producer, std::move(end).take(),
+                                       // NOLINTNEXTLINE(bugprone-use-after-move): it keeps those
                                        detail::terms_of<T>(end.options()), ec))
     {
     }
@@ -265,6 +266,7 @@ public:
     /// Opens an end, as sender's constructor does.
     receiver(asio::any_io_executor ex, unopened<receiver> end, error_code& ec)
         : channel_end(detail::open_end(ex, detail::ring_role::consumer, std::move(end).take(),
+                                       // NOLINTNEXTLINE(bugprone-use-after-move): it keeps those
                                        detail::terms_of<T>(end.options()), ec))
     {
     }

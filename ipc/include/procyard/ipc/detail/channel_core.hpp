@@ -25,6 +25,7 @@
 #include <procyard/ipc/detail/doorbell.hpp>
 #include <procyard/ipc/detail/look_pace.hpp>
 #include <procyard/ipc/detail/message_parts.hpp>
+#include <procyard/ipc/detail/operation_list.hpp>
 #include <procyard/ipc/detail/reactor_watch.hpp>
 #include <procyard/ipc/detail/record_ring.hpp>
 #include <procyard/ipc/detail/ring_core.hpp>
@@ -232,16 +233,10 @@ private:
     friend class fan_in_core;  // sleeps for many ends at once: announce, hear, and what to wait for
 
     using operation_ptr = std::unique_ptr<channel_operation>;
-    struct turn;
-    struct on_cancellation;
+    using turn = operation_turn<channel_core>;
+    friend turn;
+    friend operation_cancellation<channel_core>;
     class resending;
-
-    // Operations in the order in which they came. The first is posted or waiting; those behind it
-    // are parked.
-    struct line {
-        channel_operation* first = nullptr;
-        channel_operation* last = nullptr;
-    };
 
     channel_core(const asio::any_io_executor& ex, ring_role role, unique_fd socket,
                  const channel_terms& terms, ring_memory own);
@@ -273,14 +268,13 @@ private:
     void wait_in_reactor(operation_ptr operation);
     void hear(const error_code& wait_error) noexcept;
     void finish(operation_ptr operation, const error_code& instead);
-    void drop(operation_ptr operation);
-    [[nodiscard]] line& line_of(const channel_operation& operation) noexcept
+    void go_on_after(channel_operation& done);
+    [[nodiscard]] operation_list& line_of(const channel_operation& operation) noexcept
     {
         return operation.for_end ? for_end_ : operation.at_once ? at_once_ : for_room_;
     }
-    [[nodiscard]] bool abort_operation(line& where, std::uint64_t serial) noexcept;
+    void abort_operation(std::uint64_t serial) noexcept;
     void abort_all() noexcept;
-    void release_next(channel_operation& first);
     void forget(operation_ptr operation) noexcept;
     void count_stall() noexcept;
     void show_counts() noexcept;
@@ -324,9 +318,9 @@ private:
     reactor_watch watch_;              // of socket_ or bell_
     std::array<std::byte, 64> rings_;  // what has been read from bell_: of no interest
     detail::operation_memory memory_;
-    line for_room_;
-    line at_once_;
-    line for_end_;
+    operation_list for_room_;
+    operation_list at_once_;
+    operation_list for_end_;
     std::uint64_t last_serial_ = 0;
     std::uint64_t generation_ = 0;
 };

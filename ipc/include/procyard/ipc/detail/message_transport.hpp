@@ -11,6 +11,7 @@
 #include <cstring>
 #include <span>
 #include <type_traits>
+#include <utility>
 
 #include <procyard/ipc/channel_error.hpp>
 #include <procyard/ipc/codec.hpp>
@@ -106,11 +107,30 @@ struct cell_transport {
         const auto& side = core.side();
         return side.capacity() - ring_offset(side.position(), side.capacity());
     }
-    /// How many of so many cells can be copied at once.
-    [[nodiscard]] static std::size_t fitting(const channel_core& core, std::size_t wanted) noexcept
+    /// Calls `copy(done, count)` for each piece of the ring that `wanted` cells lie in, as far as
+    /// there is room. How many; if not all, `ec` says why.
+    ///
+    /// Looks at the peer's position once at most, and takes what it finds: who keeps up with the
+    /// peer would look again after each copy, mostly in vain, and take the line from it each time.
+    template <class Copy>
+    static std::size_t in_pieces(channel_core& core, std::size_t wanted, error_code& ec, Copy copy)
     {
-        return static_cast<std::size_t>(
-            std::min({std::uint64_t{wanted}, core.side().room(), until_end(core)}));
+        std::size_t done = 0;
+        bool looked = false;
+        while (done < wanted) {
+            if (core.side().room() == 0 && std::exchange(looked, true)) {
+                ec = asio::error::would_block;
+                break;
+            }
+            if (find_room(core, 1, ec) == 0)
+                break;
+            const auto count = static_cast<std::size_t>(
+                std::min({std::uint64_t{wanted - done}, core.side().room(), until_end(core)}));
+            copy(done, count);
+            core.side().advance(count);
+            done += count;
+        }
+        return done;
     }
 
     /// Without so much room it does not go through for certain.
@@ -149,27 +169,17 @@ struct cell_transport {
     static std::size_t put_some(channel_core& core, std::span<const T> messages, error_code& ec)
         requires in_place_message<T>
     {
-        std::size_t done = 0;
-        while (done < messages.size() && find_room(core, 1, ec) != 0) {
-            const auto piece = messages.subspan(done, fitting(core, messages.size() - done));
-            std::memcpy(core.own_units() + place(core), piece.data(), piece.size_bytes());
-            core.side().advance(piece.size());
-            done += piece.size();
-        }
-        return done;
+        return in_pieces(core, messages.size(), ec, [&](std::size_t done, std::size_t count) {
+            std::memcpy(core.own_units() + place(core), messages.data() + done, count * sizeof(T));
+        });
     }
 
     static std::size_t take_some(channel_core& core, std::span<T> messages, error_code& ec)
         requires in_place_message<T>
     {
-        std::size_t done = 0;
-        while (done < messages.size() && find_room(core, 1, ec) != 0) {
-            const auto piece = messages.subspan(done, fitting(core, messages.size() - done));
-            std::memcpy(piece.data(), core.peer_units() + place(core), piece.size_bytes());
-            core.side().advance(piece.size());
-            done += piece.size();
-        }
-        return done;
+        return in_pieces(core, messages.size(), ec, [&](std::size_t done, std::size_t count) {
+            std::memcpy(messages.data() + done, core.peer_units() + place(core), count * sizeof(T));
+        });
     }
 
     /// Fetches what a later message is written into. The consumer has read it last, so a store

@@ -21,6 +21,7 @@
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/detail/channel_operation.hpp>
 #include <procyard/ipc/detail/handler_place.hpp>
+#include <procyard/ipc/detail/operation_list.hpp>
 #include <procyard/ipc/detail/reactor_watch.hpp>
 #include <procyard/ipc/detail/spin_budget.hpp>
 #include <procyard/ipc/export.hpp>
@@ -75,8 +76,9 @@ protected:
 
 private:
     using operation_ptr = std::unique_ptr<channel_operation>;
-    struct turn;
-    struct on_cancellation;
+    using turn = operation_turn<operation_line>;
+    friend turn;
+    friend operation_cancellation<operation_line>;
 
     void post(operation_ptr operation);
     void take_turn(operation_ptr operation, bool was_waiting, const error_code& wait_error);
@@ -85,10 +87,9 @@ private:
     [[nodiscard]] bool may_sleep(const std::uint64_t& wanted, Look is_blocked);
     void wait_in_reactor(operation_ptr operation);
     void finish(operation_ptr operation, const error_code& instead);
-    void drop(operation_ptr operation);
+    void go_on_after(channel_operation& done);
+    void forget(operation_ptr operation) noexcept { operations_.forget(std::move(operation)); }
     void abort_operation(std::uint64_t serial) noexcept;
-    void release_next(channel_operation& first);
-    void forget(operation_ptr operation) noexcept;
 
     const asio::any_io_executor executor_;
     const waking how_;
@@ -96,8 +97,7 @@ private:
     reactor_watch watch_;              // of wait_handle()
     std::array<std::byte, 64> rings_;  // what has been read from a bell: of no interest
     detail::operation_memory memory_;
-    channel_operation* first_ = nullptr;  // posted or waiting; those behind it are parked
-    channel_operation* last_ = nullptr;
+    operation_list operations_;
     std::uint64_t last_serial_ = 0;
 };
 

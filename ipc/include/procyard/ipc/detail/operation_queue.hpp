@@ -20,6 +20,7 @@
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/detail/channel_operation.hpp>
 #include <procyard/ipc/detail/handler_place.hpp>
+#include <procyard/ipc/detail/operation_list.hpp>
 #include <procyard/ipc/detail/reactor_watch.hpp>
 #include <procyard/ipc/export.hpp>
 
@@ -51,25 +52,26 @@ public:
     /// it, see reactor_watch.
     void unwatch() noexcept;
 
-    [[nodiscard]] bool is_empty() const noexcept { return first_ == nullptr; }
+    [[nodiscard]] bool is_empty() const noexcept { return operations_.first() == nullptr; }
     /// Starts an operation. If its place is elsewhere, it knows the handler's executor.
     void start(std::unique_ptr<channel_operation> operation, asio::cancellation_slot slot);
     /// What they wait for may be there: the first one looks, in a turn of its own.
-    void wake() noexcept;
+    void wake() noexcept { operations_.wake(); }
     /// Every pending operation completes with operation_aborted, and has done nothing.
     void abort_all() noexcept;
 
 private:
     using operation_ptr = std::unique_ptr<channel_operation>;
-    struct turn;
-    struct on_cancellation;
+    using turn = operation_turn<operation_queue>;
+    friend turn;
+    friend operation_cancellation<operation_queue>;
 
     void post(operation_ptr operation);
-    void take_turn(operation_ptr operation);
+    void take_turn(operation_ptr operation, bool was_waiting, const error_code& wait_error);
     void park(operation_ptr operation);
     void finish(operation_ptr operation, const error_code& instead);
-    void release_next(channel_operation& first);
-    void forget(operation_ptr operation) noexcept;
+    void go_on_after(channel_operation& done);
+    void forget(operation_ptr operation) noexcept { operations_.forget(std::move(operation)); }
     void abort_operation(std::uint64_t serial) noexcept;
 
     const asio::any_io_executor executor_;
@@ -77,8 +79,7 @@ private:
     int watched_ = -1;
     reactor_watch watch_;  // of watched_
     std::optional<asio::steady_timer> timer_;
-    channel_operation* first_ = nullptr;  // posted or waiting; those behind it are parked
-    channel_operation* last_ = nullptr;
+    operation_list operations_;
     std::uint64_t last_serial_ = 0;
 };
 
