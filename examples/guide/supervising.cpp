@@ -4,8 +4,10 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 
 #include <unistd.h>
@@ -108,6 +110,73 @@ asio::awaitable<void> logged()
     std::filesystem::remove_all(place);
 }
 
+asio::awaitable<void> upload(std::string_view)
+{
+    co_await asio::post(asio::use_awaitable);
+}
+
+asio::awaitable<void> logged_slowly()
+{
+    supervisor all(co_await asio::this_coro::executor);
+    std::string seen;
+    // [slow]
+    auto remote = [&](log_batch batch) -> asio::awaitable<void> {
+        if (batch.lost > 0)
+            seen += std::to_string(batch.lost) + " lines lost\n";
+        for (const auto& line : batch.lines)
+            co_await upload(line.text);
+        seen += std::to_string(batch.lines.size()) + " lines\n";
+    };
+    all.add(service("chatter", command::shell("echo one; echo two"))
+                .one_shot()
+                .log(remote, {.most_bytes = 64 * 1024}));
+    // [slow]
+    all.start();
+    while (all.snapshot().at(0).state != service_state::exited)
+        co_await asio::post(asio::use_awaitable);
+    co_await all.async_stop(asio::use_awaitable);
+    expect(seen == "2 lines\n" || seen == "1 lines\n1 lines\n", "both lines");
+}
+
+asio::awaitable<void> listened()
+{
+    const auto executor = co_await asio::this_coro::executor;
+    supervisor all(executor);
+    // [listen]
+    asio::ip::tcp::acceptor acceptor(executor, {asio::ip::address_v4::loopback(), 0});
+    all.add(service("web", command::shell("echo $LISTEN_FDNAMES; exec tail -f /dev/null"))
+                .listen("http", unique_fd(acceptor.release()))
+                .ready_when(readiness::line_with("http")));
+    all.start();
+    // [listen]
+    while (all.snapshot().at(0).state != service_state::ready)
+        co_await asio::post(asio::use_awaitable);
+    all.replace("web");
+    while (all.snapshot().at(0).generation != 2)
+        co_await asio::post(asio::use_awaitable);
+    co_await all.async_stop(asio::use_awaitable);
+}
+
+asio::awaitable<void> survived()
+{
+    const auto place =
+        std::filesystem::temp_directory_path() / ("procyard-state-" + std::to_string(::getpid()));
+    {
+        // [state]
+        supervisor_options options;
+        options.state_directory = place;
+        supervisor all(co_await asio::this_coro::executor, options);
+        // [state]
+        all.add(service("server", never_ending()));
+        all.start();
+        while (all.snapshot().at(0).state != service_state::ready)
+            co_await asio::post(asio::use_awaitable);
+        co_await all.async_stop(asio::use_awaitable);
+    }
+    expect(std::filesystem::exists(place / "state"), "written down");
+    std::filesystem::remove_all(place);
+}
+
 asio::awaitable<void> tested()
 {
     // [test]
@@ -134,6 +203,9 @@ asio::awaitable<void> co_main()
     co_await made();
     co_await every_kind();
     co_await logged();
+    co_await logged_slowly();
+    co_await listened();
+    co_await survived();
     co_await tested();
 }
 

@@ -5,8 +5,8 @@
 // This code runs in a new process on the parent's memory (CLONE_VM), on a stack of its own, with
 // all signals blocked, while the thread that spawned stands still (CLONE_VFORK) and all other
 // threads of the parent run on. Therefore:
-//   - it reads one prepared plan, and writes only to its stack, the plan's result fields and the
-//     parking slots of its moves;
+//   - it reads one prepared plan, and writes only to its stack, the plan's result fields, the
+//     parking slots of its moves, and the place for its own id in its environment;
 //   - it calls no function of libc or of the C++ library, only raw_syscall and what is in this file
 //     (memory functions the compiler may insert are the one exception: they have no state);
 //   - it allocates nothing, takes no lock, runs no destructor, and ends with exec or exit_group,
@@ -371,6 +371,24 @@ PROCYARD_CHILD_SIDE int set_capabilities(std::uint64_t keep) noexcept
     return 0;
 }
 
+// From the last digit to the first, at the end of the room, and then to its beginning: the entry of
+// the environment begins in front of it.
+PROCYARD_CHILD_SIDE int write_own_id(const own_id_plan& plan) noexcept
+{
+    unsigned long rest = static_cast<unsigned long>(raw_syscall(SYS_getpid));
+    std::size_t begin = plan.size - 1;
+    plan.digits[begin] = '\0';
+    do {
+        if (begin == 0)
+            return ERANGE;
+        plan.digits[--begin] = static_cast<char>('0' + rest % 10);
+        rest /= 10;
+    } while (rest != 0);
+    for (std::size_t i = 0; begin + i < plan.size; ++i)
+        plan.digits[i] = plan.digits[begin + i];
+    return 0;
+}
+
 // parent: the parent's pid as this process sees it, or 0 when it sees none (a pid namespace of its
 // own).
 PROCYARD_CHILD_SIDE int die_with_parent(int signal_number, std::int64_t parent) noexcept
@@ -468,10 +486,11 @@ PROCYARD_CHILD_SIDE int perform(child_op& op) noexcept
     case spawn_step::parent_death_signal:  // a: signal, b: the parent's pid
         return die_with_parent(static_cast<int>(op.a), op.b);
     case spawn_step::exec: return run_program(*static_cast<const exec_plan*>(op.data));
+    case spawn_step::environment:  // data: own_id_plan
+        return write_own_id(*static_cast<const own_id_plan*>(op.data));
     case spawn_step::none:
     case spawn_step::program:
     case spawn_step::arguments:
-    case spawn_step::environment:
     case spawn_step::options:
     case spawn_step::lookup:
     case spawn_step::pipe:

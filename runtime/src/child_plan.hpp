@@ -72,6 +72,13 @@ struct signal_plan {
     std::size_t ignore_count = 0;
 };
 
+/// Where the child writes its own id, as text that ends with a NUL. Nobody else can know it before
+/// there is a child, nor know it as the child does, in a pid namespace of its own.
+struct own_id_plan {
+    char* digits = nullptr;
+    std::size_t size = 0;
+};
+
 struct exec_plan {
     const char* path = nullptr;
     char* const* argv = nullptr;

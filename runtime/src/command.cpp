@@ -113,6 +113,12 @@ command& command::descriptor(int number, stdio connection)
     return *this;
 }
 
+command& command::listen_descriptor(stdio connection, std::string name)
+{
+    listen_descriptors_.push_back({std::move(connection), std::move(name)});
+    return *this;
+}
+
 command& command::tree(tree_mode mode)
 {
     tree_ = mode;

@@ -45,6 +45,10 @@ struct command_access {
     static const auto& working_directory(const command& c) noexcept { return c.working_directory_; }
     static const auto& standard(const command& c) noexcept { return c.standard_; }
     static const auto& descriptors(const command& c) noexcept { return c.descriptors_; }
+    static const auto& listen_descriptors(const command& c) noexcept
+    {
+        return c.listen_descriptors_;
+    }
     static const auto& passed(const command& c) noexcept { return c.passed_; }
     static tree_mode tree(const command& c) noexcept { return c.tree_; }
     static const auto& cgroup_parent(const command& c) noexcept { return c.cgroup_parent_; }

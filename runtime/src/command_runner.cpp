@@ -9,10 +9,13 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <signal.h>
+#include <sys/ioctl.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <optional>
 #include <string>
@@ -22,9 +25,10 @@
 #include <procyard/runtime/child.hpp>
 #include <procyard/runtime/spawn.hpp>
 
-#include "command_access.hpp"
+#include "manager_text.hpp"
 #include "notify_socket.hpp"
 #include "output_lines.hpp"
+#include "service_command.hpp"
 #include "service_runner.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
@@ -63,7 +67,9 @@ private:
     [[nodiscard]] command prepare(raw_pipe& newline, error_code& ec);
     void started();
     void lost_sight();
-    void on_notification(const notification& what);
+    void on_notification(notify_message& message);
+    void on_assignment(const notification& what);
+    void on_store(notify_message& message);
     void on_line(service_output from, std::string_view line);
 
     asio::awaitable<void> live();
@@ -80,10 +86,22 @@ private:
     notify_socket notifications_;
     pipe_reader newline_;
     output_tail tail_;
+    survivor_book::ticket record_{};
     unsigned outputs_open_ = 0;
     bool killed_ = false;
+    std::size_t bytes_read_ = 0;
+    bool gone_ = false;  // nothing of it lives
     std::shared_ptr<asio::cancellation_signal> drained_{};
 };
+
+// What waits in the pipe.
+std::size_t unread(pipe_reader& from)
+{
+    int bytes = 0;
+    if (!from.is_open() || ::ioctl(from.native_handle(), FIONREAD, &bytes) != 0 || bytes < 0)
+        return 0;
+    return static_cast<std::size_t>(bytes);
+}
 
 // Keeps the runner as long as the coroutine of one of its members.
 template <class Owner, class Member, class... Args>
@@ -94,33 +112,10 @@ asio::awaitable<void> keep(Owner owner, Member member, Args... args)
 
 command command_runner::prepare(raw_pipe& newline, error_code& ec)
 {
-    auto what = std::get<command>(how().body);
-    const auto* const standard = command_access::standard(what);
-    const auto is_free = [&](int number) {
-        return stdio_access::what(standard[number]) == stdio_access::kind::inherit;
-    };
-    if (is_free(0))
-        what.std_in(stdio::null());
-    if (is_free(1))
-        what.std_out(stdio::pipe());
-    if (is_free(2))
-        what.std_err(stdio::pipe());
-    // Ours are not its own: a WATCHDOG_PID of ours would keep it from feeding its watchdog.
-    for (const char* const name : {"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID",
-                                   "LISTEN_FDS", "LISTEN_FDNAMES"}) {
-        if (!command_access::environment(what).contains(name))
-            what.env_remove(name);
-    }
-    const auto kind = service_access::kind(how().ready);
-    if (kind == readiness_kind::told || how().watchdog) {
+    if (is_listened_to(how()))
         notifications_.open(ec);
-        what.env("NOTIFY_SOCKET", notifications_.address());
-    }
-    if (how().watchdog) {
-        const auto most = std::chrono::duration_cast<std::chrono::microseconds>(*how().watchdog);
-        what.env("WATCHDOG_USEC", std::to_string(most.count()));
-    }
-    if (!ec && kind == readiness_kind::newline) {
+    auto what = command_of(setup_, notifications_.address());
+    if (!ec && service_access::kind(how().ready) == readiness_kind::newline) {
         newline = make_raw_pipe(ec);
         what.descriptor(service_access::descriptor(how().ready),
                         stdio::descriptor(std::move(newline.write_end)));
@@ -152,9 +147,11 @@ void command_runner::start()
 
 void command_runner::started()
 {
+    if (setup_.book)
+        record_ = setup_.book->add(how().name, setup_.generation, child_.id());
     if (!notifications_.address().empty()) {
         notifications_.start(
-            child_.id(), [this](const notification& what) { on_notification(what); },
+            child_.id(), [this](notify_message& message) { on_notification(message); },
             weak_from_this());
     }
     const auto outputs = {std::pair(&child_.std_out(), service_output::out),
@@ -197,13 +194,26 @@ asio::awaitable<void> command_runner::live()
     (void)co_await child_.async_stop(std::move(ladder), asio::as_tuple(asio::use_awaitable));
     notifications_.close();
     newline_.close();
-    if (outputs_open_ > 0 && !killed_) {
+    // Who has ended waits for no room: what is left in its pipes is read.
+    gone_ = true;
+    setup_.log->wake();
+    // As much as is there now, as long as our own reading takes: what comes later is of somebody
+    // who is none of the tree, and may write for days.
+    const auto remains = unread(child_.std_out()) + unread(child_.std_err());
+    const auto begin = bytes_read_;
+    for (bool is_last = false; outputs_open_ > 0 && !killed_ && !is_last;) {
+        const auto before = bytes_read_;
+        // One more time: a read may have been on its way.
+        is_last = before - begin >= remains;
         (void)co_await steady_timer_clock()->async_wait_for(
             setup_.executor, output_grace,
             asio::bind_cancellation_slot(drained_->slot(), asio::as_tuple(asio::use_awaitable)));
+        is_last = is_last || bytes_read_ == before;
     }
     child_.std_out().close();
     child_.std_err().close();
+    if (setup_.book)
+        setup_.book->remove(record_);
     death_report report;
     if (!ec)
         report.status = status;
@@ -230,9 +240,12 @@ asio::awaitable<void> command_runner::read(pipe_reader* from, service_output whi
     const auto each = [&](std::string_view line) { on_line(which, line); };
     std::array<char, 16384> buffer;
     for (;;) {
+        while (setup_.log->full() && !gone_)
+            co_await setup_.log->room();
         const auto [ec, size] = co_await from->async_read_some(asio::buffer(buffer),
                                                                asio::as_tuple(asio::use_awaitable));
         const std::string_view bytes(buffer.data(), size);
+        bytes_read_ += size;
         if (which == service_output::err)
             tail_.take(bytes);
         lines.take(bytes, each);
@@ -246,8 +259,7 @@ asio::awaitable<void> command_runner::read(pipe_reader* from, service_output whi
 
 void command_runner::on_line(service_output from, std::string_view line)
 {
-    if (how().log)
-        how().log(from, line);
+    setup_.log->take(from, line);
     if (service_access::kind(how().ready) == readiness_kind::line
         && line.find(service_access::text(how().ready)) != std::string_view::npos)
         tell(supervisor_input::kind::ready);
@@ -268,9 +280,25 @@ asio::awaitable<void> command_runner::wait_for_newline()
     tell(supervisor_input::kind::ready);
 }
 
-void command_runner::on_notification(const notification& what)
+void command_runner::on_notification(notify_message& message)
+{
+    on_store(message);
+    for (const auto& one : message.assignments)
+        on_assignment(one);
+}
+
+// MAINPID is not followed: the process that was spawned is the service, and its tree goes with it.
+void command_runner::on_assignment(const notification& what)
 {
     const bool tells = service_access::kind(how().ready) == readiness_kind::told;
+    const auto microseconds = [&]() -> timer_clock::duration {
+        const auto number = parse_notified_number(what.value).value_or(0);
+        constexpr auto most =
+            std::chrono::duration_cast<std::chrono::microseconds>(timer_clock::duration::max());
+        return number > static_cast<std::uint64_t>(most.count())
+            ? timer_clock::duration::max()
+            : std::chrono::microseconds(number);
+    };
     if (what.name == "READY" && what.value == "1" && tells)
         tell(supervisor_input::kind::ready);
     else if ((what.name == "RELOADING" || what.name == "STOPPING") && what.value == "1" && tells)
@@ -279,6 +307,24 @@ void command_runner::on_notification(const notification& what)
         status_text_ = what.value;
     else if (what.name == "WATCHDOG" && what.value == "1")
         alive();
+    else if (what.name == "WATCHDOG" && what.value == "trigger")
+        trigger_watchdog();
+    else if (what.name == "WATCHDOG_USEC")
+        set_watchdog(microseconds());
+    else if (what.name == "EXTEND_TIMEOUT_USEC")
+        tell(supervisor_input::kind::extend, microseconds());
+}
+
+// Descriptors that come with anything else are closed with the message.
+void command_runner::on_store(notify_message& message)
+{
+    const auto name = message.value_of("FDNAME");
+    if (message.value_of("FDSTOREREMOVE") == "1")
+        setup_.kept->remove(name);
+    else if (message.value_of("FDSTORE") == "1" && name.empty())
+        setup_.kept->keep("stored", std::move(message.descriptors));
+    else if (message.value_of("FDSTORE") == "1" && is_descriptor_name(name))
+        setup_.kept->keep(name, std::move(message.descriptors));
 }
 
 asio::awaitable<void> command_runner::climb(stop_ladder ladder)

@@ -14,6 +14,7 @@
 #include <procyard/ipc/syscall.hpp>
 
 #include "command_access.hpp"
+#include "manager_text.hpp"
 #include "passed_end.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
@@ -262,6 +263,22 @@ spawn_failure connections::pass(const command& what, spawn_plan& plan)
     return {};
 }
 
+// Whether it is owned or borrowed, its O_NONBLOCK stays as it is, other than in connect(): the flag
+// is one with that of whoever else has the listener, be it an earlier child of this command, whose
+// next accept(2) would hold its loop.
+spawn_failure connections::give(const command& what, spawn_plan& plan)
+{
+    int number = first_activation_descriptor;
+    for (const auto& one : access::listen_descriptors(what)) {
+        const int source = stdio_access::number(one.connection);
+        if (::fcntl(source, F_GETFD) == -1)
+            return make_failure(what, spawn_step::descriptors, errno, std::to_string(source));
+        plan.moves.push_back({.source = source, .target = number});
+        plan.keep.push_back(number++);
+    }
+    return {};
+}
+
 spawn_failure connections::open(const command& what, bool may_enlarge, spawn_plan& plan)
 {
     may_enlarge_ = may_enlarge;
@@ -274,6 +291,8 @@ spawn_failure connections::open(const command& what, bool may_enlarge, spawn_pla
         if (auto failure = connect(what, number, connection, plan))
             return failure;
     }
+    if (auto failure = give(what, plan))
+        return failure;
     if (auto failure = pass(what, plan))
         return failure;
     // Merged ones follow what they are merged into, wherever that went: the outputs first, which

@@ -57,6 +57,7 @@ private:
         unique_fd fd;
     };
     spawn_failure pass(const command& what, spawn_plan& plan);
+    spawn_failure give(const command& what, spawn_plan& plan);
 
     boost::container::small_vector<unique_fd, 6> child_ends_;
     std::vector<taken_end> passed_;

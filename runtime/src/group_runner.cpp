@@ -25,11 +25,13 @@ public:
         options.intensity = members.intensity;
         options.clock = setup_.clock;
         options.stop_budget = how().stop_grace;
+        options.orphans = setup_.orphans;
         options.on_event = [weak = weak_from_this()](const service_event&) {
             if (const auto self = weak.lock())
                 static_cast<group_runner&>(*self).look();
         };
-        inner_ = std::make_shared<supervisor_core>(setup_.executor, std::move(options), true);
+        inner_ = std::make_shared<supervisor_core>(setup_.executor, std::move(options),
+                                                   supervisor_core::group_mark{setup_.book});
         for (const auto& one : members.services)
             inner_->add(one);
         inner_->wait([self = shared_from_this()](error_code ec, const supervisor_result& result) {

@@ -5,12 +5,15 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstddef>
 #include <cstring>
 #include <memory>
 #include <span>
+#include <system_error>
 #include <utility>
 
 #include <procyard/ipc/syscall.hpp>
@@ -94,6 +97,26 @@ std::vector<notification> parse_notifications(std::string_view message)
     return found;
 }
 
+std::string_view notify_message::value_of(std::string_view name) const
+{
+    std::string_view found;
+    for (const auto& one : assignments) {
+        if (one.name == name)
+            found = one.value;
+    }
+    return found;
+}
+
+std::optional<std::uint64_t> parse_notified_number(std::string_view value)
+{
+    std::uint64_t number = 0;
+    const auto* const end = value.data() + value.size();
+    const auto [last, error] = std::from_chars(value.data(), end, number);
+    if (error != std::errc() || last != end)
+        return std::nullopt;
+    return number;
+}
+
 void notify_socket::open(error_code& ec)
 {
     unique_fd made(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -149,10 +172,11 @@ bool notify_socket::receive()
         return false;
     if (!is_of_service(got.sender))
         return true;
-    for (const auto& one : parse_notifications({buffer.data(), got.size})) {
-        if (one.name != "BARRIER")  // answered when `got` goes
-            hear_(one);
-    }
+    notify_message heard{parse_notifications({buffer.data(), got.size}), {}};
+    // A barrier is answered when `got` goes.
+    if (heard.value_of("BARRIER").empty())
+        heard.descriptors = std::move(got.descriptors);
+    hear_(heard);
     return true;
 }
 

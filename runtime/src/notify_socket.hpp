@@ -7,7 +7,10 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 
+#include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,15 +31,28 @@ struct notification {
 // Takes a message of sd_notify(3) apart: assignments, one in a line. What is none is left out.
 [[nodiscard]] std::vector<notification> parse_notifications(std::string_view message);
 
+// What was sent at once; the texts are valid while it is heard.
+struct notify_message {
+    std::vector<notification> assignments;
+    // Those that are not taken out are closed.
+    std::vector<unique_fd> descriptors;
+
+    // The last value of a name; empty when it has none.
+    [[nodiscard]] std::string_view value_of(std::string_view name) const;
+};
+
+// The number of a value that is one, decimal and whole.
+[[nodiscard]] std::optional<std::uint64_t> parse_notified_number(std::string_view value);
+
 // The other side of sd_notify(3), for one incarnation of one service: a datagram socket of its own,
 // so that nobody can speak for another service. The kernel says who sends; only processes of the
 // service are listened to.
 //
 // A sender that asks for a barrier passes a descriptor and waits until we close it: then all it has
-// said before was heard. Descriptors that come with anything else are closed.
+// said before was heard.
 class notify_socket {
 public:
-    using listener = std::function<void(const notification&)>;
+    using listener = std::function<void(notify_message&)>;
 
     explicit notify_socket(const asio::any_io_executor& ex) : descriptor_(ex) { }
     notify_socket(const notify_socket&) = delete;

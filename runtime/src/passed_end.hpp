@@ -83,10 +83,15 @@ private:
     std::atomic<int> fd_;
 };
 
-// The numbers in the child: the lowest from 3 on that the command does not use otherwise.
+// The numbers in the child: the lowest that the command does not use otherwise, above those of
+// socket activation, which begin at 3.
 class passed_numbers {
 public:
-    explicit passed_numbers(const command& what) noexcept : what_(what) { }
+    explicit passed_numbers(const command& what) noexcept
+        : what_(what),
+          last_(2 + static_cast<int>(command_access::listen_descriptors(what).size()))
+    {
+    }
 
     [[nodiscard]] int next() noexcept
     {
@@ -97,7 +102,7 @@ public:
 
 private:
     const command& what_;
-    int last_ = 2;
+    int last_;
 };
 
 }  // namespace detail

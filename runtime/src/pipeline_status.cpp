@@ -3,24 +3,10 @@
 
 #include <ostream>
 
+#include "exception_text.hpp"
 #include "pipeline_verdict.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
-
-namespace {
-
-std::string text_of(const std::exception_ptr& exception)
-{
-    try {
-        std::rethrow_exception(exception);
-    } catch (const std::exception& e) {
-        return e.what();
-    } catch (...) {
-        return "an exception of an unknown type";
-    }
-}
-
-}  // namespace
 
 std::string_view to_string(pipefail policy) noexcept
 {
@@ -54,7 +40,7 @@ std::string stage_result::to_string() const
         return status.to_string();
     if (exception == nullptr)
         return "done";
-    return error ? error.message() : text_of(exception);
+    return error ? error.message() : detail::exception_text(exception);
 }
 
 std::optional<std::size_t> pipeline_status::failing() const noexcept

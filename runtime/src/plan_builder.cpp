@@ -20,6 +20,7 @@
 #include <procyard/runtime/exit_status.hpp>
 
 #include "command_access.hpp"
+#include "manager_text.hpp"
 #include "passed_end.hpp"
 #include "proc_text.hpp"
 
@@ -58,6 +59,8 @@ public:
         if (!plan_.directory.empty())
             add({.step = spawn_step::working_directory, .data = plan_.directory.c_str()});
         add_identity();
+        if (plan_.own_id.digits != nullptr)
+            add({.step = spawn_step::environment, .data = &plan_.own_id});
         add_last();
     }
 
@@ -197,15 +200,36 @@ std::string channels_entry(const command& what)
     return entry;
 }
 
+// The variables of socket activation, the last one with room for the id that the child has.
+void add_activation(const command& what, spawn_plan& plan)
+{
+    const auto& given = access::listen_descriptors(what);
+    std::string names;
+    for (const auto& one : given)
+        names.append(names.empty() ? "" : ":").append(one.name);
+    const auto add = [&plan](const char* name, const std::string& value) -> std::string& {
+        auto& entry = plan.variables.emplace_back(name);
+        plan.envp.push_back((entry += '=' + value).c_str());
+        return entry;
+    };
+    add(listen_count_variable, std::to_string(given.size()));
+    add(listen_names_variable, names);
+    constexpr std::size_t longest_id = 20;  // and its NUL, which a string has
+    auto& pid = add(listen_pid_variable, std::string(longest_id, '\0'));
+    plan.own_id = {pid.data() + pid.size() - longest_id, longest_id + 1};
+}
+
 void build_environment(const command& what, const plan_context& context, spawn_plan& plan)
 {
     const auto& changes = access::environment(what);
     const bool marked = !context.marker.empty();
     const bool passes = !access::passed(what).empty();
-    if (changes.empty() && !access::env_clear(what) && !marked && !passes)
+    const bool activates = !access::listen_descriptors(what).empty();
+    if (changes.empty() && !access::env_clear(what) && !marked && !passes && !activates)
         return;  // the parent's own array is passed on: nothing to copy
-    const auto is_ours = [marked, passes](std::string_view name) {
-        return (marked && name == tree_marker_name) || (passes && name == channels_variable);
+    const auto is_ours = [marked, passes, activates](std::string_view name) {
+        return (marked && name == tree_marker_name) || (passes && name == channels_variable)
+            || (activates && is_activation_variable(name));
     };
     if (!access::env_clear(what)) {
         for (char** entry = context.environment; entry != nullptr && *entry != nullptr; ++entry) {
@@ -214,7 +238,7 @@ void build_environment(const command& what, const plan_context& context, spawn_p
                 plan.envp.push_back(*entry);
         }
     }
-    plan.variables.reserve(changes.size() + 2);
+    plan.variables.reserve(changes.size() + 5);  // none moves: they are pointed to
     for (const auto& [name, value] : changes) {
         if (value && !is_ours(name))
             plan.envp.push_back(plan.variables.emplace_back(name + '=' + *value).c_str());
@@ -225,6 +249,8 @@ void build_environment(const command& what, const plan_context& context, spawn_p
     }
     if (passes)
         plan.envp.push_back(plan.variables.emplace_back(channels_entry(what)).c_str());
+    if (activates)
+        add_activation(what, plan);
     plan.envp.push_back(nullptr);
 }
 

@@ -43,6 +43,7 @@ public:
     child_plan child;
     signal_plan signals;
     descriptor_plan descriptors;
+    own_id_plan own_id;
     exec_plan exec;
     std::uint64_t namespaces = 0;
 

@@ -16,6 +16,7 @@
 #include <procyard/runtime/exit_status.hpp>
 
 #include "command_access.hpp"
+#include "manager_text.hpp"
 #include "passed_end.hpp"
 #include "plan_builder.hpp"
 
@@ -177,6 +178,25 @@ private:
         }
     }
 
+    void check_activation()
+    {
+        const auto& given = access::listen_descriptors(what_);
+        int number = first_activation_descriptor;
+        for (const auto& one : given) {
+            const auto kind = stdio_access::what(one.connection);
+            refuse_if(!is_descriptor_name(one.name), spawn_step::descriptors,
+                      "listen descriptor \"", one.name,
+                      "\" has a name of other than 1 to 255 printable characters but ':'");
+            refuse_if(kind != stdio_kind::owned && kind != stdio_kind::borrowed,
+                      spawn_step::descriptors, "listen descriptor ", one.name,
+                      " is neither owned nor borrowed");
+            refuse_if(access::descriptors(what_).contains(number), spawn_step::descriptors,
+                      std::to_string(number), " is the number of listen descriptor ", one.name,
+                      ", and cannot be connected otherwise");
+            check_connection(number++, one.connection);
+        }
+    }
+
     void check_descriptors()
     {
         const auto& standard = access::standard(what_);
@@ -187,6 +207,7 @@ private:
                   spawn_step::descriptors, "1 and 2 are merged into each other");
 
         check_passed();
+        check_activation();
         if (access::descriptors(what_).empty())
             return;
         rlimit limit{};

@@ -23,19 +23,28 @@ service_context::service_context(std::weak_ptr<detail::supervisor_core> core, st
 
 void service_context::ready() const
 {
-    detail::supervisor_core::post_news(executor_, core_, detail::supervisor_input::kind::ready,
-                                       number_, generation_);
+    detail::supervisor_core::post_news(
+        executor_, core_, {detail::supervisor_input::kind::ready, number_, generation_});
 }
 
 void service_context::unready() const
 {
-    detail::supervisor_core::post_news(executor_, core_, detail::supervisor_input::kind::unready,
-                                       number_, generation_);
+    detail::supervisor_core::post_news(
+        executor_, core_, {detail::supervisor_input::kind::unready, number_, generation_});
 }
 
 void service_context::alive() const
 {
     detail::supervisor_core::post_alive(executor_, core_, number_, generation_);
+}
+
+void service_context::extend(std::chrono::nanoseconds time) const
+{
+    detail::supervisor_core::post_news(executor_, core_,
+                                       {.what = detail::supervisor_input::kind::extend,
+                                        .service = number_,
+                                        .generation = generation_,
+                                        .extension = time});
 }
 
 readiness readiness::started()
@@ -148,6 +157,12 @@ service& service::stop_signal(int number)
     return *this;
 }
 
+service& service::may_extend(std::chrono::nanoseconds most)
+{
+    change().most_extension = most;
+    return *this;
+}
+
 service& service::watchdog(std::chrono::nanoseconds most)
 {
     change().watchdog = most;
@@ -163,13 +178,33 @@ service& service::health(service_probe ask, std::chrono::nanoseconds interval, u
 
 service& service::log(service_log sink)
 {
-    change().log = std::move(sink);
+    change().log = std::make_shared<detail::log_sink>(detail::log_sink{std::move(sink), {}, {}});
+    return *this;
+}
+
+service& service::log(service_log_task sink, log_options options)
+{
+    change().log =
+        std::make_shared<detail::log_sink>(detail::log_sink{{}, std::move(sink), options});
     return *this;
 }
 
 service& service::error_tail(std::size_t bytes)
 {
     change().error_tail = bytes;
+    return *this;
+}
+
+service& service::listen(std::string name, unique_fd descriptor)
+{
+    change().listeners.push_back(
+        {std::move(name), std::make_shared<const unique_fd>(std::move(descriptor))});
+    return *this;
+}
+
+service& service::keep_descriptors(std::size_t most)
+{
+    change().most_kept = most;
     return *this;
 }
 

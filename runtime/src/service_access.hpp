@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -16,11 +17,27 @@
 
 PROCYARD_NAMESPACE_BEGIN
 
+namespace detail {
+
+// Where the lines of a service go. By itself, since it outlives the rest of a service that is
+// removed, until it has got what waits for it.
+struct log_sink {
+    service_log plain{};
+    service_log_task task{};
+    log_options how{};
+};
+
+}  // namespace detail
+
 struct service::description {
     struct members {
         restart_strategy strategy;
         restart_intensity intensity;
         std::vector<service> services;
+    };
+    struct listener {
+        std::string name;
+        std::shared_ptr<const unique_fd> descriptor;
     };
     struct health_check {
         service_probe ask;
@@ -38,11 +55,14 @@ struct service::description {
     readiness ready = readiness::started();
     std::chrono::nanoseconds start_timeout = std::chrono::nanoseconds::max();
     std::chrono::nanoseconds stop_grace = std::chrono::seconds(5);
+    std::chrono::nanoseconds most_extension{};
     int stop_signal = SIGTERM;
     std::optional<std::chrono::nanoseconds> watchdog{};
     std::optional<health_check> health{};
-    service_log log{};
+    std::shared_ptr<const detail::log_sink> log = std::make_shared<detail::log_sink>();
     std::size_t error_tail = 4096;
+    std::vector<listener> listeners{};
+    std::size_t most_kept = 0;
 };
 
 namespace detail {

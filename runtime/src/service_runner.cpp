@@ -54,11 +54,13 @@ struct service_runner::question {
     asio::cancellation_signal probe{};
 };
 
-void service_runner::tell(supervisor_input::kind what)
+void service_runner::tell(supervisor_input::kind what, timer_clock::duration extension)
 {
-    asio::post(setup_.executor, [setup = setup_, what] {
-        if (const auto owner = setup.owner.lock())
-            owner->on_news(what, setup.number, setup.generation);
+    supervisor_input news{what, setup_.number, setup_.generation};
+    news.extension = extension;
+    asio::post(setup_.executor, [weak = setup_.owner, news] {
+        if (const auto owner = weak.lock())
+            owner->on_news(news);
     });
 }
 
@@ -104,11 +106,27 @@ void service_runner::supervise(asio::awaitable<void> part, asio::cancellation_si
 void service_runner::start_watchdog()
 {
     fed_ = setup_.clock->now();
-    supervise(
-        [](std::shared_ptr<service_runner> self) -> asio::awaitable<void> {
-            co_await self->watch();
-        }(shared_from_this()),
-        &watch_signal_);
+    most_hunger_ = *how().watchdog;
+    supervise([](std::shared_ptr<service_runner> self) -> asio::awaitable<void> {
+        co_await self->watch();
+    }(shared_from_this()));
+}
+
+void service_runner::set_watchdog(timer_clock::duration most)
+{
+    if (!how().watchdog || most <= timer_clock::duration::zero())
+        return;
+    most_hunger_ = most;
+    fed_ = setup_.clock->now();
+    watch_signal_.emit(asio::cancellation_type::terminal);
+}
+
+void service_runner::trigger_watchdog()
+{
+    if (checks_ended_)
+        return;
+    watchdog_bit_ = true;
+    tell(supervisor_input::kind::unhealthy);
 }
 
 void service_runner::start_health()
@@ -131,10 +149,10 @@ void service_runner::start_probe()
 
 void service_runner::end_checks() noexcept
 {
+    checks_ended_ = true;
     watch_signal_.emit(asio::cancellation_type::terminal);
     health_signal_.emit(asio::cancellation_type::terminal);
     probe_signal_.emit(asio::cancellation_type::terminal);
-    checks_ended_ = true;
     if (asked_last_)
         asked_last_->patience.emit(asio::cancellation_type::terminal);
 }
@@ -142,18 +160,19 @@ void service_runner::end_checks() noexcept
 asio::awaitable<void> service_runner::watch()
 {
     const auto due = [&] {
-        const auto most = *how().watchdog;
-        return most > timer_clock::time_point::max() - fed_ ? timer_clock::time_point::max()
-                                                            : fed_ + most;
+        return most_hunger_ > timer_clock::time_point::max() - fed_ ? timer_clock::time_point::max()
+                                                                    : fed_ + most_hunger_;
     };
     do {
-        const auto [ec] = co_await setup_.clock->async_wait_until(
-            setup_.executor, due(), asio::as_tuple(asio::use_awaitable));
-        if (ec)
+        // Ends early when the time is another one.
+        (void)co_await setup_.clock->async_wait_until(
+            setup_.executor, due(),
+            asio::bind_cancellation_slot(watch_signal_.slot(),
+                                         asio::as_tuple(asio::use_awaitable)));
+        if (checks_ended_)
             co_return;
     } while (due() > setup_.clock->now());
-    watchdog_bit_ = true;
-    tell(supervisor_input::kind::unhealthy);
+    trigger_watchdog();
 }
 
 asio::awaitable<bool> service_runner::ask(const service_probe* probe, std::chrono::nanoseconds most)

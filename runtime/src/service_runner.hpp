@@ -17,8 +17,11 @@
 #include <procyard/runtime/clock.hpp>
 #include <procyard/runtime/supervisor.hpp>
 
+#include "descriptor_store.hpp"
+#include "log_feed.hpp"
 #include "service_access.hpp"
 #include "supervisor_fsm.hpp"
+#include "survivor_book.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -28,8 +31,7 @@ namespace detail {
 // say it posts.
 class runner_owner {
 public:
-    virtual void on_news(supervisor_input::kind what, std::size_t number,
-                         std::uint64_t generation) = 0;
+    virtual void on_news(const supervisor_input& news) = 0;
     // Once, when nothing of it lives.
     virtual void on_ended(std::size_t number, std::uint64_t generation, bool clean,
                           std::shared_ptr<death_report> report) = 0;
@@ -45,6 +47,11 @@ struct runner_setup {
     std::shared_ptr<const service_access::description> how;
     std::size_t number;
     std::uint64_t generation;
+    std::shared_ptr<log_feed> log;
+    std::shared_ptr<descriptor_store> kept;
+    orphan_policy orphans;
+    // Where what would outlive the supervisor is written down; null: nowhere.
+    std::shared_ptr<survivor_book> book;
 };
 
 // One incarnation of a service, from its start to its end.
@@ -73,7 +80,7 @@ public:
     [[nodiscard]] const std::string& status_text() const noexcept { return status_text_; }
 
 protected:
-    void tell(supervisor_input::kind what);
+    void tell(supervisor_input::kind what, timer_clock::duration extension = {});
     void tell_started();
     void tell_end(bool clean, death_report report);
 
@@ -83,6 +90,10 @@ protected:
 
     // For a service with a watchdog, from its start on.
     void start_watchdog();
+    // Another time for a watchdog that there is, from now on.
+    void set_watchdog(timer_clock::duration most);
+    // As if it had gone hungry.
+    void trigger_watchdog();
     void start_health();
     void start_probe();
     // No probe and no watchdog any more.
@@ -103,10 +114,11 @@ private:
     struct question;
     asio::awaitable<bool> ask(const service_probe* probe, std::chrono::nanoseconds most);
 
-    asio::cancellation_signal watch_signal_{};
+    asio::cancellation_signal watch_signal_{};  // of one wait
     asio::cancellation_signal health_signal_{};
     asio::cancellation_signal probe_signal_{};
     timer_clock::time_point fed_{};
+    timer_clock::duration most_hunger_{};
     bool watchdog_bit_ = false;
     bool serves_ = false;
     bool checks_ended_ = false;

@@ -118,7 +118,7 @@ bool shutdown_coordinator::requested() const noexcept
 void shutdown_coordinator::hand_down(command& what) const
 {
     what.env(stop_budget_variable, std::to_string(core_->child_budget().count()));
-    if (const auto deadline = core_->deadline())
+    if (const auto deadline = core_->child_deadline())
         what.env(stop_deadline_variable, std::to_string(deadline->time_since_epoch().count()));
     else
         what.env_remove(stop_deadline_variable);  // this program's own parent's is not theirs

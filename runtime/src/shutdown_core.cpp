@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "child_core.hpp"
+#include "exception_text.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -38,15 +39,14 @@ task_group_options each_for_itself(const cancellation_token& parent,
     return options;
 }
 
-std::string text_of(const std::exception_ptr& exception)
+// Of the background tasks. The group may outlive the coordinator, so it shares the list.
+task_group_options noted_in(const std::shared_ptr<task_failures>& failures,
+                            task_group_options options)
 {
-    try {
-        std::rethrow_exception(exception);
-    } catch (const std::exception& error) {
-        return error.what();
-    } catch (...) {
-        return "an exception that is no std::exception";
-    }
+    options.on_task_failed = [failures](const task_name& name, const std::exception_ptr& failure) {
+        failures->note(name, failure);
+    };
+    return options;
 }
 
 // How many different orders there are.
@@ -86,7 +86,10 @@ shutdown_core::shutdown_core(asio::any_io_executor ex, shutdown_options options)
     : executor_(std::move(ex)),
       strand_(asio::make_strand(executor_)),
       options_(std::move(options)),
-      tasks_(executor_, each_for_itself(token(shutdown_phase::cancel), options_.clock)),
+      task_failures_(std::make_shared<task_failures>()),
+      tasks_(
+          executor_,
+          noted_in(task_failures_, each_for_itself(token(shutdown_phase::cancel), options_.clock))),
       fsm_({options_.linger, options_.quiet, options_.weights})
 {
     if (!options_.clock)
@@ -198,7 +201,9 @@ bool shutdown_core::request(const shutdown_request& wanted, timer_clock::time_po
     {
         const std::lock_guard lock(mutex_);
         first = !std::exchange(requested_, true);
-        if (first) {
+        if (!first) {
+            report_.deadline = std::min(report_.deadline, deadline);
+        } else {
             report_.reason = wanted.reason;
             report_.requested_exit_code = wanted.exit_code;
             report_.began = options_.clock->now();
@@ -211,23 +216,29 @@ bool shutdown_core::request(const shutdown_request& wanted, timer_clock::time_po
     return first;
 }
 
-std::chrono::nanoseconds shutdown_core::child_budget() const noexcept
+std::chrono::nanoseconds shutdown_core::share_of(shutdown_phase phase) const noexcept
 {
     unsigned all = 0;
     for (const auto weight : options_.weights)
         all += weight;
-    const auto part = options_.weights.at(static_cast<std::size_t>(shutdown_phase::stop_children));
-    const auto share = all == 0 ? options_.budget : options_.budget / all * part;
-    // A fifth is kept for who does not go by itself; see stop_child().
-    return share / 5 * 4;
+    const auto part = options_.weights.at(static_cast<std::size_t>(phase));
+    return all == 0 ? options_.budget : options_.budget / all * part;
 }
 
-std::optional<timer_clock::time_point> shutdown_core::deadline() const
+std::chrono::nanoseconds shutdown_core::child_budget() const noexcept
+{
+    // A fifth is kept for who does not go by itself; see stop_child().
+    return share_of(shutdown_phase::stop_children) / 5 * 4;
+}
+
+std::optional<timer_clock::time_point> shutdown_core::child_deadline() const
 {
     const std::lock_guard lock(mutex_);
     if (!requested_)
         return std::nullopt;
-    return report_.deadline;
+    // What comes after the children have stopped has its share of what is left as well.
+    const auto left = report_.deadline - options_.clock->now();
+    return report_.deadline - std::min(share_of(shutdown_phase::flush), left / 2);
 }
 
 shutdown_facts shutdown_core::facts() const
@@ -297,9 +308,9 @@ void shutdown_core::begin(const shutdown_order& order)
     reason.type = asio::cancellation_type::terminal;
     sources_.at(static_cast<std::size_t>(order.phase)).request_cancel(reason);
     if (order.phase == shutdown_phase::cancel)
-        tasks_.async_join(asio::bind_executor(
-            strand_, [self = shared_from_this()](const std::exception_ptr& failure) {
-                self->on_tasks_done(failure);
+        tasks_.async_join(
+            asio::bind_executor(strand_, [self = shared_from_this()](const std::exception_ptr&) {
+                self->on_tasks_done();
             }));
 }
 
@@ -336,10 +347,8 @@ void shutdown_core::on_step_done(shutdown_phase phase, unsigned step)
     feed(shutdown_event::step_done, phase);
 }
 
-void shutdown_core::on_tasks_done(const std::exception_ptr& failure)
+void shutdown_core::on_tasks_done()
 {
-    if (failure)
-        note_failure("tasks", "the first that failed", failure);
     {
         const std::lock_guard lock(mutex_);
         tasks_over_ = true;
@@ -422,6 +431,7 @@ void shutdown_core::finish()
         for (auto& phase : phases_)
             phase.handlers.clear();
         report_.ended = options_.clock->now();
+        task_failures_->move_to(report_.failures);
         result = report_;
         done.swap(waiters_);
     }
@@ -447,7 +457,7 @@ asio::awaitable<void> shutdown_core::run_handler(std::shared_ptr<shutdown_core> 
 void shutdown_core::note_failure(std::string place, const task_name& name,
                                  std::exception_ptr exception)
 {
-    auto what = text_of(exception);
+    auto what = exception_text(exception);
     const std::lock_guard lock(mutex_);
     report_.failures.push_back({std::move(place), name, std::move(exception), std::move(what)});
 }

@@ -25,6 +25,7 @@
 
 #include "clock_timer.hpp"
 #include "shutdown_fsm.hpp"
+#include "task_failures.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -65,8 +66,8 @@ public:
     [[nodiscard]] const asio::any_io_executor& executor() const noexcept { return executor_; }
     [[nodiscard]] task_group& tasks() noexcept { return tasks_; }
     [[nodiscard]] std::chrono::nanoseconds child_budget() const noexcept;
-    // While a shutdown runs.
-    [[nodiscard]] std::optional<timer_clock::time_point> deadline() const;
+    // While a shutdown runs: until when a child may live.
+    [[nodiscard]] std::optional<timer_clock::time_point> child_deadline() const;
 
 private:
     struct step_handler {
@@ -102,10 +103,13 @@ private:
     void finish();
     void on_alarm() { feed(shutdown_event::alarm); }
     void on_step_done(shutdown_phase phase, unsigned step);
-    void on_tasks_done(const std::exception_ptr& failure);
+    void on_tasks_done();
 
     void wait_for_signal(const std::shared_ptr<signal_set>& set, bool reloads);
     void on_signal(int number, bool reloads);
+
+    // Of the whole budget.
+    [[nodiscard]] std::chrono::nanoseconds share_of(shutdown_phase phase) const noexcept;
 
     // With the mutex held.
     [[nodiscard]] shutdown_facts facts() const;
@@ -132,6 +136,7 @@ private:
     asio::any_io_executor strand_;
     shutdown_options options_;
     std::array<cancellation_source, shutdown_phase_count> sources_;
+    std::shared_ptr<task_failures> task_failures_;
     task_group tasks_;
 
     // In the strand.

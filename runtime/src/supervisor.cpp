@@ -141,6 +141,12 @@ std::vector<service_snapshot> supervisor::snapshot() const
     return core_->snapshot();
 }
 
+void supervisor::start_sweep(const std::shared_ptr<detail::supervisor_core>& core,
+                             asio::any_completion_handler<void(error_code)> h)
+{
+    core->wait_for_sweep(std::move(h));
+}
+
 void supervisor::start_wait(const std::shared_ptr<detail::supervisor_core>& core, end_handler h)
 {
     core->wait(std::move(h));

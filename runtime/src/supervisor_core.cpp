@@ -8,9 +8,12 @@
 
 #include <algorithm>
 #include <exception>
+#include <new>
 #include <random>
 #include <stdexcept>
 #include <utility>
+
+#include "service_check.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -36,6 +39,21 @@ bool is_alive(service_state state)
         || state == killing;
 }
 
+// Cancelled by its slot, without an effect on anything else.
+template <class... Results>
+void abort_when_cancelled(const std::shared_ptr<pending<void(error_code, Results...)>>& one)
+{
+    auto slot = one->get_cancellation_slot();
+    if (!slot.is_connected())
+        return;
+    slot.assign([weak = std::weak_ptr(one)](asio::cancellation_type type) {
+        const auto waiting = weak.lock();
+        if (type == asio::cancellation_type::none || !waiting || !*waiting)
+            return;
+        waiting->complete(asio::error::operation_aborted, Results{}...);
+    });
+}
+
 std::uint64_t seed_of(const supervisor_options& options)
 {
     return options.seed != 0 ? options.seed : std::random_device{}();
@@ -44,76 +62,20 @@ std::uint64_t seed_of(const supervisor_options& options)
 }  // namespace
 
 supervisor_core::supervisor_core(asio::any_io_executor ex, supervisor_options options,
-                                 bool is_group)
+                                 std::optional<group_mark> group)
     : executor_(std::move(ex)),
       options_(std::move(options)),
       fsm_(detail::setup_of(options_), seed_of(options_)),
-      is_group_(is_group)
+      is_group_(group.has_value())
 {
     if (!options_.clock)
         options_.clock = steady_timer_clock();
-}
-
-namespace {
-
-// Of the members of a group, as add() would say it of each.
-std::string fault_of(const service_access::description::members& group)
-{
-    std::vector<std::string_view> before;
-    for (const auto& member : group.services) {
-        const auto& how = *service_access::what(member);
-        const auto is_before = [&](std::string_view name) {
-            return std::find(before.begin(), before.end(), name) != before.end();
-        };
-        auto fault = detail::fault_of(how);
-        if (fault.empty() && is_before(how.name))
-            fault = "there is one of that name";
-        for (const auto& name : how.depends_on) {
-            if (fault.empty() && !is_before(name))
-                fault = "depends on \"" + name + "\", which was not added before it";
-        }
-        if (!fault.empty())
-            return "its member \"" + how.name + "\": " + fault;
-        before.push_back(how.name);
-    }
-    return {};
-}
-
-}  // namespace
-
-std::string fault_of(const service_access::description& how)
-{
-    using readiness_kind = service_access::readiness_kind;
-    const auto kind = service_access::kind(how.ready);
-    const bool is_command = std::holds_alternative<command>(how.body);
-    const bool is_group = std::holds_alternative<service_access::description::members>(how.body);
-    if (how.name.empty())
-        return "a service has no name";
-    if (!is_command && (kind == readiness_kind::newline || kind == readiness_kind::line))
-        return "only a command has outputs and descriptors by which it could be ready";
-    if (kind == readiness_kind::probe && !service_access::ask(how.ready))
-        return "the probe of its readiness is empty";
-    if (how.health && !how.health->ask)
-        return "the probe of its health is empty";
-    if (how.health && (how.health->failures == 0 || how.health->interval.count() <= 0))
-        return "its health has to be asked at an interval, and to fail at least once";
-    if (how.watchdog && how.watchdog->count() <= 0)
-        return "the time of its watchdog is not positive";
-    if (const auto* body = std::get_if<service_body>(&how.body); body != nullptr && !*body)
-        return "its coroutine is empty";
-    const auto& delays = how.backoff;
-    if (delays.first.count() < 0 || delays.cap < delays.first || !(delays.factor >= 1.0)
-        || !(delays.jitter >= 0.0 && delays.jitter < 1.0))
-        return "its delays: 0 <= first <= cap, factor >= 1, 0 <= jitter < 1";
-    if (is_group && (kind != readiness_kind::started || how.one_shot || how.watchdog))
-        return "a group is ready when its members are, does not end, and has no watchdog";
-    if (!is_command && how.log)
-        return "only a command has outputs to log";
-    if (const auto* group = std::get_if<service_access::description::members>(&how.body))
-        return fault_of(*group);
-    if (how.one_shot && how.restart == restart_kind::permanent)
-        return "what runs once is not permanent";
-    return {};
+    if (group)
+        book_ = std::move(group->book);
+    if (options_.state_directory.empty())
+        return;
+    book_ = std::make_shared<survivor_book>(options_.state_directory);
+    sweep_ = std::make_unique<survivor_sweep>(book_->marker(), book_->old());
 }
 
 std::optional<std::size_t> supervisor_core::find(std::string_view name) const
@@ -153,8 +115,15 @@ void supervisor_core::add(const service& what)
     setup.backoff = how->backoff;
     setup.start_timeout = how->start_timeout;
     setup.stop_grace = how->stop_grace;
+    setup.most_extension = how->most_extension;
     setup.one_shot = how->one_shot;
-    services_.push_back({how});
+    services_.push_back({.how = how,
+                         .log = std::make_shared<log_feed>(executor_, how->log,
+                                                           [weak = weak_from_this()] {
+                                                               if (const auto self = weak.lock())
+                                                                   self->finish_if_over();
+                                                           }),
+                         .kept = std::make_shared<descriptor_store>(how->most_kept)});
     services_.back().since = options_.clock->now();
     (void)fsm_.add(std::move(setup));
     tell({kind::tick});
@@ -179,8 +148,7 @@ void supervisor_core::stop(std::chrono::nanoseconds budget)
     const auto deadline = options_.clock->after(most);
     if (!stop_began_)
         stop_began_ = options_.clock->now();
-    if (!is_group_)
-        stop_ends_ = std::min(stop_ends_.value_or(deadline), deadline);
+    stop_ends_ = std::min(stop_ends_.value_or(deadline), deadline);
     supervisor_input input{kind::stop};
     input.deadline = deadline;
     tell(input);
@@ -197,15 +165,21 @@ void supervisor_core::wait(handler h)
     const auto one =
         std::make_shared<pending<void(error_code, supervisor_result)>>(executor_, std::move(h));
     waits_.push_back(one);
-    auto slot = one->get_cancellation_slot();
-    if (!slot.is_connected())
-        return;
-    slot.assign([weak = std::weak_ptr(one)](asio::cancellation_type type) {
-        const auto waiting = weak.lock();
-        if (type == asio::cancellation_type::none || !waiting || !*waiting)
-            return;
-        waiting->complete(asio::error::operation_aborted, {});
-    });
+    abort_when_cancelled(one);
+}
+
+void supervisor_core::wait_for_sweep(sweep_handler h)
+{
+    const auto one = std::make_shared<pending<void(error_code)>>(executor_, std::move(h));
+    if (sweep_ && !sweep_timer_ && !result_)
+        sweep();
+    if (!sweep_)
+        return one->complete({});
+    if (result_)
+        return one->complete(asio::error::timed_out);
+    std::erase_if(sweep_waits_, [](const auto& waiting) { return !*waiting; });
+    sweep_waits_.push_back(one);
+    abort_when_cancelled(one);
 }
 
 std::vector<service_snapshot> supervisor_core::snapshot() const
@@ -220,6 +194,8 @@ std::vector<service_snapshot> supervisor_core::snapshot() const
         now.since = one.since;
         now.restarts = one.restarts;
         now.last_death = one.last_death;
+        now.lines_lost = one.log->lost();
+        now.descriptors_kept = one.kept->all().size();
         if (const auto found = one.runners.find(now.generation); found != one.runners.end()) {
             now.pid = found->second->pid();
             now.status_text = found->second->status_text();
@@ -237,21 +213,24 @@ void supervisor_core::abandon() noexcept
     inputs_.clear();
     if (timer_)
         timer_->emit(asio::cancellation_type::terminal);
+    if (sweep_timer_)
+        sweep_timer_->emit(asio::cancellation_type::terminal);
     for (auto& one : services_) {
         const auto runners = std::exchange(one.runners, {});
         for (const auto& [generation, runner] : runners)
             runner->abandon();
+        one.log->end();
     }
     for (const auto& one : waits_) {
         if (*one)
             one->complete(asio::error::operation_aborted, {});
     }
+    end_sweep(asio::error::operation_aborted);
 }
 
-void supervisor_core::on_news(supervisor_input::kind what, std::size_t number,
-                              std::uint64_t generation)
+void supervisor_core::on_news(const supervisor_input& news)
 {
-    tell({what, number, generation});
+    tell(news);
 }
 
 void supervisor_core::on_ended(std::size_t number, std::uint64_t generation, bool clean,
@@ -274,6 +253,12 @@ void supervisor_core::tell(const supervisor_input& input)
     inputs_.push_back(input);
     if (telling_)
         return;
+    if (sweep_) {
+        if (!sweep_timer_ && !result_)
+            sweep();
+        if (sweep_)
+            return arm();
+    }
     struct guard {
         bool& telling;
         ~guard() { telling = false; }
@@ -283,7 +268,73 @@ void supervisor_core::tell(const supervisor_input& input)
         const guard over{telling_ = true};
         tell_all();
     }
+    if (book_ && !abandoned_)
+        book_->write();
     arm();
+}
+
+// Kills what another supervisor has left, and looks again until it has gone.
+void supervisor_core::sweep()
+{
+    bool left = true;
+    try {
+        left = sweep_->pass();
+    } catch (const std::bad_alloc&) {  // then the next time
+    }
+    if (!left) {
+        sweep_.reset();
+        sweep_timer_.reset();
+        book_->forget_the_old();
+        return end_sweep({});
+    }
+    // By the machine's clock: it is the kernel that is waited for.
+    if (!sweep_timer_)
+        sweep_ends_ = steady_timer_clock()->after(options_.sweep_budget);
+    if (steady_timer_clock()->now() >= sweep_ends_)
+        return give_up_sweep();
+    arm_sweep();
+}
+
+void supervisor_core::arm_sweep()
+{
+    constexpr auto longest = std::chrono::milliseconds(50);
+    sweep_timer_ = std::make_shared<asio::cancellation_signal>();
+    const auto delay = sweep_delay_;
+    sweep_delay_ = std::min<std::chrono::nanoseconds>(2 * delay, longest);
+    steady_timer_clock()->async_wait_for(
+        executor_, delay,
+        asio::bind_cancellation_slot(sweep_timer_->slot(),
+                                     [weak = weak_from_this(), kept = sweep_timer_](error_code ec) {
+                                         const auto self = weak.lock();
+                                         if (ec || !self || self->abandoned_ || self->result_)
+                                             return;
+                                         self->sweep();
+                                         if (!self->sweep_)
+                                             self->tell({kind::tick});
+                                     }));
+}
+
+void supervisor_core::end_sweep(error_code ec)
+{
+    for (const auto& one : sweep_waits_) {
+        if (*one)
+            one->complete(ec);
+    }
+}
+
+// Who cannot be killed (another user's, in the kernel) may hold whatever a service needs. Nothing
+// was started, so this is the end, and it says who they are.
+void supervisor_core::give_up_sweep()
+{
+    culprit_ = "survivors of another supervisor that cannot be killed: " + sweep_->describe_left();
+    sweep_timer_ = std::make_shared<asio::cancellation_signal>();
+    all_have_gone_ = true;
+    asio::post(executor_, [weak = weak_from_this()] {
+        const auto self = weak.lock();
+        if (!self || self->abandoned_ || self->result_)
+            return;
+        self->finish();
+    });
 }
 
 void supervisor_core::tell_all()
@@ -318,11 +369,18 @@ void supervisor_core::publish(const service_transition& what)
         if (found != one.runners.end())
             found->second->serves(what.to == service_state::ready);
     }
+    // It has ended for good: nobody is there for whom they are kept.
+    const auto stands = fsm_.state(what.service);
+    const bool is_over = stands == service_state::exited || stands == service_state::failed
+        || stands == service_state::removed;
+    if (is_over && !fsm_.alive(what.service))
+        one.kept->clear();
     const auto name = one.how->name;
     if (what.to == service_state::removed) {
         // Its sinks and bodies go with it; the number stays.
         one.how = std::make_shared<service_access::description>(
             service_access::description{name, service_body()});
+        one.log->release();
     }
     if (!options_.on_event)
         return;
@@ -346,14 +404,15 @@ void supervisor_core::give_up(const std::string& culprit)
 {
     culprit_ = culprit;
     stop_began_ = options_.clock->now();
-    if (!is_group_)
-        stop_ends_ = options_.clock->after(options_.stop_budget);
+    stop_ends_ = options_.clock->after(options_.stop_budget);
 }
 
 void supervisor_core::carry_out(const supervisor_output& what)
 {
-    if (what.what == supervisor_output::kind::finished)
-        return finish(true);
+    if (what.what == supervisor_output::kind::finished) {
+        all_have_gone_ = true;
+        return finish_if_over();
+    }
     if (what.what == supervisor_output::kind::start)
         return start(what.service, what.generation);
     const auto found = services_[what.service].runners.find(what.generation);
@@ -374,7 +433,11 @@ void supervisor_core::start(std::size_t number, std::uint64_t generation)
                        options_.clock,
                        one.how,
                        number,
-                       generation};
+                       generation,
+                       one.log,
+                       one.kept,
+                       options_.orphans,
+                       book_};
     const auto runner = std::holds_alternative<command>(one.how->body)
         ? make_command_runner(std::move(setup))
         : std::holds_alternative<service_body>(one.how->body)
@@ -420,7 +483,7 @@ void supervisor_core::arm()
     if (abandoned_)
         return;
     auto next = result_ ? std::nullopt : fsm_.next();
-    if (stop_ends_ && !result_)
+    if (stop_ends_ && !result_ && (!is_group_ || all_have_gone_))
         next = std::min(next.value_or(*stop_ends_), *stop_ends_);
     if (next == armed_for_)
         return;
@@ -447,26 +510,45 @@ void supervisor_core::on_timer()
     timer_.reset();
     armed_for_.reset();
     tell({kind::tick});
-    if (stop_ends_ && !result_ && options_.clock->now() >= *stop_ends_)
-        finish(false);
+    finish_if_over();
     arm();
 }
 
-void supervisor_core::finish(bool everything_has_gone)
+bool supervisor_core::logs_are_flushed() const noexcept
 {
-    if (result_)
+    return std::all_of(services_.begin(), services_.end(),
+                       [](const entry& one) { return one.log->idle(); });
+}
+
+// When all have gone, and what they have said has come to where it belongs; or when the time for
+// that is over. A group has no end of its own as long as somebody lives.
+void supervisor_core::finish_if_over()
+{
+    if (result_ || abandoned_)
         return;
+    const bool is_late = stop_ends_ && options_.clock->now() >= *stop_ends_;
+    if (all_have_gone_ ? is_late || logs_are_flushed() : is_late && !is_group_)
+        finish();
+}
+
+void supervisor_core::finish()
+{
     supervisor_result made;
     made.failed = !culprit_.empty();
     made.culprit = culprit_;
     if (stop_began_)
         made.stop_time = options_.clock->now() - *stop_began_;
     for (const auto& one : services_) {
-        if (!everything_has_gone && !one.runners.empty())
+        if (!all_have_gone_ && !one.runners.empty())
             made.left.push_back(one.how->name);
+        one.log->end();
     }
     result_ = std::move(made);
+    if (sweep_timer_)
+        sweep_timer_->emit(asio::cancellation_type::terminal);
+    end_sweep(asio::error::timed_out);
     complete_waits();
+    arm();
 }
 
 void supervisor_core::complete_waits()
@@ -478,14 +560,13 @@ void supervisor_core::complete_waits()
 }
 
 void supervisor_core::post_news(const asio::any_io_executor& ex,
-                                std::weak_ptr<supervisor_core> core, supervisor_input::kind what,
-                                std::size_t number, std::uint64_t generation)
+                                std::weak_ptr<supervisor_core> core, const supervisor_input& news)
 {
     if (core.expired())
         return;
-    asio::post(ex, [core = std::move(core), what, number, generation] {
+    asio::post(ex, [core = std::move(core), news] {
         if (const auto self = core.lock())
-            self->on_news(what, number, generation);
+            self->on_news(news);
     });
 }
 

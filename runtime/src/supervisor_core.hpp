@@ -20,6 +20,8 @@
 
 #include "service_runner.hpp"
 #include "supervisor_fsm.hpp"
+#include "survivor_book.hpp"
+#include "survivor_sweep.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -31,9 +33,16 @@ class supervisor_core final : public runner_owner,
                               public std::enable_shared_from_this<supervisor_core> {
 public:
     using handler = asio::any_completion_handler<void(error_code, supervisor_result)>;
+    using sweep_handler = asio::any_completion_handler<void(error_code)>;
 
-    // A group's does not end when its budget does: who supervises it says what is left.
-    supervisor_core(asio::any_io_executor ex, supervisor_options options, bool is_group = false);
+    // Of a group: it does not end when its budget does, since who supervises it says what is left;
+    // and it writes into the same book.
+    struct group_mark {
+        std::shared_ptr<survivor_book> book;
+    };
+
+    supervisor_core(asio::any_io_executor ex, supervisor_options options,
+                    std::optional<group_mark> group = std::nullopt);
 
     [[nodiscard]] const asio::any_io_executor& executor() const noexcept { return executor_; }
 
@@ -42,25 +51,26 @@ public:
     void request(supervisor_input::kind what, std::string_view name);
     void stop(std::chrono::nanoseconds budget);
     void wait(handler h);
+    void wait_for_sweep(sweep_handler h);
     [[nodiscard]] std::vector<service_snapshot> snapshot() const;
 
     // The user's object has gone.
     void abandon() noexcept;
 
-    void on_news(supervisor_input::kind what, std::size_t number,
-                 std::uint64_t generation) override;
+    void on_news(const supervisor_input& news) override;
     void on_ended(std::size_t number, std::uint64_t generation, bool clean,
                   std::shared_ptr<death_report> report) override;
 
     static void post_news(const asio::any_io_executor& ex, std::weak_ptr<supervisor_core> core,
-                          supervisor_input::kind what, std::size_t number,
-                          std::uint64_t generation);
+                          const supervisor_input& news);
     static void post_alive(const asio::any_io_executor& ex, std::weak_ptr<supervisor_core> core,
                            std::size_t number, std::uint64_t generation);
 
 private:
     struct entry {
         std::shared_ptr<const service_access::description> how;
+        std::shared_ptr<log_feed> log;
+        std::shared_ptr<descriptor_store> kept;
         std::map<std::uint64_t, std::shared_ptr<service_runner>> runners{};
         timer_clock::time_point since{};
         std::uint64_t restarts = 0;
@@ -68,8 +78,6 @@ private:
         std::uint64_t last_dead = 0;
     };
 
-    [[nodiscard]] supervisor_fsm::service_setup setup_of(const service_access::description& how,
-                                                         std::string_view owner) const;
     [[nodiscard]] std::optional<std::size_t> find(std::string_view name) const;
     [[nodiscard]] std::size_t number_of(std::string_view name) const;
 
@@ -81,9 +89,15 @@ private:
     void start(std::size_t number, std::uint64_t generation);
     void cannot_start(std::size_t number, std::uint64_t generation, const std::string& why);
     void refuse_if_needed(std::string_view name) const;
+    void sweep();
+    void arm_sweep();
+    void end_sweep(error_code ec);
+    void give_up_sweep();
     void arm();
     void on_timer();
-    void finish(bool everything_has_gone);
+    [[nodiscard]] bool logs_are_flushed() const noexcept;
+    void finish_if_over();
+    void finish();
     void complete_waits();
 
     asio::any_io_executor executor_;
@@ -93,7 +107,16 @@ private:
     std::deque<supervisor_input> inputs_{};
     bool telling_ = false;
     bool abandoned_ = false;
+    bool all_have_gone_ = false;
     bool is_group_;
+
+    std::shared_ptr<survivor_book> book_{};
+    // Until those that another supervisor has left are gone: nothing is done before.
+    std::unique_ptr<survivor_sweep> sweep_{};
+    std::chrono::nanoseconds sweep_delay_ = std::chrono::milliseconds(1);
+    std::shared_ptr<asio::cancellation_signal> sweep_timer_{};
+    timer_clock::time_point sweep_ends_{};
+    std::list<std::shared_ptr<pending<void(error_code)>>> sweep_waits_{};
 
     std::shared_ptr<asio::cancellation_signal> timer_{};
     std::optional<timer_clock::time_point> armed_for_{};
@@ -105,9 +128,6 @@ private:
     // Those that were cancelled are empty, until the next one comes.
     std::list<std::shared_ptr<pending<void(error_code, supervisor_result)>>> waits_{};
 };
-
-// What is wrong with a service, in words; empty when nothing is.
-[[nodiscard]] std::string fault_of(const service_access::description& how);
 
 }  // namespace detail
 

@@ -70,6 +70,7 @@ const supervisor_fsm::step& supervisor_fsm::resume(const supervisor_input& input
     case ready:
     case unready:
     case unhealthy:
+    case extend:
     case ended_clean:
     case ended_failed: on_news(input, now); break;
     default: on_request(input, now); break;
@@ -127,11 +128,10 @@ void supervisor_fsm::on_replace(std::size_t which, time_point now)
         one.wanted = true;
         return;
     }
+    one.replace_again = one.extra && one.extra->role == incarnation_role::retired;
     if (one.extra || asked_to_stop(one.main) || one.main.phase == starting)
         return;  // it is being replaced, or a new one is on its way
-    one.extra = incarnation{.generation = ++one.generations,
-                            .role = incarnation_role::successor,
-                            .ready_by = later(now, one.how.start_timeout)};
+    one.extra = begin(one, incarnation_role::successor, now);
     tell(which, *one.extra, waiting, starting, service_cause::asked, now);
     step_.outputs.push_back({supervisor_output::kind::start, which, one.extra->generation});
 }
@@ -150,7 +150,11 @@ void supervisor_fsm::on_news(const supervisor_input& input, time_point now)
     auto* const that = one.extra && one.extra->generation == input.generation ? &*one.extra
         : one.main_lives && one.main.generation == input.generation           ? &one.main
                                                                               : nullptr;
-    if (that == nullptr || asked_to_stop(*that))
+    if (that == nullptr)
+        return;
+    if (input.what == extend)
+        return on_extend(*that, input.extension, now);
+    if (asked_to_stop(*that))
         return;
     if (input.what == unhealthy) {
         that->fault = service_cause::unhealthy;
@@ -158,6 +162,16 @@ void supervisor_fsm::on_news(const supervisor_input& input, time_point now)
     }
     if (that->phase == service_state::ready)
         move_to(input.service, *that, service_state::unready, service_cause::lost_readiness, now);
+}
+
+// As systemd does it: counted from now, never sooner than it was, and to be asked for again. The
+// end of the supervisor's own stop stands.
+void supervisor_fsm::on_extend(incarnation& one, duration wanted, time_point now)
+{
+    if (one.phase != starting && one.phase != stopping)
+        return;
+    auto& due = one.phase == starting ? one.ready_by : one.kill_at;
+    due = std::max(due, std::min(later(now, wanted), one.most));
 }
 
 void supervisor_fsm::on_ready(std::size_t which, std::uint64_t generation, time_point now)
@@ -189,6 +203,8 @@ void supervisor_fsm::on_end(std::size_t which, std::uint64_t generation, bool cl
         const auto gone = *std::exchange(one.extra, std::nullopt);
         tell(which, gone, gone.phase, clean ? exited : failed,
              clean ? service_cause::ended : service_cause::crashed, now);
+        if (std::exchange(one.replace_again, false) && one.main_lives && !to_be_stopped(one))
+            on_replace(which, now);
         // Only what waited for it needs to know: settled in reconcile().
         if (!one.main_lives && to_be_stopped(one))
             settle(which, service_cause::asked, now);
@@ -430,10 +446,19 @@ void supervisor_fsm::start(std::size_t which, time_point now)
     one.together = false;
     one.sibling_failed = false;
     one.main_lives = true;
-    one.main =
-        incarnation{.generation = ++one.generations, .ready_by = later(now, one.how.start_timeout)};
+    one.main = begin(one, incarnation_role::serving, now);
     move_to(which, starting, service_cause::dependencies_ready, now);
     step_.outputs.push_back({supervisor_output::kind::start, which, one.main.generation});
+}
+
+supervisor_fsm::incarnation supervisor_fsm::begin(service& one, incarnation_role role,
+                                                  time_point now)
+{
+    const auto ready_by = later(now, one.how.start_timeout);
+    return {.generation = ++one.generations,
+            .role = role,
+            .ready_by = ready_by,
+            .most = later(ready_by, one.how.most_extension)};
 }
 
 bool supervisor_fsm::serves_dependants(const service& one) const
@@ -475,6 +500,7 @@ void supervisor_fsm::begin_stop(std::size_t which, incarnation& one, service_cau
         grace = std::min(grace, left / levels_below(which));
     }
     one.kill_at = later(now, grace);
+    one.most = later(one.kill_at, services_[which].how.most_extension);
     const auto goes_on = [&](std::size_t dependant) {
         return lives(services_[dependant]) && !to_be_stopped(services_[dependant]);
     };
@@ -483,6 +509,9 @@ void supervisor_fsm::begin_stop(std::size_t which, incarnation& one, service_cau
         || std::any_of(dependants.begin(), dependants.end(), goes_on);
     move_to(which, one, stopping, cause, now);
     step_.outputs.push_back({supervisor_output::kind::stop, which, one.generation, one.kill_at});
+    // There is no grace: not with a tick of its own.
+    if (now >= one.kill_at)
+        kill(which, one, service_cause::grace_over, now);
 }
 
 void supervisor_fsm::kill(std::size_t which, incarnation& one, service_cause cause, time_point now)
@@ -532,9 +561,10 @@ std::optional<supervisor_fsm::time_point> supervisor_fsm::next() const
             look(one.main);
         if (one.extra)
             look(*one.extra);
-        if (one.state == backoff && !lives(one))
+        // One that is held up by who depends on it, and shall not run any more, waits for no time.
+        if (one.state == backoff && !lives(one) && one.wanted)
             first = std::min(first, one.start_at);
-        if (one.state == waiting && one.together && together_is_down())
+        if (one.state == waiting && one.together && one.wanted && together_is_down())
             first = std::min(first, together_at_);
     }
     if (finished_ || first == time_point::max())

@@ -33,6 +33,7 @@ struct supervisor_input {
         ready,            // news of an incarnation
         unready,
         unhealthy,
+        extend,        // it takes longer, and says for how long from now it wants to be left alone
         ended_clean,   // it has ended, and nothing of it lives
         ended_failed,  // as well, or it could not be started
         tick,          // the time that next() has said
@@ -42,6 +43,8 @@ struct supervisor_input {
     std::uint64_t generation = 0;
     // With `stop`: when everything must be gone, if that is before the supervisor's own budget.
     timer_clock::time_point deadline = timer_clock::time_point::max();
+    // With `extend`.
+    timer_clock::duration extension{};
 };
 
 // What is to be done.
@@ -96,6 +99,8 @@ public:
         restart_backoff backoff{};
         duration start_timeout = duration::max();
         duration stop_grace = std::chrono::seconds(5);
+        // How much longer than these it may take by asking for it.
+        duration most_extension = duration::zero();
         std::vector<std::size_t> depends_on{};
         bool one_shot = false;  // is ready for those that depend on it when it has ended cleanly
     };
@@ -144,6 +149,8 @@ private:
         service_state phase = service_state::starting;
         time_point ready_by = time_point::max();
         time_point kill_at = time_point::max();
+        // How far `extend` can put off the one of the two that is due.
+        time_point most = time_point::max();
         time_point ready_since = time_point::max();
         // It was stopped because of this, and its end is a failure.
         std::optional<service_cause> fault{};
@@ -160,8 +167,9 @@ private:
         bool together = false;        // is stopped and started again, with others
         bool sibling_failed = false;  // that is why
         bool removing = false;
-        bool completed = false;  // it has ended with success by itself
-        unsigned failures = 0;   // in a row
+        bool replace_again = false;  // when the one that was replaced has gone
+        bool completed = false;      // it has ended with success by itself
+        unsigned failures = 0;       // in a row
         std::uint64_t generations = 0;
         time_point start_at = time_point::min();
         incarnation main{};
@@ -180,6 +188,7 @@ private:
     void on_request(const supervisor_input& input, time_point now);
     void on_news(const supervisor_input& input, time_point now);
     void on_ready(std::size_t which, std::uint64_t generation, time_point now);
+    void on_extend(incarnation& one, duration wanted, time_point now);
     void on_replace(std::size_t which, time_point now);
     void on_end(std::size_t which, std::uint64_t generation, bool clean, time_point now);
     void on_end_of_main(std::size_t which, bool clean, time_point now);
@@ -192,6 +201,7 @@ private:
     bool stop_if_due(std::size_t which, time_point now);
     bool start_if_due(std::size_t which, time_point now);
     void start(std::size_t which, time_point now);
+    [[nodiscard]] static incarnation begin(service& one, incarnation_role role, time_point now);
     void begin_stop(std::size_t which, incarnation& one, service_cause cause, time_point now);
     void kill(std::size_t which, incarnation& one, service_cause cause, time_point now);
     void settle(std::size_t which, service_cause cause, time_point now);

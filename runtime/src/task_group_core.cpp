@@ -145,13 +145,16 @@ void task_group_core::begin(tasks::iterator place, asio::awaitable<void> body)
 
 void task_group_core::ended(tasks::iterator place, const std::exception_ptr& exception)
 {
+    // The token, not closed_: who cancels sets the one first, and a task may hear in between.
+    const bool failed = exception && !(source_.cancelled() && is_aborted(exception));
+    if (failed && options_.on_task_failed)
+        options_.on_task_failed(place->name, exception);
     bool fails = false;
     tasks over;
     std::list<joiner> done;
     {
         const std::lock_guard lock(mutex_);
-        // The token, not closed_: who cancels sets the one first, and a task may hear in between.
-        if (exception && !failure_ && !(source_.cancelled() && is_aborted(exception))) {
+        if (failed && !failure_) {
             failure_ = exception;
             fails = options_.on_failure == task_failure::cancels_the_rest;
         }

@@ -71,6 +71,31 @@ command everything()
 
 TEST_SUITE("plan_builder")
 {
+    TEST_CASE("socket activation: the child's own id, just before the mask, in a place of its own")
+    {
+        char theirs[] = "LISTEN_PID=1";
+        char kept[] = "A=1";
+        char* parent[] = {theirs, kept, nullptr};
+        detail::plan_context context;
+        context.environment = parent;
+        command what("/bin/true");
+        what.listen_descriptor(stdio::borrow(0), "a").listen_descriptor(stdio::borrow(0), "b");
+        CHECK(steps_of(what, context)
+              == std::vector{spawn_step::signals, spawn_step::descriptors, spawn_step::environment,
+                             spawn_step::signals, spawn_step::exec});
+        CHECK(environment_of(what, parent)
+              == std::vector<std::string>{"A=1", "LISTEN_FDNAMES=a:b", "LISTEN_FDS=2",
+                                          "LISTEN_PID="});
+        spawn_plan plan;
+        REQUIRE_FALSE(detail::build_plan(what, context, plan));
+        plan.seal();
+        CHECK(plan.own_id.size > 20);  // the longest number there can be
+        std::memcpy(plan.own_id.digits, "4711", 5);
+        CHECK(std::any_of(plan.envp.begin(), plan.envp.end(), [](const char* entry) {
+            return entry != nullptr && std::strcmp(entry, "LISTEN_PID=4711") == 0;
+        }));
+    }
+
     TEST_CASE("a plain command is: signals, descriptors, mask, exec")
     {
         CHECK(steps_of(command("/bin/true"))

@@ -29,14 +29,13 @@
 #include <vector>
 
 #include "operation_contract.hpp"
-#include "spawning.hpp"
-
-#include <procyard/runtime/run.hpp>
+#include "shutdown_fixture.hpp"
 
 using namespace procyard;
 using namespace procyard_test;
 using namespace std::chrono_literals;
 using phase = shutdown_phase;
+using fixture = shutdown_fixture;
 
 namespace {
 
@@ -53,63 +52,6 @@ asio::awaitable<void> be_stubborn(std::shared_ptr<asio::steady_timer> timer)
     co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
     co_await timer->async_wait(asio::as_tuple(asio::use_awaitable));
 }
-
-// A coordinator whose time stands still until it is told to move, and what has happened.
-class fixture {
-public:
-    explicit fixture(const std::function<void(shutdown_options&)>& change = {})
-        : options(with_clock(clock, change)),
-          stop(ctx.get_executor(), options)
-    {
-        stop.async_wait(ended.handler());
-    }
-
-    // A handler that writes down that it ran.
-    auto note(std::string what)
-    {
-        return [this, what]() -> asio::awaitable<void> {
-            log.push_back(what);
-            co_return;
-        };
-    }
-    // To the next alarm, until it is over.
-    void run_out()
-    {
-        ctx.poll();
-        for (int alarms = 0; !ended.done(); ++alarms) {
-            REQUIRE(alarms < 100);
-            REQUIRE(clock->advance_to_next() > 0);
-            ctx.restart();
-            ctx.poll();
-        }
-    }
-    void poll()
-    {
-        ctx.restart();
-        ctx.poll();
-    }
-    [[nodiscard]] shutdown_report& report() { return ended.result(); }
-
-    asio::io_context ctx;
-    std::shared_ptr<manual_clock> clock = std::make_shared<manual_clock>();
-    shutdown_options options;
-    shutdown_coordinator stop;
-    outcome<error_code, shutdown_report> ended;
-    std::vector<std::string> log;
-
-private:
-    static shutdown_options with_clock(const std::shared_ptr<timer_clock>& clock,
-                                       const std::function<void(shutdown_options&)>& change)
-    {
-        shutdown_options made;
-        made.clock = clock;
-        made.budget = 10s;
-        made.weights = {1, 0, 1, 4, 1, 2, 1};
-        if (change)
-            change(made);
-        return made;
-    }
-};
 
 // async_wait, for the contract.
 class wait_for_end {
@@ -279,6 +221,48 @@ TEST_SUITE("shutdown_coordinator")
         CHECK(
             f.report().to_string().find("not stopped in drain: work GET /slow (shutdown_test.cpp:")
             != std::string::npos);
+    }
+
+    TEST_CASE("each background task that failed is in the report, also if others did not end")
+    {
+        fixture f;
+        const auto stubborn =
+            std::make_shared<asio::steady_timer>(f.ctx, asio::steady_timer::time_point::max());
+        const auto line = std::source_location::current().line();
+        for (const char* name : {"ticker", "reader"})
+            f.stop.tasks().spawn(name, [name]() -> asio::awaitable<void> {
+                throw std::runtime_error(std::string(name) + " is lost");
+                co_return;
+            });
+        f.stop.tasks().spawn("stubborn", be_stubborn(stubborn));
+        f.poll();
+        f.stop.request();
+        f.run_out();
+        stubborn->cancel();
+        f.poll();
+        log_type seen;
+        for (const auto& failure : f.report().failures) {
+            seen.push_back(failure.place + ' ' + failure.name.text + ": " + failure.what);
+            CHECK(failure.name.where.line() > line);
+        }
+        CHECK(seen == log_type{"tasks ticker: ticker is lost", "tasks reader: reader is lost"});
+    }
+
+    TEST_CASE("of many background tasks that failed the report has the first, and how many more")
+    {
+        fixture f;
+        for (int n = 0; n < 100; ++n)
+            f.stop.tasks().spawn("task", []() -> asio::awaitable<void> {
+                throw std::runtime_error("lost");
+                co_return;
+            });
+        f.poll();
+        f.stop.request();
+        f.run_out();
+        REQUIRE(f.report().failures.size() == 17);
+        CHECK(f.report().failures.back().name.text == "others");
+        CHECK(f.report().failures.back().what == "84 more have failed");
+        CHECK(f.report().exit_code() == 1);
     }
 
     TEST_CASE("nobody holds it up: what heeds no cancellation is left behind, and named")
@@ -577,192 +561,5 @@ TEST_SUITE("shutdown_coordinator::on_reload")
         INFO(f.report());
         CHECK(f.report().clean());
         CHECK(f.report().exit_code() == 0);
-    }
-}
-
-TEST_SUITE("shutdown_coordinator::add_child")
-{
-    TEST_CASE("the child alone is asked: what it has started is its own to end")
-    {
-        asio::io_context ctx;
-        shutdown_coordinator stop(ctx.get_executor());
-        // Asked by its own parent, the grandchild ends with 7; by ours, which is not its business,
-        // with 9. What it leaves behind is told afterwards: begun before the traps, as a shell that
-        // was forked with one loses a signal that comes before its exec.
-        auto nested = spawn(
-            command::shell("(sleep 1000 & trap 'exit 7' WINCH; trap 'exit 9' TERM; echo ready;"
-                           " while :; do wait; done) &\n"
-                           "trap \"kill -WINCH $!; wait $!; echo ended with \\$?; exit\" TERM\n"
-                           "echo ready; while :; do wait; done")
-                .std_out(stdio::pipe()),
-            ctx.get_executor());
-        stop.add_child("nested", nested);
-        std::string said;
-        asio::co_spawn(
-            ctx,
-            [&]() -> asio::awaitable<void> {
-                for (;;) {
-                    std::string more(64, '\0');
-                    auto [ec, n] = co_await nested.std_out().async_read_some(
-                        asio::buffer(more), asio::as_tuple(asio::use_awaitable));
-                    if (ec)
-                        co_return;
-                    said.append(more, 0, n);
-                    if (said == "ready\nready\n")
-                        stop.request();
-                }
-            },
-            asio::detached);
-        outcome<error_code, shutdown_report> ended;
-        stop.async_wait(ended.handler());
-        run(ctx);
-        CHECK(said == "ready\nready\nended with 7\n");
-        INFO(ended.result());
-        CHECK(ended.result().clean());
-    }
-
-    TEST_CASE("a child that is given up is killed there and then, and named")
-    {
-        fixture f;
-        auto stubborn =
-            spawn(command::shell("trap '' TERM; echo ready; while :; do sleep 1000; done")
-                      .std_out(stdio::pipe()),
-                  f.ctx.get_executor());
-        f.stop.add_child("stubborn", stubborn);
-        outcome<error_code, exit_status> gone;
-        stubborn.async_wait(gone.handler());
-        char byte = 0;
-        outcome<error_code, std::size_t> told;
-        stubborn.std_out().async_read_some(asio::buffer(&byte, 1), told.handler());
-        run_until(f.ctx, [&] { return told.done(); });
-        f.stop.request();
-        f.poll();
-        CHECK_FALSE(f.ended.done());
-        // Its ladder's times are those of a clock that stands still from now on.
-        shutdown_request hurry;
-        hurry.budget = 0s;
-        f.stop.request(hurry);
-        run_until(f.ctx, [&] { return f.ended.done() && gone.done(); });
-        CHECK(gone.result().signal() == SIGKILL);
-        REQUIRE(f.report().leftovers.size() == 1);
-        CHECK(f.report().leftovers.front().name.text == "stubborn");
-    }
-
-    TEST_CASE("children are stopped in reverse order, each before the next (complaint 21)")
-    {
-        asio::io_context ctx;
-        shutdown_coordinator stop(ctx.get_executor());
-        log_type log;
-        std::vector<child> children;
-        for (const char* name : {"database", "cache", "front"}) {
-            children.push_back(spawn(command("sleep").arg("1000"), ctx.get_executor()));
-            stop.add_child(name, children.back());
-            children.back().async_wait([&, name](error_code, const exit_status& status) {
-                const int number = status.signal().value_or(0);
-                log.push_back(std::string(name) + ' ' + std::to_string(number));
-            });
-        }
-        stop.on(phase::flush, "flush", [&]() -> asio::awaitable<void> {
-            log.emplace_back("flush");
-            co_return;
-        });
-        outcome<error_code, shutdown_report> ended;
-        stop.async_wait(ended.handler());
-        stop.request();
-        run(ctx);
-        CHECK(log == log_type{"front 15", "cache 15", "database 15", "flush"});
-        CHECK(ended.result().clean());
-    }
-
-    TEST_CASE("a child that ignores SIGTERM is killed within its share, and named")
-    {
-        asio::io_context ctx;
-        shutdown_options options;
-        options.budget = 1s;
-        shutdown_coordinator stop(ctx.get_executor(), options);
-        auto stubborn =
-            spawn(command::shell("trap '' TERM; echo ready; while :; do sleep 1000; done")
-                      .std_out(stdio::pipe()),
-                  ctx.get_executor());
-        char byte = 0;
-        stubborn.std_out().async_read_some(asio::buffer(&byte, 1),
-                                           [&](error_code, std::size_t) { stop.request(); });
-        stop.add_child("stubborn", stubborn);
-        outcome<error_code, shutdown_report> ended;
-        stop.async_wait(ended.handler());
-        run(ctx);
-        REQUIRE(stubborn.try_wait());
-        CHECK(stubborn.try_wait()->signal() == SIGKILL);
-        REQUIRE(ended.result().leftovers.size() == 1);
-        CHECK(ended.result().leftovers.front().name.text == "stubborn");
-        CHECK(ended.result().leftovers.front().what == shutdown_leftover::kind::child);
-        CHECK(ended.result().duration() < 60s);
-    }
-
-    TEST_CASE("a child that has ended needs nothing")
-    {
-        asio::io_context ctx;
-        shutdown_coordinator stop(ctx.get_executor());
-        auto gone = spawn(command("true"), ctx.get_executor());
-        stop.add_child("gone", gone);
-        run(ctx);
-        outcome<error_code, shutdown_report> ended;
-        stop.async_wait(ended.handler());
-        stop.request();
-        run(ctx);
-        CHECK(ended.result().clean());
-    }
-}
-
-TEST_SUITE("shutdown_coordinator::hand_down")
-{
-    TEST_CASE("a child sees less than its parent's budget in its environment (case 54)")
-    {
-        asio::io_context ctx;
-        shutdown_options options;
-        options.budget = 3s;
-        shutdown_coordinator stop(ctx.get_executor(), options);
-        command what = command::shell("echo $PROCYARD_STOP_BUDGET_NS:$PROCYARD_STOP_DEADLINE_NS");
-        stop.hand_down(what);
-        outcome<error_code, std::string> before;
-        async_output(what, ctx.get_executor(), before.handler());
-        run(ctx);
-        const auto given = std::strtoll(before.result().c_str(), nullptr, 10);
-        CHECK(given > 0);
-        CHECK(given < std::chrono::nanoseconds(3s).count());
-        CHECK(before.result() == std::to_string(given) + ":\n");
-
-        stop.request();
-        stop.hand_down(what);
-        outcome<error_code, std::string> during;
-        async_output(what, ctx.get_executor(), during.handler());
-        run(ctx);
-        const auto colon = during.result().find(':');
-        REQUIRE(colon != std::string::npos);
-        const auto until = std::strtoll(during.result().c_str() + colon + 1, nullptr, 10);
-        const auto now = std::chrono::steady_clock::now().time_since_epoch();
-        CHECK(until <= (now + 3s).count());
-        CHECK(until > 0);
-    }
-
-    TEST_CASE("what the environment says is heeded, if it is less")
-    {
-        const auto with = [](const char* budget, const char* deadline) {
-            ::setenv(stop_budget_variable, budget, 1);
-            ::setenv(stop_deadline_variable, deadline, 1);
-            shutdown_options options;
-            options.heed_parent();
-            ::unsetenv(stop_budget_variable);
-            ::unsetenv(stop_deadline_variable);
-            return options;
-        };
-        CHECK(with("2000000000", "5000000000").budget == 2s);
-        CHECK(with("2000000000", "5000000000").latest == timer_clock::time_point(5s));
-        const shutdown_options untouched;
-        CHECK(with("999000000000000", "").budget == untouched.budget);
-        for (const char* nonsense : {"", "x", "-1", "5s", " 5", "99999999999999999999"}) {
-            CHECK(with(nonsense, nonsense).budget == untouched.budget);
-            CHECK(with(nonsense, nonsense).latest == untouched.latest);
-        }
     }
 }

@@ -25,6 +25,7 @@ namespace {
 
 using kind = supervisor_input::kind;
 using service_setup = supervisor_fsm::service_setup;
+using duration = supervisor_fsm::duration;
 
 service_setup plain()
 {
@@ -134,6 +135,89 @@ TEST_SUITE("supervisor_fsm")
         CHECK(world.of(kind::ready, 1) == "start 2.1");
         CHECK(world.of(kind::ready, 2) == "");
         CHECK(world.states() == "ready, ready, ready");
+    }
+
+    TEST_CASE("extended: from the message on, never sooner, as far as it may, and asked for again")
+    {
+        auto how = plain();
+        how.start_timeout = 10s;
+        how.stop_grace = 4s;
+        how.most_extension = 5s;
+        stage world;
+        world.fsm.add(how);
+        world.tell(kind::start);
+        const auto extend = [&](std::chrono::nanoseconds time) {
+            supervisor_input input{kind::extend, 0, 1};
+            input.extension = time;
+            return world.note(world.fsm.resume(input, world.now));
+        };
+        world.tick(8s);
+        extend(1s);  // less than it has anyway
+        CHECK(world.fsm.next() == world.now + 2s);
+        extend(3s);
+        CHECK(world.fsm.next() == world.now + 3s);
+        world.tick(3s);
+        CHECK(world.states() == "stopping");
+        extend(duration::max());
+        CHECK(world.fsm.next() == world.now + 9s);
+        CHECK(world.tick(8999ms) == "");
+        CHECK(world.tick(1ms) == "kill 0.1");
+        extend(1h);
+        CHECK(world.states() == "killing");
+    }
+
+    TEST_CASE("an extension puts off no end of the supervisor's own stop, nor an order of stops")
+    {
+        auto how = plain();
+        how.stop_grace = 1h;
+        how.most_extension = 1h;
+        supervisor_fsm::setup what;
+        what.stop_budget = 10s;
+        what.kill_reserve = 1s;
+        stage world(what);
+        world.fsm.add(how);
+        world.start_all();
+        CHECK(world.tell(kind::stop) == "stop 0.1");
+        supervisor_input input{kind::extend, 0, 1};
+        input.extension = 1h;
+        world.note(world.fsm.resume(input, world.now));
+        CHECK(world.tick(9s) == "kill 0.1");
+    }
+
+    TEST_CASE("one that is in its delay and held up by who depends on it waits for no time")
+    {
+        auto slow = plain();
+        slow.backoff.first = 1s;
+        slow.backoff.cap = 1s;
+        auto stubborn = after({0});
+        stubborn.stop_grace = 1h;
+        supervisor_fsm::setup what;
+        what.stop_budget = 1h;
+        what.intensity = {10, 1h};
+        stage world(what);
+        world.fsm.add(slow);
+        world.fsm.add(stubborn);
+        world.start_all();
+        world.of(kind::ended_failed, 0);
+        CHECK(world.states() == "backoff, ready");
+        CHECK(world.tell(kind::stop) == "stop 1.1");
+        world.tick(2s);
+        CHECK(world.fsm.next() > world.now);
+    }
+
+    TEST_CASE("replaced again while the one before is still going: when it has gone")
+    {
+        stage world;
+        world.fsm.add(plain());
+        world.start_all();
+        CHECK(world.tell(kind::replace_service, 0) == "start 0.2");
+        CHECK(world.tell(kind::replace_service, 0) == "");
+        CHECK(world.tell(kind::ready, 0, 2) == "stop 0.1");
+        CHECK(world.tell(kind::replace_service, 0) == "");
+        CHECK(world.tell(kind::ended_clean, 0, 1) == "start 0.3");
+        CHECK(world.tell(kind::ready, 0, 3) == "stop 0.2");
+        CHECK(world.tell(kind::ended_clean, 0, 2) == "");
+        CHECK(world.states() == "ready");
     }
 
     TEST_CASE("one that loses its readiness keeps late dependants waiting (process-compose#544)")

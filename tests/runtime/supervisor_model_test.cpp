@@ -38,6 +38,8 @@ struct process {
     bool ready = false;
     bool asked = false;
     bool killed = false;
+    time_point since{};
+    time_point asked_at{};
 };
 
 // A world that behaves at random, and knows what may never be, from what it is told alone: it does
@@ -97,6 +99,7 @@ private:
                        .stable_after = 5s};
         one.start_timeout = pick(2) == 0 ? duration::max() : (1s + some(1s, 4));
         one.stop_grace = some(100ms, 30);
+        one.most_extension = some(1s, 3);
         one.one_shot = one.restart != restart_kind::permanent && pick(3) == 0;
         for (std::size_t before = 0; before < setups_.size(); ++before) {
             if (pick(3) == 0)
@@ -121,7 +124,7 @@ private:
             }
             break;
         case 3:  // news of what never was, or is no more
-            tell({static_cast<kind>(static_cast<std::size_t>(kind::ready) + pick(5)),
+            tell({static_cast<kind>(static_cast<std::size_t>(kind::ready) + pick(6)),
                   pick(setups_.size()), 1000000 + pick(5)});
             break;
         default: news(); break;
@@ -169,10 +172,33 @@ private:
         const auto [service, generation] = one->first;
         if (one->second.killed || pick(4) == 0 || (one->second.asked && pick(2) == 0))
             return end(service, generation, !one->second.killed && pick(2) == 0);
-        switch (pick(6)) {
+        switch (pick(7)) {
+        case 6: extend(service, generation); break;
         case 0: tell({kind::unready, service, generation}); break;
         case 1: tell({kind::unhealthy, service, generation}); break;
         default: one->second.ready = true; tell({kind::ready, service, generation});
+        }
+    }
+
+    void extend(std::size_t service, std::uint64_t generation)
+    {
+        supervisor_input input{kind::extend, service, generation};
+        input.extension = pick(8) == 0 ? duration::max() : some(100ms, 60);
+        tell(input);
+    }
+
+    // However often it asked for more.
+    void check_patience()
+    {
+        for (const auto& [which, one] : alive_) {
+            const auto& how = setups_[which.first];
+            const auto is_over = [&](time_point since, duration most) {
+                return most != duration::max() && now_ - since > most + how.most_extension;
+            };
+            if (!one.ready && !one.asked && !one.killed && is_over(one.since, how.start_timeout))
+                fail("starts for longer than it may");
+            if (one.asked && !one.killed && is_over(one.asked_at, how.stop_grace))
+                fail("stops for longer than it may");
         }
     }
 
@@ -208,6 +234,7 @@ private:
             hear(one);
         for (const auto& one : step.outputs)
             obey(one);
+        check_patience();
         const auto next = fsm_.next();
         if (input.what == kind::tick && next && *next <= now_)
             fail("wakes up for nothing");
@@ -265,6 +292,7 @@ private:
                 return fail("stops what does not live");
             if (std::exchange(alive_[which].asked, true))
                 fail("asks twice to stop");
+            alive_[which].asked_at = now_;
             check_stop_order(one.service);
             break;
         case supervisor_output::kind::kill:
@@ -301,7 +329,7 @@ private:
                 fail("started before " + std::to_string(before) + " was ready, which is "
                      + std::string(to_string(states_[before])));
         }
-        alive_[{one.service, one.generation}] = {};
+        alive_[{one.service, one.generation}] = {.since = now_};
     }
 
     void check_stop_order(std::size_t service)

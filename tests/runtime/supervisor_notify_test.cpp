@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -15,10 +16,17 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
+
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
 #include <procyard/runtime/supervisor.hpp>
 
+#include "descriptor_store.hpp"
 #include "procyard_test.hpp"
 #include "spawning.hpp"
 #include "supervisor_fixture.hpp"
@@ -33,6 +41,7 @@ using procyard::service;
 using procyard::service_state;
 using procyard::supervisor_options;
 using procyard::detail::notification;
+using procyard::detail::notify_message;
 using procyard::detail::notify_socket;
 using procyard::detail::parse_notifications;
 
@@ -146,6 +155,145 @@ TEST_SUITE("sd_notify")
         CHECK(f.last(service_state::failed).death->status->signal() == SIGABRT);
     }
 
+    TEST_CASE("EXTEND_TIMEOUT_USEC puts off the end of a start, as far as it may")
+    {
+        supervisor_options options;
+        const auto clock = std::make_shared<manual_clock>();
+        options.clock = clock;
+        supervised f(options);
+        f.it().add(
+            service("a", helper({"--mode=notify", "EXTEND_TIMEOUT_USEC=8000000\nSTATUS=more"}))
+                .ready_when(readiness::told())
+                .restart(restart_kind::temporary)
+                .start_timeout(3s)
+                .may_extend(2s));
+        f.it().start();
+        run_until(f.ctx, [&] { return f.of("a").status_text == "more"; });
+        f.ctx.poll();
+        clock->advance(3s);
+        f.ctx.poll();
+        CHECK(f.state("a") == service_state::starting);
+        clock->advance(2s);
+        f.until("a", service_state::failed);
+        CHECK(f.last(service_state::failed).cause == procyard::service_cause::start_timeout);
+    }
+
+    TEST_CASE("a coroutine extends its stop, again and again, as far as it may")
+    {
+        supervisor_options options;
+        const auto clock = std::make_shared<manual_clock>();
+        options.clock = clock;
+        options.stop_budget = 1h;
+        supervised f(options);
+        std::optional<procyard::service_context> inside;
+        boost::asio::steady_timer release(f.ctx, boost::asio::steady_timer::time_point::max());
+        f.it().add(service("a",
+                           [&](procyard::service_context me) -> boost::asio::awaitable<void> {
+                               inside.emplace(me);
+                               co_await boost::asio::this_coro::reset_cancellation_state(
+                                   [](boost::asio::cancellation_type) {
+                                       return boost::asio::cancellation_type::none;
+                                   });
+                               procyard::error_code ec;
+                               co_await release.async_wait(
+                                   boost::asio::redirect_error(boost::asio::use_awaitable, ec));
+                           })
+                       .stop_grace(2s)
+                       .may_extend(10s));
+        f.it().start();
+        f.until("a", service_state::ready);
+        f.it().stop("a");
+        f.until("a", service_state::stopping);
+        for (int i = 0; i < 5; ++i) {
+            inside->extend(2s);
+            f.ctx.poll();
+            clock->advance(1900ms);
+            f.ctx.poll();
+        }
+        CHECK(f.state("a") == service_state::stopping);
+        clock->advance(2s);
+        f.until("a", service_state::killing);
+        release.cancel();
+        f.until("a", service_state::exited);
+        f.stop();
+    }
+
+    TEST_CASE("WATCHDOG_USEC sets another time; WATCHDOG=trigger is as if it had gone hungry")
+    {
+        supervisor_options options;
+        const auto clock = std::make_shared<manual_clock>();
+        options.clock = clock;
+        supervised f(options);
+        f.it().add(service("a", helper({"--mode=notify", "WATCHDOG_USEC=2000000\nREADY=1"}))
+                       .ready_when(readiness::told())
+                       .watchdog(1h)
+                       .restart(restart_kind::temporary));
+        f.it().add(service("b", helper({"--mode=notify", "READY=1", "WATCHDOG=trigger"}))
+                       .ready_when(readiness::told())
+                       .restart(restart_kind::temporary));
+        f.it().start();
+        f.until("a", service_state::ready);
+        f.until("b", service_state::failed);
+        CHECK(f.last(service_state::failed).cause == procyard::service_cause::unhealthy);
+        CHECK(f.last(service_state::failed).death->status->signal() == SIGABRT);
+        CHECK(f.state("a") == service_state::ready);
+        clock->advance(2s);
+        f.until("a", service_state::failed);
+        CHECK(f.last(service_state::failed).death->status->signal() == SIGABRT);
+    }
+
+    TEST_CASE("FDSTORE=1: what is left is given to the next incarnation, as many as may be")
+    {
+        supervised f;
+        f.it().add(service("a", helper({"--mode=notify-store", "one", "two", "a:b"}))
+                       .ready_when(readiness::told())
+                       .keep_descriptors(3));
+        f.it().start();
+        f.until("a", service_state::ready);
+        CHECK(f.of("a").status_text == "0 ");
+        CHECK(f.of("a").descriptors_kept == 2);
+        f.it().restart("a");
+        f.until("a", service_state::ready, 2);
+        CHECK(f.of("a").status_text == "2 one:two");
+        CHECK(f.of("a").descriptors_kept == 3);
+        f.it().replace("a");
+        f.until("a", service_state::ready, 3);
+        CHECK(f.of("a").status_text == "3 one:two:one");
+        f.it().stop("a");
+        f.until("a", service_state::exited);
+        run_until(f.ctx, [&] { return f.of("a").descriptors_kept == 0; });
+        f.stop();
+    }
+
+    TEST_CASE("FDSTOREREMOVE=1 takes all of a name back; without permission nothing is kept")
+    {
+        supervised f;
+        f.it().add(
+            service("a", helper({"--mode=notify-store", "x"})).ready_when(readiness::told()));
+        f.it().start();
+        f.until("a", service_state::ready);
+        CHECK(f.of("a").descriptors_kept == 0);
+        f.stop();
+        procyard::detail::descriptor_store kept(4);
+        for (const char* const name : {"x", "y", "x"}) {
+            std::vector<procyard::unique_fd> some;
+            some.emplace_back(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+            kept.keep(name, std::move(some));
+        }
+        kept.remove("x");
+        REQUIRE(kept.all().size() == 1);
+        CHECK(kept.all().front().name == "y");
+    }
+
+    TEST_CASE("numbers in messages are decimal and whole, or none")
+    {
+        using procyard::detail::parse_notified_number;
+        CHECK(parse_notified_number("0") == 0U);
+        CHECK(parse_notified_number("18446744073709551615") == ~0ULL);
+        for (const char* const text : {"", "-1", " 1", "1 ", "1s", "18446744073709551616"})
+            CHECK_FALSE(parse_notified_number(text));
+    }
+
     TEST_CASE("strangers are not listened to, and what they pass is closed")
     {
         boost::asio::io_context ctx;
@@ -157,7 +305,8 @@ TEST_SUITE("sd_notify")
         std::string heard;
         // Of the process 1, which this one is no child's child of.
         const auto nobody_of_ours = ::getpid() + 1'000'000;
-        socket.start(nobody_of_ours, [&](const notification& one) { heard += one.name; }, owner);
+        socket.start(
+            nobody_of_ours, [&](notify_message& one) { heard += text_of(one.assignments); }, owner);
         say_as_a_stranger(socket.address(), "READY=1");
         socket.drain();
         CHECK(heard.empty());
@@ -174,13 +323,12 @@ TEST_SUITE("sd_notify")
         REQUIRE(!ec);
         std::string heard;
         socket.start(
-            ::getpid(), [&](const notification& one) { heard += std::string(one.name) + ' '; },
-            owner);
+            ::getpid(), [&](notify_message& one) { heard += text_of(one.assignments); }, owner);
         say_as_a_stranger(socket.address(), "A=" + std::string(10000, 'x'));
         say_as_a_stranger(socket.address(), std::string("\0\n\xff=\n=", 6));
         say_as_a_stranger(socket.address(), "B=1");
         socket.drain();
-        CHECK(heard == "\xff B ");
+        CHECK(heard == "[\xff|][B|1]");
         socket.close();
     }
 }

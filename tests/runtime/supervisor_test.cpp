@@ -29,6 +29,7 @@
 #include "procyard_test.hpp"
 #include "spawning.hpp"
 #include "supervisor_fixture.hpp"
+#include "temporary_directory.hpp"
 
 namespace asio = boost::asio;
 using namespace std::chrono_literals;
@@ -162,6 +163,24 @@ TEST_SUITE("supervisor")
         f.it().start();
         f.until("a", service_state::exited);
         CHECK(f.last(service_state::exited).death->error_tail == "over\n");
+    }
+
+    TEST_CASE("who was given its output and is none of its tree holds up its end no longer")
+    {
+        fixture f;
+        const temporary_directory where;
+        const auto there = (where.path() / "there").string();
+        // It writes for ever, in a session of its own and without a mark, and seldom.
+        f.it().add(service("a",
+                           command::shell("setsid env -i /bin/bash -c 'while echo x; do : > "
+                                          + there + "; read -rt 0.05 _ <> <(:); done' & until [ -e "
+                                          + there + " ]; do :; done; exit 3"))
+                       .one_shot()
+                       .restart(procyard::restart_kind::temporary));
+        f.it().start();
+        run_until(f.ctx, [&] { return f.of("a").last_death != nullptr; });
+        CHECK(f.of("a").last_death->status == procyard::exit_status::exited(3));
+        f.stop();
     }
 
     TEST_CASE("hands each line of both outputs to the log, and the last one without its end")

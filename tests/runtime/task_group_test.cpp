@@ -255,6 +255,34 @@ TEST_SUITE("task_group::async_join")
         CHECK_THROWS_WITH(std::rethrow_exception(joined.error()), "first");
     }
 
+    TEST_CASE("each failure is heard of with its task's name, before the join")
+    {
+        asio::io_context ctx;
+        std::vector<std::string> heard;
+        task_group_options options;
+        options.on_failure = task_failure::concerns_nobody;
+        options.on_task_failed = [&](const task_name& name, const std::exception_ptr& failure) {
+            try {
+                std::rethrow_exception(failure);
+            } catch (const std::exception& error) {
+                heard.push_back(name.text + ": " + error.what());
+            }
+        };
+        task_group group(ctx.get_executor(), options);
+        const gate held(ctx.get_executor());
+        group.spawn("one", fail("first"));
+        group.spawn("two", fail("second"));
+        group.spawn("three", nothing());
+        group.spawn("cancelled", [&] { return held.passed(); });
+        ctx.poll();
+        group.cancel();
+        std::vector<std::string> before_join;
+        group.async_join([&](const std::exception_ptr&) { before_join = heard; });
+        run(ctx);
+        CHECK(before_join == std::vector<std::string>{"one: first", "two: second"});
+        CHECK(heard == before_join);
+    }
+
     TEST_CASE("a group that was joined can be used again")
     {
         asio::io_context ctx;

@@ -257,6 +257,38 @@ int mode_runaway_sessions(const arguments& args)
     return report_and_pause("ready");
 }
 
+// orphans-at-once COUNT CODE: COUNT orphans that all end at the same time; leaves with CODE when
+// the process that has started it has reaped them.
+int mode_orphans_at_once(const arguments& args)
+{
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0)
+        return 98;
+    for (int i = number(args, 0, 1); i > 0; --i) {
+        fork_and_reap([&ends] {
+            fork_child([&ends] {
+                ::close(ends[1]);
+                char byte = 0;
+                return ::read(ends[0], &byte, 1) == 0 ? 0 : 1;
+            });
+            return 0;
+        });
+    }
+    ::close(ends[1]);
+    const auto parent = std::to_string(::getppid());
+    const auto path = "/proc/" + parent + "/task/" + parent + "/children";
+    for (std::string list = "some"; list != std::to_string(::getpid()) + ' ';) {
+        const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+        char buffer[64];
+        const auto size = ::read(fd, buffer, sizeof buffer);
+        ::close(fd);
+        if (fd == -1 || size <= 0)
+            return 97;
+        list.assign(buffer, static_cast<std::size_t>(size));
+    }
+    return number(args, 1, 0);
+}
+
 // breeder COUNT: forks COUNT children as fast as it can, each in its own session, then "last".
 int mode_breeder(const arguments& args)
 {
@@ -294,6 +326,7 @@ constexpr helper_mode modes[] = {
     {"exec-daemon", mode_exec_daemon},
     {"runaway", mode_runaway},
     {"runaway-sessions", mode_runaway_sessions},
+    {"orphans-at-once", mode_orphans_at_once},
     {"breeder", mode_breeder},
     {"shell", mode_shell},
 };
@@ -305,8 +338,8 @@ int main(int argc, char** argv)
     constexpr std::string_view prefix = "--mode=";
     const std::string_view first = argc > 1 ? argv[1] : "";
     if (first.substr(0, prefix.size()) == prefix) {
-        for (const auto& table :
-             {std::span<const helper_mode>(modes), probe_modes(), stream_modes(), notify_modes()}) {
+        for (const auto& table : {std::span<const helper_mode>(modes), probe_modes(),
+                                  stream_modes(), notify_modes(), serve_modes()}) {
             for (const auto& entry : table) {
                 if (entry.name == first.substr(prefix.size())) {
                     const int code = entry.run(arguments(argv + 2, argv + argc));

@@ -23,6 +23,8 @@ struct helper_mode {
 [[nodiscard]] std::span<const helper_mode> probe_modes();
 /// Modes that speak to a supervisor as sd_notify(3) does.
 [[nodiscard]] std::span<const helper_mode> notify_modes();
+/// Modes that serve on what they were given to listen on.
+[[nodiscard]] std::span<const helper_mode> serve_modes();
 /// Modes that write, read, obey and hold streams.
 [[nodiscard]] std::span<const helper_mode> stream_modes();
 

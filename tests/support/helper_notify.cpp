@@ -40,14 +40,10 @@ void say(int fd, std::string_view message)
         ::_exit(93);
 }
 
-// Passes the writing end of a pipe, and waits until nobody has it any more.
-void wait_for_barrier(int fd)
+// Passes a descriptor along.
+void say_with(int fd, std::string text, int passed)
 {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0)
-        ::_exit(92);
-    char text[] = "BARRIER=1";
-    iovec vector{text, sizeof text - 1};
+    iovec vector{text.data(), text.size()};
     alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
     msghdr header{};
     header.msg_iov = &vector;
@@ -58,9 +54,18 @@ void wait_for_barrier(int fd)
     part->cmsg_level = SOL_SOCKET;
     part->cmsg_type = SCM_RIGHTS;
     part->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(part), &ends[1], sizeof(int));
+    std::memcpy(CMSG_DATA(part), &passed, sizeof(int));
     if (::sendmsg(fd, &header, MSG_NOSIGNAL) < 0)
         ::_exit(91);
+}
+
+// Passes the writing end of a pipe, and waits until nobody has it any more.
+void wait_for_barrier(int fd)
+{
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0)
+        ::_exit(92);
+    say_with(fd, "BARRIER=1", ends[1]);
     ::close(ends[1]);
     char byte = 0;
     if (::read(ends[0], &byte, 1) != 0)
@@ -104,10 +109,34 @@ int mode_notify_by_child(const helper_arguments& args)
     helper_pause();
 }
 
+// notify-store NAME…: says how many descriptors it got ("given N"), stores a pipe under each name,
+// says READY=1 and what it was given as STATUS=, and waits for a signal.
+int mode_notify_store(const helper_arguments& args)
+{
+    const char* const given = std::getenv("LISTEN_FDS");
+    const char* const names = std::getenv("LISTEN_FDNAMES");
+    const int fd = connect_to_supervisor();
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0)
+        ::_exit(92);
+    for (const auto& name : args)
+        say_with(fd, "FDSTORE=1\nFDNAME=" + name, ends[1]);
+    std::string status = "STATUS=";
+    status += given == nullptr ? "0" : given;
+    status += ' ';
+    status += names == nullptr ? "" : names;
+    // Each of them has to be open.
+    for (int i = 0; i < (given == nullptr ? 0 : std::atoi(given)); ++i)
+        status += ::fcntl(3 + i, F_GETFD) == -1 ? " closed" : "";
+    say(fd, status + "\nREADY=1");
+    helper_pause();
+}
+
 constexpr helper_mode modes[] = {
     {"notify", mode_notify},
     {"notify-and-exit", mode_notify_and_exit},
     {"notify-by-child", mode_notify_by_child},
+    {"notify-store", mode_notify_store},
 };
 
 }  // namespace

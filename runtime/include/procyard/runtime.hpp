@@ -3,6 +3,7 @@
 #define PROCYARD_RUNTIME_UMBRELLA_HPP
 
 // Everything of this module, for users; the library itself includes what it needs.
+#include <procyard/runtime/activation.hpp>
 #include <procyard/runtime/bind_token.hpp>
 #include <procyard/runtime/cancellation.hpp>
 #include <procyard/runtime/child.hpp>
@@ -12,6 +13,7 @@
 #include <procyard/runtime/exit_status.hpp>
 #include <procyard/runtime/forward_signals.hpp>
 #include <procyard/runtime/inherited.hpp>
+#include <procyard/runtime/init.hpp>
 #include <procyard/runtime/observer.hpp>
 #include <procyard/runtime/pipeline.hpp>
 #include <procyard/runtime/pipeline_result.hpp>
@@ -24,6 +26,10 @@
 #include <procyard/runtime/run_reason.hpp>
 #include <procyard/runtime/run_result.hpp>
 #include <procyard/runtime/service.hpp>
+#include <procyard/runtime/service_log.hpp>
+#include <procyard/runtime/service_manager.hpp>
+#include <procyard/runtime/service_notice.hpp>
+#include <procyard/runtime/service_notifier.hpp>
 #include <procyard/runtime/shutdown.hpp>
 #include <procyard/runtime/shutdown_report.hpp>
 #include <procyard/runtime/spawn.hpp>

@@ -131,6 +131,17 @@ public:
     command& terminal(window_size size = {});
     /// Connects the child's descriptor `number` (3 or above; 0, 1 and 2 are the three above).
     command& descriptor(int number, stdio connection);
+    /// Gives the child a descriptor by the protocol of socket activation: as 3, the next one as 4,
+    /// and so on, with `LISTEN_FDS`, `LISTEN_FDNAMES` and the child's own id as `LISTEN_PID` in its
+    /// environment, whatever the command says of these variables otherwise. There
+    /// `activation_descriptors` takes it, or sd_listen_fds(3).
+    ///
+    /// `connection` owns or borrows a descriptor (`stdio::descriptor`, `stdio::borrow`), and every
+    /// child that is spawned gets it: several that share a listener can take each other's place
+    /// without a connection refused. Its O_NONBLOCK, which is one for all who have it, is left as
+    /// it is, unlike that of `descriptor`. `name` has 1 to 255 printable ASCII characters but ':';
+    /// several may have the same. A number that `descriptor` uses as well is refused by `spawn`.
+    command& listen_descriptor(stdio connection, std::string name);
     /// Passes an end of a channel to the child, which opens it by `inherited<End>(executor, name)`.
     ///
     /// It goes along with the first child that is spawned from this command or a copy of it, and
@@ -265,6 +276,11 @@ private:
     std::filesystem::path working_directory_;
     stdio standard_[3] = {stdio::inherit(), stdio::inherit(), stdio::inherit()};
     std::map<int, stdio> descriptors_;
+    struct named_connection {
+        stdio connection;
+        std::string name;
+    };
+    std::vector<named_connection> listen_descriptors_;
     std::vector<std::shared_ptr<detail::passed_end>> passed_;
     tree_mode tree_ = tree_mode::automatic;
     std::filesystem::path cgroup_parent_;

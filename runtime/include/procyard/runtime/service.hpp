@@ -17,9 +17,11 @@
 #include <vector>
 
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/unique_fd.hpp>
 #include <procyard/runtime/clock.hpp>
 #include <procyard/runtime/command.hpp>
 #include <procyard/runtime/export.hpp>
+#include <procyard/runtime/service_log.hpp>
 #include <procyard/runtime/stop.hpp>
 #include <procyard/runtime/supervision.hpp>
 
@@ -45,6 +47,9 @@ public:
     /// For `service::watchdog`: it makes progress. Call it from where the work is done, so that one
     /// that is stuck does not call it.
     void alive() const;
+    /// Its start, or its stop, is not over, and may take so long from now: for
+    /// `service::may_extend`. To be called again before that has passed.
+    void extend(std::chrono::nanoseconds time) const;
 
     [[nodiscard]] const std::string& name() const noexcept { return name_; }
     /// 1 for the first start, one more for each further one.
@@ -108,13 +113,6 @@ private:
     std::chrono::nanoseconds most_{};
 };
 
-/// Where a line of a service's output came from.
-enum class service_output : std::uint8_t { out, err };
-
-/// Gets the lines of a service's outputs, without their ends; a line of more than 64 KiB in pieces.
-/// Runs on the supervisor's executor: one that blocks holds up the supervisor. Must not throw.
-using service_log = std::function<void(service_output from, std::string_view line)>;
-
 /// What a supervisor keeps up: a command, a coroutine, or a group of services under a supervisor of
 /// their own. A value; each call changes it and returns it.
 /// @par Thread safety   Distinct objects: safe. Shared objects: unsafe.
@@ -148,9 +146,15 @@ public:
     service& stop_grace(std::chrono::nanoseconds grace);
     /// The first signal of a stop. Default: SIGTERM.
     service& stop_signal(int number);
+    /// How much more than its `start_timeout` and its `stop_grace` it may take. Each time it says
+    /// for how long from now it wants to be left alone: a command by `EXTEND_TIMEOUT_USEC`, a
+    /// coroutine by `service_context::extend`. The budget of the supervisor's own stop stands.
+    /// Default: nothing.
+    service& may_extend(std::chrono::nanoseconds most);
     /// A command says `WATCHDOG=1` to its `NOTIFY_SOCKET` (it finds the time in `WATCHDOG_USEC`), a
     /// coroutine calls `service_context::alive`, at least once in `most`. One that does not is
-    /// killed, a command by SIGABRT first, and has failed.
+    /// killed, a command by SIGABRT first, and has failed. A command may take another time by
+    /// `WATCHDOG_USEC`, and give itself up by `WATCHDOG=trigger`.
     service& watchdog(std::chrono::nanoseconds most);
     /// Asked every `interval`, while the service is ready: after `failures` answers in a row that
     /// were false, threw or took longer than `most` it is stopped, and has failed.
@@ -158,8 +162,22 @@ public:
                     std::chrono::nanoseconds most = std::chrono::seconds(1));
     /// Gets its output, line by line. Without one it is read and forgotten.
     service& log(service_log sink);
+    /// Gets its output at its own pace, from a queue that has so much room.
+    /// @par Example   @snippet examples/guide/supervising.cpp slow
+    service& log(service_log_task sink, log_options options = {});
     /// How much of the end of its standard error a death report keeps. Default: 4 KiB.
     service& error_tail(std::size_t bytes);
+    /// A socket that listens, or another descriptor, which each incarnation of a command finds as
+    /// its descriptors 3, 4, … in the order of these calls, by the protocol of sd_listen_fds(3).
+    /// The supervisor holds it, so that nobody is turned away while one incarnation takes the place
+    /// of the other; both have the same open file, its flags included. `name` is 1 to 255 printable
+    /// characters of ASCII but `:`.
+    /// @par Example   @snippet examples/guide/supervising.cpp listen
+    service& listen(std::string name, unique_fd descriptor);
+    /// How many descriptors a command may leave with the supervisor (`FDSTORE=1`, `FDNAME`,
+    /// `FDSTOREREMOVE=1`), which its later incarnations find behind those of `listen`. They are
+    /// closed when it does not run and shall not. More are refused, and closed. Default: 0.
+    service& keep_descriptors(std::size_t most);
 
     [[nodiscard]] const std::string& name() const noexcept;
 

@@ -235,8 +235,8 @@ public:
     /// Counts as work in flight, and as new work, until what is returned is destroyed.
     [[nodiscard]] shutdown_work hold(task_name name);
     /// For coroutines that run in the background, and end when they are cancelled: in phase
-    /// `cancel`. One that fails concerns nobody but the report, which has the first such failure,
-    /// if all of them have ended in time.
+    /// `cancel`. One that fails concerns nobody but the report, which has the first 16 of these
+    /// failures, and how many more there were.
     [[nodiscard]] task_group& tasks() noexcept;
 
     /// Is cancelled when the phase begins: by `announce`, that there will be an end, so answer
@@ -248,9 +248,11 @@ public:
 
     /// Tells a child-to-be how long it may take to stop: `stop_budget_variable`, and while a
     /// shutdown runs `stop_deadline_variable`.
+    ///
+    /// The deadline is that of the requests until now, less the time that phase `flush` needs.
     /// @par Limits   It may be more than the child gets: children that are stopped one after the
-    ///               other share the budget, a request may bring a shorter one, and the deadline
-    ///               is that of the whole shutdown as its first request had it.
+    ///               other share the budget, and a request that comes later may bring a shorter
+    ///               one.
     void hand_down(command& what) const;
 
     // Requests

@@ -69,12 +69,13 @@ to_string(shutdown_leftover::kind what) noexcept;
 PROCYARD_RUNTIME_EXPORT std::ostream& operator<<(std::ostream& out,
                                                  const shutdown_leftover& leftover);
 
-/// A handler that let an exception escape.
+/// A handler or task that let an exception escape.
 /// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct shutdown_failure {
-    /// The phase, or `reload`.
+    /// The phase, `tasks`, or `reload`.
     std::string place{};
     task_name name{""};
+    /// Null where `what` counts those that there was no room for.
     std::exception_ptr exception{};
     std::string what{};
 };

@@ -31,6 +31,17 @@ enum class restart_strategy : std::uint8_t {
     rest_for_one,
 };
 
+/// What becomes of the commands of a supervisor whose process dies before it has stopped them, by
+/// SIGKILL say.
+enum class orphan_policy : std::uint8_t {
+    /// The kernel kills them in the same moment (`command::parent_death_signal`, unless the command
+    /// has one of its own, or is a program that changes its user). What they have started lives on;
+    /// with a state directory until a supervisor starts with it again.
+    kill,
+    /// They live on; with a state directory until a supervisor starts with it again.
+    leave,
+};
+
 /// Where a supervised service stands.
 ///
 /// ```

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <filesystem>
 #include <functional>
 #include <iosfwd>
 #include <memory>
@@ -86,6 +87,11 @@ struct service_snapshot {
     std::uint64_t restarts = 0;
     /// What a command has said of itself last (`STATUS=`).
     std::string status_text{};
+    /// Lines of its outputs that have not come to its log: for want of room, because the log threw,
+    /// or because the time to stop was over.
+    std::uint64_t lines_lost = 0;
+    /// What it has left with the supervisor; see `service::keep_descriptors`.
+    std::size_t descriptors_kept = 0;
     /// Of the last incarnation that has ended, if any has.
     std::shared_ptr<const death_report> last_death{};
 };
@@ -93,9 +99,10 @@ struct service_snapshot {
 /// How a supervisor has ended.
 /// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct supervisor_result {
-    /// There were more restarts than the intensity allows.
+    /// There were more restarts than the intensity allows, or survivors that could not be killed.
     bool failed = false;
-    /// Which service had the last one too many; empty if none.
+    /// Which service had the last one too many, or which processes of another supervisor could not
+    /// be killed; empty if none.
     std::string culprit{};
     /// What still lived when the stop's budget was over (a coroutine that does not listen to
     /// cancellation, a process that cannot be killed): empty when all have gone.
@@ -105,11 +112,25 @@ struct supervisor_result {
 
 /// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct supervisor_options {
+    // Not an aggregate: GCC 12 destroys one that is made inside a co_await expression twice.
+    supervisor_options() = default;
+
     restart_strategy strategy = restart_strategy::one_for_one;
     restart_intensity intensity{};
     /// Everything has stopped after so long: each service has its grace, or its share of what is
     /// left if that is less, and is killed then.
     std::chrono::nanoseconds stop_budget = std::chrono::seconds(10);
+    /// By default the commands are spawned on the context's spawner thread (see `async_spawn`), as
+    /// all that have a parent-death signal are.
+    orphan_policy orphans = orphan_policy::kill;
+    /// Where the supervisor writes down what would outlive it, if it is killed: a directory for it
+    /// alone, made if it is not there. What another supervisor with this directory has left behind
+    /// is killed, with all that it has started, and has gone before anything is started: there are
+    /// never two incarnations. Empty: nothing is written down, and nobody is looked for.
+    std::filesystem::path state_directory{};
+    /// How long those that another supervisor has left may take to be gone, by the machine's clock.
+    /// Then the supervisor has failed, and its result's `culprit` says who is left.
+    std::chrono::nanoseconds sweep_budget = std::chrono::seconds(30);
     /// Null: the machine's steady clock.
     std::shared_ptr<timer_clock> clock{};
     /// Hears each change of state, in order, on the supervisor's executor. Must not throw; may call
@@ -136,6 +157,8 @@ class PROCYARD_RUNTIME_EXPORT supervisor {
 public:
     using executor_type = asio::any_io_executor;
 
+    /// @throws std::runtime_error   the state directory is that of a supervisor that lives, or
+    ///                              cannot be used; the message has the path
     explicit supervisor(asio::any_io_executor ex, supervisor_options options = {});
     supervisor(supervisor&&) noexcept = default;
     supervisor& operator=(supervisor&&) noexcept;
@@ -166,6 +189,27 @@ public:
     /// Where they all stand, in the order in which they were added.
     [[nodiscard]] std::vector<service_snapshot> snapshot() const;
 
+    /// Completes when what another supervisor with this state directory has left is gone, at once
+    /// without a state directory: the time to make what they may have held, like a socket for
+    /// `service::listen`. Services may be added before; they start by themselves when it is over.
+    /// @par Completion signature   `void(error_code)`
+    /// @par Errors                 `timed_out`: they were not gone after the options'
+    ///                             `sweep_budget`, or the supervisor was stopped before;
+    ///                             `operation_aborted`
+    /// @par Cancellation           terminal, partial, total: the wait ends, the sweep goes on.
+    /// @par Thread safety          As async_wait.
+    /// @par Lifetime               As async_wait.
+    /// @par Cost                   A look at each process of the machine, until they have gone.
+    template <asio::completion_token_for<void(error_code)> Token = asio::deferred_t>
+    [[nodiscard]] auto async_sweep(Token&& token = Token{})
+    {
+        return asio::async_initiate<Token, void(error_code)>(
+            [](auto handler, const std::shared_ptr<detail::supervisor_core>& core) {
+                start_sweep(core, std::move(handler));
+            },
+            token, core_);
+    }
+
     /// Completes when the supervisor has ended: it was stopped, or has given up.
     /// @par Completion signature   `void(error_code, supervisor_result)`
     /// @par Errors                 `operation_aborted`
@@ -185,8 +229,9 @@ public:
             token, core_);
     }
 
-    /// Stops everything, and completes when all have gone or the budget is over: the earlier of the
-    /// options' budget and `budget` from now.
+    /// Stops everything, and completes when all have gone and their logs have got what waited for
+    /// them, or the budget is over: the earlier of the options' budget and `budget` from now. What
+    /// has not come to its log by then is lost, and counted.
     /// @par Completion signature   `void(error_code, supervisor_result)`
     /// @par Errors                 `operation_aborted`
     /// @par Cancellation           terminal, partial, total: the wait ends, the stop goes on.
@@ -213,6 +258,8 @@ public:
 private:
     using end_handler = asio::any_completion_handler<void(error_code, supervisor_result)>;
 
+    static void start_sweep(const std::shared_ptr<detail::supervisor_core>& core,
+                            asio::any_completion_handler<void(error_code)> h);
     static void start_wait(const std::shared_ptr<detail::supervisor_core>& core, end_handler h);
     static void start_stop(const std::shared_ptr<detail::supervisor_core>& core,
                            std::chrono::nanoseconds budget, end_handler h);

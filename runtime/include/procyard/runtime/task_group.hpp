@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <iosfwd>
 #include <memory>
 #include <source_location>
@@ -72,6 +73,10 @@ struct task_group_options {
     /// How many may run at a time; 0: any number.
     std::size_t limit = 0;
     task_failure on_failure = task_failure::cancels_the_rest;
+    /// Hears of each task that fails, and not only of the first, in the strand of that task and
+    /// before a join does. One that ends with `operation_aborted` after the group was cancelled has
+    /// not failed. Must not throw.
+    std::function<void(const task_name& name, const std::exception_ptr& failure)> on_task_failed{};
     /// The group is cancelled with it.
     cancellation_token parent{};
     /// Says since when a task runs; null: the machine's steady clock.

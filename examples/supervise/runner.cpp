@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "runner.hpp"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/system/system_error.hpp>
+
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <iostream>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+
+#include "table.hpp"
+
+namespace supervise {
+
+namespace asio = boost::asio;
+using namespace procyard;
+
+namespace {
+
+constexpr std::size_t lines_kept = 200;
+constexpr std::size_t events_shown = 12;
+
+unique_fd listen_on(const std::string& name, std::uint16_t port)
+{
+    unique_fd made(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const int on = 1;
+    if (!made || ::setsockopt(made.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0
+        || ::bind(made.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0
+        || ::listen(made.get(), SOMAXCONN) != 0) {
+        throw boost::system::system_error(errno, boost::system::system_category(),
+                                          "listen " + name + ':' + std::to_string(port));
+    }
+    return made;
+}
+
+asio::awaitable<bool> answers_on(std::uint16_t port)
+{
+    asio::ip::tcp::socket socket(co_await asio::this_coro::executor);
+    const asio::ip::tcp::endpoint where(asio::ip::address_v4::loopback(), port);
+    co_await socket.async_connect(where, asio::use_awaitable);
+    co_return true;
+}
+
+readiness ready_of(const ready_config& how)
+{
+    using kind = ready_config::kind;
+    switch (how.what) {
+    case kind::notify: return readiness::told();
+    case kind::newline: return readiness::newline_on(how.number);
+    case kind::line: return readiness::line_with(how.text);
+    case kind::tcp:
+        return readiness::probe(
+            [port = static_cast<std::uint16_t>(how.number)] { return answers_on(port); });
+    case kind::started: break;
+    }
+    return readiness::started();
+}
+
+service service_of(const service_config& one)
+{
+    auto what = command::shell(one.command);
+    if (!one.directory.empty())
+        what.working_directory(one.directory);
+    for (const auto& [name, value] : one.environment)
+        what.env(name, value);
+    service made(one.name, std::move(what));
+    if (one.one_shot)
+        made.one_shot();
+    made.restart(one.restart)
+        .backoff(one.backoff)
+        .depends_on(one.depends_on)
+        .ready_when(ready_of(one.ready))
+        .stop_grace(one.grace)
+        .may_extend(one.may_extend)
+        .keep_descriptors(one.keep_descriptors);
+    if (one.start_timeout)
+        made.start_timeout(*one.start_timeout);
+    if (one.watchdog)
+        made.watchdog(*one.watchdog);
+    for (const auto& [name, port] : one.listen)
+        made.listen(name, listen_on(name, port));
+    return made;
+}
+
+}  // namespace
+
+runner::runner(const asio::any_io_executor& ex, config how)
+    : how_(std::move(how)),
+      on_terminal_(::isatty(STDOUT_FILENO) == 1)
+{
+    supervisor_options options;
+    options.strategy = how_.strategy;
+    options.intensity = how_.intensity;
+    options.stop_budget = how_.stop_budget;
+    options.state_directory = how_.state;
+    options.on_event = [this](const service_event& event) { on_event(event); };
+    supervisor_ = std::make_unique<procyard::supervisor>(ex, std::move(options));
+}
+
+asio::awaitable<void> runner::start()
+{
+    const auto [ec] = co_await supervisor_->async_sweep(asio::as_tuple(asio::use_awaitable));
+    if (ec)
+        co_return;  // its result says why
+    for (const auto& one : how_.services)
+        add(one);
+    supervisor_->start();
+}
+
+void runner::add(const service_config& one)
+{
+    auto made = service_of(one);
+    std::optional<rotating_file> file;
+    if (!one.log.empty())
+        file.emplace(one.log, one.rotation);
+    lines_[one.name];
+    // From a queue: a disk that takes its time loses lines, and counts them.
+    made.log([this, file, name = one.name](log_batch batch) mutable -> asio::awaitable<void> {
+        for (const auto& line : batch.lines) {
+            keep(name, line.from, line.text);
+            if (file)
+                file->write(line.text);
+        }
+        co_return;
+    });
+    supervisor_->add(made);
+}
+
+void runner::keep(const std::string& name, service_output from, std::string_view line)
+{
+    auto& lines = lines_[name];
+    lines.push_back((from == service_output::err ? "! " : "  ") + printable(std::string(line)));
+    if (lines.size() > lines_kept)
+        lines.pop_front();
+}
+
+// On a terminal the table and the last events, drawn over what was there; else a line for each.
+void runner::on_event(const service_event& event)
+{
+    if (!on_terminal_) {
+        std::cout << printable(event.to_string()) << std::endl;
+        return;
+    }
+    events_.push_back(printable(event.to_string()));
+    if (events_.size() > events_shown)
+        events_.pop_front();
+    std::string screen = "\x1b[H\x1b[J" + table() + '\n';
+    for (const auto& line : events_)
+        screen += line + '\n';
+    std::cout << screen << std::flush;
+}
+
+std::string runner::table() const
+{
+    return table_of(supervisor_->snapshot(), steady_timer_clock()->now());
+}
+
+std::string runner::act(std::string_view verb, const std::string& name)
+{
+    if (verb == "start")
+        supervisor_->start(name);
+    else if (verb == "stop")
+        supervisor_->stop(name);
+    else if (verb == "restart")
+        supervisor_->restart(name);
+    else if (verb == "replace")
+        supervisor_->replace(name);
+    else
+        return "error: \"" + std::string(verb)
+            + "\" is none of: status, logs, start, stop, restart, replace\n";
+    return "ok\n";
+}
+
+std::string runner::answer(std::string_view request)
+{
+    const auto verb = request.substr(0, request.find(' '));
+    const std::string name(request.substr(std::min(verb.size() + 1, request.size())));
+    if (verb == "status")
+        return "ok\n" + table();
+    try {
+        if (verb != "logs")
+            return act(verb, name);
+    } catch (const std::exception& error) {
+        return "error: " + std::string(error.what()) + '\n';
+    }
+    const auto found = lines_.find(name);
+    if (found == lines_.end())
+        return "error: there is no service \"" + name + "\"\n";
+    std::string text = "ok\n";
+    for (const auto& line : found->second)
+        text += line + '\n';
+    return text;
+}
+
+}  // namespace supervise

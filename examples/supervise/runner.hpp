@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_EXAMPLES_SUPERVISE_RUNNER_HPP
+#define PROCYARD_EXAMPLES_SUPERVISE_RUNNER_HPP
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <procyard/ipc/unique_fd.hpp>
+#include <procyard/runtime/supervisor.hpp>
+
+#include "config.hpp"
+
+namespace supervise {
+
+// The services of a configuration under a supervisor, with their last lines in memory.
+class runner {
+public:
+    runner(const boost::asio::any_io_executor& ex, config how);
+
+    // Waits until those that a runner before this one has left are gone, since they may hold its
+    // ports; then makes the services' sockets, and starts them.
+    boost::asio::awaitable<void> start();
+
+    procyard::supervisor& supervisor() noexcept { return *supervisor_; }
+    [[nodiscard]] std::string table() const;
+
+    // What is asked for by `status`, `logs NAME`, `start NAME`, `stop NAME`, `restart NAME`,
+    // `replace NAME`: the answer begins with `ok` or with `error: …`, in a line of its own.
+    [[nodiscard]] std::string answer(std::string_view request);
+
+private:
+    void on_event(const procyard::service_event& event);
+    void add(const service_config& one);
+    void keep(const std::string& name, procyard::service_output from, std::string_view line);
+    [[nodiscard]] std::string act(std::string_view verb, const std::string& name);
+
+    config how_;
+    bool on_terminal_;
+    std::map<std::string, std::deque<std::string>, std::less<>> lines_{};
+    std::deque<std::string> events_{};
+    std::unique_ptr<procyard::supervisor> supervisor_{};
+};
+
+}  // namespace supervise
+
+#endif

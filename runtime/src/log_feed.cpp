@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "log_feed.hpp"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <exception>
+#include <utility>
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+log_feed::log_feed(asio::any_io_executor ex, std::shared_ptr<const log_sink> sink,
+                   std::function<void()> on_idle)
+    : executor_(std::move(ex)),
+      sink_(std::move(sink)),
+      on_idle_(std::move(on_idle)),
+      queue_(sink_->how),
+      room_(executor_, asio::steady_timer::time_point::max())
+{
+}
+
+void log_feed::take(service_output from, std::string_view line) noexcept
+{
+    const auto sink = sink_;  // it may remove the service
+    const bool is_task = sink && sink->task;
+    if (!sink || (!sink->plain && !is_task))
+        return;
+    try {
+        if (ended_)
+            return queue_.lose_one();
+        if (!is_task)
+            return sink->plain(from, line);
+        queue_.push(from, line);
+    } catch (...) {  // the sink's own, or no memory
+        return queue_.lose_one();
+    }
+    start();
+}
+
+void log_feed::start()
+{
+    if (runs_ || ended_)
+        return;
+    try {
+        cancel_ = std::make_shared<asio::cancellation_signal>();
+        runs_ = true;
+        asio::co_spawn(executor_, feed(shared_from_this()),
+                       asio::bind_cancellation_slot(
+                           cancel_->slot(),
+                           [self = shared_from_this(), kept = cancel_](const std::exception_ptr&) {
+                               self->runs_ = false;
+                               if (self->releasing_)
+                                   self->sink_.reset();
+                               self->wake();
+                               self->on_idle_();
+                           }));
+    } catch (...) {  // no memory: what waits goes with the next line
+        runs_ = false;
+    }
+}
+
+// A function of its own: its frame keeps the sink that is called.
+asio::awaitable<void> log_feed::feed(std::shared_ptr<log_feed> self)
+{
+    // Not in the middle of a read: what has come with this line goes along with it.
+    co_await asio::post(self->executor_, asio::use_awaitable);
+    while (!self->ended_ && !self->queue_.empty())
+        co_await self->hand_out();
+}
+
+asio::awaitable<void> log_feed::hand_out()
+{
+    const auto sink = sink_;
+    const auto batch = queue_.take();  // without memory this feed ends, and loses nothing
+    wake();
+    try {
+        co_await sink->task(batch);
+    } catch (...) {
+        queue_.lose_taken();
+    }
+}
+
+asio::awaitable<void> log_feed::room()
+{
+    (void)co_await room_.async_wait(asio::as_tuple(asio::use_awaitable));
+}
+
+void log_feed::wake()
+{
+    room_.cancel();
+}
+
+void log_feed::release() noexcept
+{
+    releasing_ = true;
+    if (!runs_)
+        sink_.reset();
+}
+
+void log_feed::end() noexcept
+{
+    if (std::exchange(ended_, true))
+        return;
+    queue_.lose_all();
+    room_.cancel();
+    if (const auto signal = cancel_)
+        signal->emit(asio::cancellation_type::terminal);
+}
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_RUNTIME_SRC_SURVIVOR_BOOK_HPP
+#define PROCYARD_RUNTIME_SRC_SURVIVOR_BOOK_HPP
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/unique_fd.hpp>
+
+#include "survivor_record.hpp"
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+// The state directory of a supervisor: `lock`, which says that it lives, and `state`, which says
+// what would outlive it. The file is written beside its old version and takes its place, so that it
+// is whole whenever the supervisor is killed. A machine that loses its power needs no record: its
+// processes have gone.
+class survivor_book {
+public:
+    // Makes the directory if need be, and reads what another supervisor has left.
+    // throws system_error, runtime_error: with the path; another supervisor lives, others may write
+    // here, it is not ours
+    explicit survivor_book(std::filesystem::path directory);
+
+    // For PROCYARD_TREE.
+    [[nodiscard]] const std::string& marker() const noexcept { return now_.marker; }
+    // Of the supervisor before this one; until forget_the_old() they stand in the file.
+    [[nodiscard]] const std::vector<survivor_record>& old() const noexcept { return old_; }
+    void forget_the_old();
+
+    // By pid and start time: members of different groups may share their names.
+    struct ticket {
+        pid_t pid = 0;
+        std::uint64_t start_ticks = 0;
+    };
+    [[nodiscard]] ticket add(std::string_view service, std::uint64_t generation, pid_t pid);
+    void remove(ticket of);
+    // Writes what has changed. What cannot be written is tried again with the next change: the
+    // marker finds whoever is not in the file.
+    void write() noexcept;
+
+private:
+    void open_directory();
+    void lock();
+    void read();
+    void write_file(const std::string& text);
+
+    std::filesystem::path path_;
+    unique_fd directory_{};
+    unique_fd lock_{};
+    std::vector<survivor_record> old_{};
+    survivor_file now_{};
+    bool changed_ = true;
+};
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
+
+#endif
