@@ -18,6 +18,14 @@
 #include <procyard/runtime/pipeline.hpp>
 #include <procyard/runtime/pipeline_result.hpp>
 #include <procyard/runtime/pipeline_status.hpp>
+#include <procyard/runtime/pool_error.hpp>
+#include <procyard/runtime/pool_job.hpp>
+#include <procyard/runtime/pool_metrics.hpp>
+#include <procyard/runtime/pool_options.hpp>
+#include <procyard/runtime/pool_report.hpp>
+#include <procyard/runtime/pool_stream.hpp>
+#include <procyard/runtime/pool_task.hpp>
+#include <procyard/runtime/process_pool.hpp>
 #include <procyard/runtime/rotating_file.hpp>
 #include <procyard/runtime/run.hpp>
 #include <procyard/runtime/run_error.hpp>
@@ -42,5 +50,6 @@
 #include <procyard/runtime/supervisor.hpp>
 #include <procyard/runtime/task_group.hpp>
 #include <procyard/runtime/tree.hpp>
+#include <procyard/runtime/worker_entries.hpp>
 
 #endif

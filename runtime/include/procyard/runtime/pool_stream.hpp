@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef PROCYARD_RUNTIME_POOL_STREAM_HPP
+#define PROCYARD_RUNTIME_POOL_STREAM_HPP
+
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/cancellation_type.hpp>
+#include <boost/asio/deferred.hpp>
+#include <boost/asio/error.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include <procyard/ipc/channel_error.hpp>
+#include <procyard/ipc/codec.hpp>
+#include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/pending.hpp>
+#include <procyard/runtime/detail/pool_task_state.hpp>
+#include <procyard/runtime/pool_report.hpp>
+
+PROCYARD_NAMESPACE_BEGIN
+
+template <decodable_message Response>
+class pool_stream;
+
+namespace detail {
+
+template <class Response>
+class typed_pool_stream final : public pool_task_state {
+public:
+    using next_handler = pending<void(error_code, Response)>;
+    using submit_handler = pending<void(error_code, pool_stream<Response>)>;
+
+    typed_pool_stream() { is_stream = true; }
+
+    [[nodiscard]] bool take(std::span<const std::byte> response) override
+    {
+        if (!decode_message(response, items_.emplace_back())) {
+            items_.pop_back();
+            return false;
+        }
+        if (waits_)
+            hand_out();
+        return true;
+    }
+    [[nodiscard]] bool waits_for_admission() const noexcept override
+    {
+        return static_cast<bool>(submits_);
+    }
+    void on_admitted(bool now) override
+    {
+        if (submits_)
+            complete_when(now, submits_, error_code(), pool_stream<Response>(self()));
+    }
+    void on_over(bool now) override
+    {
+        if (submits_)
+            complete_when(now, submits_, error, pool_stream<Response>(self()));
+        if (waits_)
+            complete_when(now, waits_, end(), Response());
+    }
+    void drop() noexcept override
+    {
+        const auto submits = std::move(submits_);
+        const auto waits = std::move(waits_);
+    }
+
+    void wait_for_admission(submit_handler handler)
+    {
+        submits_ = std::move(handler);
+        auto slot = submits_.get_cancellation_slot();
+        if (!slot.is_connected())
+            return;
+        slot.assign([weak = weak_from_this()](asio::cancellation_type type) {
+            const auto task = weak.lock();
+            if (task && type != asio::cancellation_type::none)
+                task->cancel();
+        });
+    }
+    void wait(next_handler handler)
+    {
+        if (waits_) {
+            handler.complete(asio::error::already_started, Response());
+            return;
+        }
+        waits_ = std::move(handler);
+        if (!items_.empty())
+            hand_out();
+        else if (over)
+            waits_.complete(end(), Response());
+        else
+            listen_for_cancellation();
+    }
+
+private:
+    [[nodiscard]] std::shared_ptr<typed_pool_stream> self()
+    {
+        return std::static_pointer_cast<typed_pool_stream>(shared_from_this());
+    }
+
+    void hand_out()
+    {
+        auto item = std::move(items_.front());
+        items_.pop_front();
+        waits_.complete(error_code(), std::move(item));
+        // Not one by one: each is a message.
+        if (++taken_ == stream_window / 2) {
+            taken_ = 0;
+            give_credits(stream_window / 2);
+        }
+    }
+    [[nodiscard]] error_code end() const
+    {
+        return error ? error : make_error_code(channel_errc::closed);
+    }
+    void listen_for_cancellation()
+    {
+        auto slot = waits_.get_cancellation_slot();
+        if (!slot.is_connected())
+            return;
+        slot.assign([weak = weak_from_this()](asio::cancellation_type type) {
+            const auto base = weak.lock();
+            if (!base || type == asio::cancellation_type::none)
+                return;
+            auto& stream = static_cast<typed_pool_stream&>(*base);
+            if (stream.waits_)
+                stream.waits_.complete(asio::error::operation_aborted, Response());
+        });
+    }
+
+    std::deque<Response> items_{};
+    std::uint32_t taken_ = 0;
+    submit_handler submits_{};
+    next_handler waits_{};
+};
+
+}  // namespace detail
+
+/// The items that a task gives, one after the other.
+///
+/// A worker that is ahead of its consumer by 16 items waits. Its destructor cancels the task,
+/// unless it is over.
+/// @par Thread safety   As process_pool's, to which it belongs.
+/// @par Lifetime        May outlive the pool.
+template <decodable_message Response>
+class pool_stream {
+public:
+    /// None.
+    pool_stream() noexcept = default;
+    pool_stream(pool_stream&&) noexcept = default;
+    pool_stream& operator=(pool_stream&& other) noexcept
+    {
+        pool_stream old(std::move(*this));
+        state_ = std::move(other.state_);
+        return *this;
+    }
+    ~pool_stream() { cancel(); }
+
+    [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
+    [[nodiscard]] std::uint64_t number() const noexcept { return state_ ? state_->number : 0; }
+
+    /// Waits for the next item.
+    /// @par Completion    void(error_code, Response)
+    /// @par Errors        `channel_errc::closed`: that were all. `pool_errc::truncated`: its worker
+    ///                    has died before the end, see report(); other `pool_errc`, after the items
+    ///                    that came before. `operation_aborted`: it was cancelled, or the pool was
+    ///                    destroyed. `already_started`: another wait is there.
+    /// @par Cancellation  terminal, partial and total: no item was taken, and the task goes on.
+    template <asio::completion_token_for<void(error_code, Response)> Token = asio::deferred_t>
+    [[nodiscard]] auto async_next(Token&& token = {})
+    {
+        PROCYARD_ASSERT(state_ && "no stream has no items");
+        return asio::async_initiate<Token, void(error_code, Response)>(
+            [](auto handler, const std::shared_ptr<state>& task) {
+                task->wait(typename state::next_handler(task->executor, std::move(handler)));
+            },
+            token, state_);
+    }
+
+    /// As pool_task::cancel.
+    void cancel()
+    {
+        if (state_)
+            state_->cancel();
+    }
+    /// What is known of the task so far; complete when it is over.
+    [[nodiscard]] const pool_task_report& report() const noexcept
+    {
+        PROCYARD_ASSERT(state_ && "no stream has no report");
+        return state_->report;
+    }
+
+    /// @private
+    explicit pool_stream(std::shared_ptr<detail::typed_pool_stream<Response>> task) noexcept
+        : state_(std::move(task))
+    {
+    }
+
+private:
+    using state = detail::typed_pool_stream<Response>;
+
+    std::shared_ptr<state> state_;
+};
+
+PROCYARD_NAMESPACE_END
+
+#endif

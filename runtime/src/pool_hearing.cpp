@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: BSL-1.0
+// What pool_core hears of its workers, and when. pool_core.cpp has the rest.
+#include "pool_core.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <exception>
+#include <utility>
+
+#include "resident_memory.hpp"
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto memory_look = 100ms;
+
+}  // namespace
+
+std::optional<timer_clock::time_point> pool_core::next_due() const
+{
+    const auto next = fsm_.next();
+    return watched_ > 0 ? std::min(next.value_or(next_look_), next_look_) : next;
+}
+
+// Before the time is judged, whatever it is that comes first after the loop has stood still: what
+// was answered, and who was alive, in time.
+void pool_core::catch_up()
+{
+    const auto next = next_due();
+    if (next && !fsm_.is_held() && *next <= options_.clock->now())
+        pass_time();
+}
+
+// Everything that was told is noted: now follows what comes of it, and of the time.
+void pool_core::pass_time()
+{
+    const auto now = options_.clock->now();
+    const bool was_inside = inside_;
+    if (const auto next = next_due(); next && *next <= now)
+        hear_all(now);
+    inside_ = was_inside;
+    fsm_.tick(now);
+    carry_out(now);
+}
+
+void pool_core::hear_all(timer_clock::time_point now)
+{
+    // While it is held the machine starts nobody, and a worker that is heard ends in another turn.
+    fsm_.hold();
+    for (const auto& [number, process] : processes_)
+        process->hear();
+    if (watched_ == 0)
+        return;
+    next_look_ = now + look_every_;
+    for (const auto& [number, process] : processes_) {
+        const auto beats = process->record().beats();
+        if (process->watched > 0 && beats != std::exchange(process->seen_beats, beats))
+            fsm_.worker_beat(number, now);
+    }
+}
+
+void pool_core::on_ready(pool_process& from)
+{
+    inside_ = true;  // until on_answers_told()
+    fsm_.hold();
+    const auto now = options_.clock->now();
+    fsm_.worker_ready(from.number(), now);
+    carry_out(now);
+}
+
+// A codec of the user's may throw, in the middle of a batch: that is its task's matter.
+bool pool_core::take(pool_task_state& task, std::span<const std::byte> response)
+{
+    try {
+        if (task.take(response))
+            return true;
+        task.spoil("what the worker has answered is no response");
+    } catch (const std::exception& e) {
+        task.spoil(e.what());
+    } catch (...) {
+        task.spoil("the codec of the response has thrown");
+    }
+    return false;
+}
+
+bool pool_core::on_answer(pool_process& from, const parsed_record& answer)
+{
+    const auto task = find(answer.header.task);
+    if (!task || task->worker != from.number() || task->attempt != answer.header.attempt
+        || task->unsent)
+        return false;
+    inside_ = true;  // until on_answers_told()
+    fsm_.hold();
+    auto outcome = pool_outcome::done;
+    switch (answer.kind()) {
+    case pool_record::item:
+        if (!task->is_stream || task->credits == 0)
+            return false;
+        --task->credits;
+        (void)take(*task, answer.payload);
+        return true;
+    case pool_record::result:
+        if (answer.is_stream() && !task->is_stream)
+            return false;
+        if (!answer.is_stream() && !take(*task, answer.payload))
+            outcome = pool_outcome::task_failed;
+        break;
+    case pool_record::failed:
+        outcome = pool_outcome::task_failed;
+        task->report.text = to_printable(
+            {reinterpret_cast<const char*>(answer.payload.data()), answer.payload.size()});
+        break;
+    case pool_record::cancelled:
+        if (!task->asked)
+            return false;
+        outcome = pool_outcome::cancelled;
+        break;
+    case pool_record::setup:
+    case pool_record::task:
+    case pool_record::cancel:
+    case pool_record::credit:
+    case pool_record::stop:
+    case pool_record::hello: return false;
+    }
+    if (task->fault)
+        outcome = pool_outcome::task_failed;
+    const auto now = options_.clock->now();
+    fsm_.task_ended(from.number(), task->number, outcome, now);
+    carry_out(now);
+    look_at_memory(from, now);
+    return true;
+}
+
+void pool_core::on_answers_told()
+{
+    if (abandoned_)
+        return;
+    pass_time();
+    settle(true);
+}
+
+void pool_core::on_ended(pool_process& from, std::shared_ptr<const death_report> report)
+{
+    if (abandoned_)
+        return;
+    const auto self = shared_from_this();
+    inside_ = true;
+    pass_time();  // what it has answered comes first
+    forget_worker(from, std::move(report));
+    settle(true);
+}
+
+void pool_core::forget_worker(pool_process& from, std::shared_ptr<const death_report> report)
+{
+    const auto process = find_process(from.number());
+    const bool was_ready = static_cast<bool>(from.record());
+    fold_counters(from);
+    dead_worker_ = from.number();
+    death_ = std::move(report);
+    const auto now = options_.clock->now();
+    fsm_.worker_ended(from.number(), from.record().begun(), now);
+    watched_ -= std::exchange(from.watched, 0);
+    processes_.erase(from.number());
+    carry_out(now);
+    dead_worker_ = 0;
+    explain(was_ready);
+    if (!was_ready && !from.was_unwanted() && !stopping_)
+        complete_ready_waits(pool_errc::not_ready);
+    death_.reset();
+    end_span(0, from.number(), from.trace, pool_outcome::done);
+}
+
+// One that was ready, and has died since, is in the reports of its tasks.
+void pool_core::explain(bool was_ready)
+{
+    const auto& death = *death_;
+    if (death.asked && death.text.empty())
+        return;
+    if (!death.text.empty() && death.status)
+        explanation_ = death.text + " (" + death.to_string() + ')';
+    else if (!was_ready)
+        explanation_ = death.to_string();
+}
+
+void pool_core::fold_counters(const pool_process& process)
+{
+    for (std::size_t i = 0; i < counters_.size(); ++i)
+        counters_[i] += process.record().counter(i);
+}
+
+void pool_core::look_at_memory(pool_process& process, timer_clock::time_point now)
+{
+    if (options_.recycle_above_bytes == 0 || now - process.memory_seen < memory_look)
+        return;
+    process.memory_seen = now;
+    if (resident_bytes(process.pid()) <= options_.recycle_above_bytes)
+        return;
+    fsm_.recycle(process.number(), now);
+    carry_out(now);
+}
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END

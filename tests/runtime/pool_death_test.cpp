@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: BSL-1.0
+// Workers that die. Case numbers are those of the project's list of what other pools get wrong.
+#include <procyard/runtime/process_pool.hpp>
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "pool_fixture.hpp"
+#include "temporary_directory.hpp"
+
+using namespace procyard_test;
+using procyard::pool_errc;
+using procyard::pool_outcome;
+
+namespace {
+
+procyard::submit_options idempotent(unsigned strikes = 0)
+{
+    procyard::submit_options how;
+    how.idempotent = true;
+    how.strikes = strikes;
+    return how;
+}
+
+// How often each number is in the notes.
+std::map<std::string, int> counts(const std::vector<std::string>& lines)
+{
+    std::map<std::string, int> all;
+    for (const auto& line : lines)
+        ++all[line];
+    return all;
+}
+
+}  // namespace
+
+TEST_SUITE("process_pool: deaths")
+{
+    // apscheduler#362, chancy#94: one death disables the whole pool for good.
+    TEST_CASE("a worker that is killed takes the task that it ran with it, and no other (case 27, "
+              "complaint 12)")
+    {
+        pooled pool(of_workers(2));
+        pool.must_start();
+        auto victim = pool.submit(make_work("die", SIGKILL));
+        std::vector<procyard::pool_task<answer>> others;
+        for (std::uint64_t n = 0; n < 100; ++n)
+            others.push_back(pool.submit(make_work("square", n)));
+        CHECK(pool.error(victim) == pool_errc::worker_died);
+        for (std::uint64_t n = 0; n < 100; ++n)
+            CHECK(pool.result(others[n]).number == n * n);
+        pool.until([&] { return pool.it->workers().size() == 2; });
+        CHECK(pool.call(make_work("square", 3)).number == 9);
+        pool.stop();
+    }
+
+    // distributed#2297: "KilledWorker" without a cause.
+    TEST_CASE("the report says how the worker has died, and what it said last (complaint 16)")
+    {
+        pooled pool;
+        pool.must_start();
+        auto task = pool.submit(make_work("say and die", SIGSEGV, "cannot read block 7"));
+        CHECK(pool.error(task) == pool_errc::worker_died);
+        const auto& report = task.report();
+        REQUIRE(report.deaths.size() == 1);
+        const auto& death = *report.deaths.front();
+        REQUIRE(death.status);
+        CHECK(death.status->signal() == SIGSEGV);
+        CHECK(death.error_tail == "cannot read block 7, attempt 1\n");
+        CHECK(death.status->usage().max_rss_bytes > 0);
+        CHECK_FALSE(death.asked);
+        const auto text = report.to_string();
+        CHECK_MESSAGE(text.find("SIGSEGV") != std::string::npos, text);
+        CHECK_MESSAGE(text.find("cannot read block 7") != std::string::npos, text);
+        auto left = pool.submit(make_work("exit", 3));
+        CHECK(pool.error(left) == pool_errc::worker_died);
+        REQUIRE(left.report().deaths.size() == 1);
+        CHECK(left.report().deaths.front()->status->code() == 3);
+        pool.stop();
+    }
+
+    // celery#1628, OasisPlatform#975: a task that kills is either lost or loops for ever.
+    TEST_CASE("an idempotent task that always kills is tried alone, three times, and is poisoned "
+              "(case 28, complaint 15)")
+    {
+        temporary_directory place;
+        const auto notes = (place.path() / "notes").string();
+        pooled pool(of_workers(2));
+        pool.must_start();
+        auto killer = pool.submit(make_work("note and die", 7, notes), idempotent());
+        std::vector<procyard::pool_task<answer>> others;
+        for (std::uint64_t n = 0; n < 50; ++n)
+            others.push_back(pool.submit(make_work("square", n)));
+        CHECK(pool.error(killer) == pool_errc::poisoned);
+        CHECK(killer.report().deaths.size() == 3);
+        CHECK(killer.report().attempts == 3);
+        CHECK(lines_of(notes) == std::vector<std::string>{"7 1", "7 2", "7 3"});
+        for (std::uint64_t n = 0; n < 50; ++n)
+            CHECK(pool.result(others[n]).number == n * n);
+        pool.stop();
+    }
+
+    TEST_CASE("the evidence of a poisoned task is the standard error of each of its workers")
+    {
+        pooled pool;
+        pool.must_start();
+        auto killer = pool.submit(make_work("say and die", SIGABRT, "bad block"), idempotent(2));
+        CHECK(pool.error(killer) == pool_errc::poisoned);
+        REQUIRE(killer.report().deaths.size() == 2);
+        CHECK(killer.report().deaths[0]->error_tail == "bad block, attempt 1\n");
+        CHECK(killer.report().deaths[1]->error_tail == "bad block, attempt 2\n");
+        pool.stop();
+    }
+
+    TEST_CASE("an idempotent task whose worker dies once is done by another one")
+    {
+        pooled pool;
+        pool.must_start();
+        auto task = pool.submit(make_work("die first", SIGKILL), idempotent());
+        (void)pool.result(task);
+        CHECK(task.report().outcome == pool_outcome::done);
+        CHECK(task.report().attempts == 2);
+        CHECK(task.report().deaths.size() == 1);
+        pool.stop();
+    }
+
+    // cpython#96062: the pool hangs when a worker is killed that holds the queue.
+    TEST_CASE("what was delivered to a worker and not begun is done by another, without blame "
+              "(complaint 11)")
+    {
+        temporary_directory place;
+        const auto notes = (place.path() / "notes").string();
+        auto options = of_workers(1);
+        options.prefetch = 8;
+        pooled pool(options);
+        pool.must_start();
+        auto victim = pool.submit(make_work("note and die", 0, notes));
+        std::vector<procyard::pool_task<answer>> behind;
+        for (std::uint64_t n = 1; n <= 20; ++n)
+            behind.push_back(pool.submit(make_work("note", n, notes)));  // not idempotent
+        CHECK(pool.error(victim) == pool_errc::worker_died);
+        for (auto& task : behind) {
+            (void)pool.result(task);
+            CHECK(task.report().deaths.empty());
+        }
+        const auto all = counts(lines_of(notes));
+        CHECK(all.size() == 21);
+        for (const auto& [line, times] : all)
+            CHECK_MESSAGE(times == 1, line);
+        pool.stop();
+    }
+
+    // The first answer does not fit the channel, so it is on its way for a while.
+    TEST_CASE("a task behind an answer that is on its way is begun once, and the answer counts")
+    {
+        temporary_directory place;
+        const auto notes = (place.path() / "notes").string();
+        auto options = of_workers(1);
+        options.channels.capacity_bytes = 64 * 1024;
+        pooled pool(options);
+        pool.must_start();
+        auto before = pool.submit(make_work("long", 2'000'000));
+        auto killer = pool.submit(make_work("note and die", 7, notes));
+        CHECK(pool.result(before).text.size() == 2'000'000);
+        CHECK(pool.error(killer) == pool_errc::worker_died);
+        CHECK(killer.report().deaths.size() == 1);
+        CHECK(before.report().deaths.empty());
+        CHECK(lines_of(notes) == std::vector<std::string>{"7 1"});
+        pool.stop();
+    }
+
+    TEST_CASE("results that a worker has committed before its death count")
+    {
+        pooled pool;
+        pool.must_start();
+        auto options = of_workers(1);
+        std::vector<procyard::pool_task<answer>> tasks;
+        tasks.push_back(pool.submit(make_work("square", 5)));
+        tasks.push_back(pool.submit(make_work("die", SIGKILL)));
+        // The loop stands still until both are over: the death is heard together with the result.
+        CHECK(pool.result(tasks[0]).number == 25);
+        CHECK(pool.error(tasks[1]) == pool_errc::worker_died);
+        pool.stop();
+    }
+
+    TEST_CASE("random workers are killed while thousands of tasks run: none is lost, none is told "
+              "twice")
+    {
+        pooled pool(of_workers(3));
+        pool.must_start();
+        constexpr std::size_t count = 4000;
+        std::vector<int> answers(count);
+        std::size_t done = 0;
+        std::size_t next = 0;
+        std::size_t kills = 0;
+        std::uint64_t random = 12345;
+        auto how = idempotent(1000);
+        const std::function<void()> submit_one = [&] {
+            if (next == count)
+                return;
+            const auto n = next++;
+            pool.it->async_call(make_work("square", n), how,
+                                [&, n](procyard::error_code ec, const answer& got) {
+                                    CHECK_MESSAGE(!ec, ec.message());
+                                    CHECK(got.number == n * n);
+                                    ++answers[n];
+                                    ++done;
+                                    submit_one();
+                                    if (done % 200 != 0)
+                                        return;
+                                    const auto pids = pool.it->workers();
+                                    random = random * 6364136223846793005U + 1442695040888963407U;
+                                    if (pids.empty())
+                                        return;
+                                    (void)::kill(pids[(random >> 33U) % pids.size()], SIGKILL);
+                                    ++kills;
+                                });
+        };
+        for (int n = 0; n < 64; ++n)
+            submit_one();
+        run_until(pool.ctx, [&] { return done == count; });
+        CHECK(kills >= 10);
+        CHECK(std::count(answers.begin(), answers.end(), 1) == long(count));
+        pool.until([&] { return pool.it->workers().size() == 3; });
+        pool.stop();
+    }
+
+    TEST_CASE("counters survive the workers that have counted")
+    {
+        auto options = of_workers(1);
+        options.counters = {"blocks"};
+        pooled pool(options);
+        pool.must_start();
+        (void)pool.call(make_work("count", 5));
+        CHECK(pool.fail(make_work("count and die", 7)) == pool_errc::worker_died);
+        (void)pool.call(make_work("count", 11));
+        CHECK(pool.it->metrics().counters.front().name == "blocks");
+        CHECK(pool.it->metrics().counters.front().value == 23);
+        pool.stop();
+        CHECK(pool.it->metrics().counters.front().value == 23);
+    }
+}

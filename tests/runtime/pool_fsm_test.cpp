@@ -1,0 +1,577 @@
+// SPDX-License-Identifier: BSL-1.0
+// What becomes of tasks. pool_fsm_workers_test.cpp has what becomes of workers.
+#include "pool_fsm.hpp"
+
+#include <doctest/doctest.h>
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "pool_stage.hpp"
+
+using procyard::pool_balance;
+using procyard::pool_outcome;
+using procyard_test::pool_stage;
+using namespace std::chrono_literals;
+
+namespace {
+
+const pool_stage::terms idempotent{.idempotent = true};
+
+}  // namespace
+
+TEST_SUITE_BEGIN("pool_fsm");
+
+TEST_CASE("a task goes to a worker that is ready, and is over when that says so")
+{
+    pool_stage pool(pool_stage::plain(1, 1));
+    pool.tells_admitted = true;
+    CHECK(pool.submit() == "admitted t1");
+    CHECK(pool.start() == "start w1/0");
+    CHECK(pool.submit() == "admitted t2");
+    CHECK(pool.ready(1) == "deliver t1 w1");
+    pool.now += 3ms;
+    CHECK(pool.done(1, 1) == "t1 done, deliver t2 w1");
+    CHECK(pool.done(1, 2, pool_outcome::task_failed) == "t2 task failed");
+    CHECK(pool.fsm.unfinished() == 0);
+    CHECK(pool.submit() == "admitted t3, deliver t3 w1");
+}
+
+TEST_CASE("what a task has waited and run is told with its end")
+{
+    pool_stage pool(pool_stage::plain(1, 1));
+    pool.begin();
+    pool.submit();
+    pool.submit();
+    pool.now += 3ms;
+    pool.done(1, 1);
+    CHECK(pool.fsm.outputs().front().waited == 0ms);
+    CHECK(pool.fsm.outputs().front().ran == 3ms);
+    pool.now += 5ms;
+    pool.done(1, 2);
+    CHECK(pool.fsm.outputs().front().waited == 3ms);
+    CHECK(pool.fsm.outputs().front().ran == 5ms);
+    CHECK(pool.fsm.outputs().front().attempt == 1);
+    CHECK(pool.fsm.outputs().front().worker == 1);
+}
+
+TEST_CASE("tasks go in the order of priority, then of submission")
+{
+    pool_stage pool(pool_stage::plain(1, 1));
+    pool.begin();
+    pool.submit();
+    pool.submit({.priority = 1});
+    pool.submit({.priority = 5});
+    pool.submit({.priority = -7});
+    pool.submit({.priority = 5});
+    CHECK(pool.done(1, 1) == "t1 done, deliver t3 w1");
+    CHECK(pool.done(1, 3) == "t3 done, deliver t5 w1");
+    CHECK(pool.done(1, 5) == "t5 done, deliver t2 w1");
+    CHECK(pool.done(1, 2) == "t2 done, deliver t4 w1");
+}
+
+TEST_CASE("a submission waits at the high-water mark, and is admitted when there is room")
+{
+    auto how = pool_stage::plain(1, 1);
+    how.high_water = 2;
+    pool_stage pool(how);
+    pool.tells_admitted = true;
+    pool.begin();
+    CHECK(pool.submit() == "admitted t1, deliver t1 w1");
+    CHECK(pool.submit() == "admitted t2");
+    CHECK(pool.submit() == "admitted t3");
+    CHECK(pool.submit() == "");
+    CHECK(pool.submit({.priority = 1}) == "");
+    CHECK(pool.fsm.waiting() == 2);
+    CHECK(pool.done(1, 1) == "t1 done, deliver t2 w1, admitted t5");
+    CHECK(pool.done(1, 2) == "t2 done, deliver t5 w1, admitted t4");
+    CHECK(pool.cancel(4) == "t4 cancelled");
+    CHECK(pool.fsm.queued() == 1);
+}
+
+TEST_CASE("one that waits for room is cancelled without having been admitted")
+{
+    auto how = pool_stage::plain(1, 1);
+    how.high_water = 1;
+    pool_stage pool(how);
+    pool.tells_admitted = true;
+    pool.begin();
+    pool.submit();
+    pool.submit();
+    CHECK(pool.submit({.queue_until = pool.now + 1s}) == "");
+    CHECK(pool.submit() == "");
+    CHECK(pool.cancel(4) == "t4 cancelled");
+    CHECK(pool.pass(1s) == "t3 queue deadline");
+    CHECK(pool.fsm.waiting() == 0);
+}
+
+TEST_CASE("tasks go to the worker that has the fewest, and are sent ahead when all have work")
+{
+    auto how = pool_stage::plain(2, 2);
+    how.tasks_per_worker = 2;
+    how.prefetch = 1;
+    pool_stage pool(how);
+    pool.begin();
+    CHECK(pool.submit() == "deliver t1 w1");
+    CHECK(pool.submit() == "deliver t2 w2");
+    CHECK(pool.submit() == "deliver t3 w1");
+    CHECK(pool.submit() == "deliver t4 w2");
+    CHECK(pool.fsm.running() == 4);
+    CHECK(pool.submit() == "deliver t5 w1");
+    CHECK(pool.submit() == "deliver t6 w2");
+    CHECK(pool.submit() == "");
+    CHECK(pool.fsm.running() == 4);
+    CHECK(pool.done(2, 4) == "t4 done, deliver t7 w2");
+    CHECK(pool.fsm.running() == 4);
+}
+
+TEST_CASE("what a worker that is about to come can run is not sent behind another task")
+{
+    auto how = pool_stage::plain(1, 2);
+    how.prefetch = 4;
+    pool_stage pool(how);
+    pool.begin();
+    CHECK(pool.submit() == "deliver t1 w1");
+    CHECK(pool.submit() == "start w2/1");
+    CHECK(pool.submit() == "deliver t2 w1");
+    CHECK(pool.ready(2) == "deliver t3 w2");
+    CHECK(pool.submit() == "deliver t4 w2");
+}
+
+TEST_CASE("round robin takes each worker in turn")
+{
+    auto how = pool_stage::plain(3, 3);
+    how.balance = pool_balance::round_robin;
+    how.prefetch = 1;
+    pool_stage pool(how);
+    pool.begin();
+    CHECK(pool.submit() == "deliver t1 w2");
+    CHECK(pool.done(2, 1) == "t1 done");
+    CHECK(pool.submit() == "deliver t2 w3");
+    CHECK(pool.done(3, 2) == "t2 done");
+    CHECK(pool.submit() == "deliver t3 w1");
+    CHECK(pool.submit() == "deliver t4 w2");
+    CHECK(pool.submit() == "deliver t5 w3");
+    CHECK(pool.submit() == "deliver t6 w1");
+}
+
+TEST_CASE("a key stays with its worker, and only the keys of one that goes are moved")
+{
+    auto how = pool_stage::plain(4, 4);
+    how.balance = pool_balance::sticky_key;
+    pool_stage pool(how);
+    pool.begin();
+    const auto worker_of = [&](std::uint64_t key) {
+        pool.submit({.key = key});
+        std::uint64_t worker = 0;
+        for (const auto& one : pool.fsm.outputs())
+            worker = one.what == procyard::detail::pool_output::kind::deliver ? one.worker : worker;
+        pool.done(worker, pool.last);
+        return worker;
+    };
+    std::uint64_t before[100];
+    unsigned of_each[5] = {};
+    for (std::uint64_t key = 0; key < 100; ++key) {
+        before[key] = worker_of(key);
+        ++of_each[before[key]];
+        REQUIRE(worker_of(key) == before[key]);
+    }
+    for (unsigned worker = 1; worker <= 4; ++worker)
+        CHECK(of_each[worker] >= 10);
+    CHECK(pool.ended(3) == "start w5/2");
+    for (std::uint64_t key = 0; key < 100; ++key) {
+        const auto now = worker_of(key);
+        REQUIRE(now != 3);
+        if (before[key] != 3)
+            REQUIRE(now == before[key]);
+    }
+    // With the same slot come the same keys.
+    pool.ready(5);
+    for (std::uint64_t key = 0; key < 100; ++key)
+        REQUIRE(worker_of(key) == (before[key] == 3 ? 5 : before[key]));
+}
+
+TEST_CASE("with sticky keys a task waits for its worker, in order, and moves when that is gone")
+{
+    auto how = pool_stage::plain(2, 2);
+    how.balance = pool_balance::sticky_key;
+    pool_stage pool(how);
+    pool.begin();
+    CHECK(pool.submit({.key = 1}).starts_with("deliver t1 w"));
+    const auto home = pool.fsm.outputs().back().worker;
+    CHECK(pool.submit({.key = 1}) == "");
+    CHECK(pool.submit({.priority = 1, .key = 1}) == "");
+    const auto other = std::to_string(3 - home);
+    const auto slot = std::to_string(home - 1);
+    CHECK(pool.ended(home, 1) == "t1 worker died, deliver t3 w" + other + ", start w3/" + slot);
+}
+
+TEST_CASE(
+    "the task that ran when its worker died is over, what waited behind it is delivered again")
+{
+    auto how = pool_stage::plain(1, 1);
+    how.prefetch = 2;
+    pool_stage pool(how);
+    pool.begin();
+    pool.submit();
+    pool.submit(idempotent);
+    pool.submit();
+    pool.submit();
+    CHECK(pool.ended(1, 1) == "t1 worker died, start w2/0");
+    CHECK(pool.ready(2) == "deliver t2 w2, deliver t3 w2, deliver t4 w2");
+}
+
+TEST_CASE("what was delivered and not begun is nobody's fault, however often")
+{
+    pool_stage pool(pool_stage::plain(1, 1));
+    pool.begin();
+    pool.submit();
+    for (std::uint64_t worker = 1; worker < 10; ++worker) {
+        CHECK(pool.ended(worker, 0) == "");
+        pool.pass(30s);
+        CHECK(pool.ready(worker + 1) == "deliver t1 w" + std::to_string(worker + 1));
+    }
+    CHECK(pool.done(10, 1) == "t1 done");
+}
+
+TEST_CASE("an idempotent task runs again alone in a fresh worker, and is poisoned in the end")
+{
+    auto how = pool_stage::plain(2, 2);
+    how.tasks_per_worker = 2;
+    pool_stage pool(how);
+    pool.begin();
+    CHECK(pool.submit(idempotent) == "deliver t1 w1");
+    CHECK(pool.submit() == "deliver t2 w2");
+    CHECK(pool.ended(1, 1) == "struck t1, start w3/0");
+    // The other one has had a task.
+    CHECK(pool.submit() == "deliver t3 w2");
+    CHECK(pool.submit() == "");
+    CHECK(pool.ready(3) == "deliver t1 w3 #2");
+    CHECK(pool.ended(3, 1) == "struck t1, start w4/0");
+    CHECK(pool.ready(4) == "deliver t1 w4 #3");
+    CHECK(pool.ended(4, 1) == "t1 poisoned, start w5/0");
+    CHECK(pool.fsm.outputs().front().attempt == 3);
+    CHECK(pool.ready(5) == "deliver t4 w5");
+}
+
+TEST_CASE("a task may have fewer strikes than the pool's")
+{
+    pool_stage pool(pool_stage::plain(1, 1));
+    pool.begin();
+    pool.submit({.idempotent = true, .strikes = 1});
+    CHECK(pool.ended(1, 1) == "t1 poisoned, start w2/0");
+}
+
+TEST_CASE("when all workers have run something, one is replaced for a task that has to be alone")
+{
+    auto how = pool_stage::plain(1, 1);
+    how.tasks_per_worker = 2;
+    pool_stage pool(how);
+    pool.begin();
+    pool.submit(idempotent);
+    pool.submit(idempotent);
+    CHECK(pool.ended(1, 2) == "struck t1, struck t2, start w2/0");
+    CHECK(pool.ready(2) == "deliver t1 w2 #2");
+    CHECK(pool.done(2, 1) == "t1 done, start w3/0");
+    CHECK(pool.ready(3) == "retire w2, deliver t2 w3 #2");
+    CHECK(pool.ended(2) == "");
+    CHECK(pool.done(3, 2) == "t2 done");
+}
+
+TEST_CASE("a worker cannot claim to have begun more than it was sent, nor less than it has ended")
+{
+    auto how = pool_stage::plain(1, 1);
+    how.prefetch = 2;
+    pool_stage pool(how);
+    pool.begin();
+    for (int i = 0; i < 3; ++i)
+        pool.submit();
+    CHECK(pool.submit() == "");
+    // Not even what does not run, as far as is known, is begun twice: an answer may be lost.
+    CHECK(pool.ended(1, UINT64_MAX)
+          == "t1 worker died, t2 worker died, t3 worker died, start w2/0");
+    CHECK(pool.ready(2) == "deliver t4 w2");
+
+    how.tasks_per_worker = 2;
+    pool_stage wide(how);
+    wide.begin();
+    for (int i = 0; i < 3; ++i)
+        wide.submit();
+    CHECK(wide.done(1, 2) == "t2 done");
+    CHECK(wide.ended(1, 0) == "t1 worker died, start w2/0");
+    CHECK(wide.ready(2) == "deliver t3 w2");
+}
+
+TEST_CASE("what has come by the time that the machine is told of is judged by nobody before it is "
+          "known")
+{
+    pool_stage pool(pool_stage::plain(4, 4));
+    pool.begin();
+    pool.submit({.heartbeat_limit = 100ms});
+    pool.submit({.heartbeat_limit = 100ms});
+    pool.submit({.run_limit = 100ms});
+    pool.submit({.run_limit = 100ms});
+    pool.now += 300ms;
+    pool.hold();
+    CHECK(pool.beat(1) == "");
+    CHECK(pool.done(3, 3) == "t3 done");
+    CHECK(pool.done(4, 4) == "t4 done");
+    CHECK(pool.fsm.is_held());
+    CHECK(pool.pass(0ms) == "terminate w2");
+    CHECK_FALSE(pool.fsm.is_held());
+    CHECK(pool.ended(2, 1) == "t2 heartbeat lost, start w5/1");
+    CHECK(pool.done(1, 1) == "t1 done");
+}
+
+TEST_CASE("a task that nobody has is cancelled at once")
+{
+    pool_stage pool(pool_stage::plain(1, 1));
+    pool.begin();
+    pool.submit();
+    pool.submit();
+    CHECK(pool.cancel(2) == "t2 cancelled");
+    CHECK(pool.cancel(2) == "");
+    CHECK(pool.cancel(77) == "");
+    CHECK(pool.done(1, 1) == "t1 done");
+}
+
+TEST_CASE(
+    "a running task that is cancelled: ask, SIGTERM, SIGKILL, and over when its worker is gone")
+{
+    pool_stage pool(pool_stage::plain(1, 1));
+    pool.begin();
+    pool.submit();
+    CHECK(pool.cancel(1) == "ask t1 w1");
+    CHECK(pool.cancel(1) == "");
+    CHECK(pool.pass(999ms) == "");
+    CHECK(pool.pass(1ms) == "terminate w1");
+    CHECK(pool.pass(999ms) == "");
+    CHECK(pool.pass(1ms) == "kill w1");
+    CHECK(pool.pass(1h) == "");
+    CHECK(pool.ended(1, 1) == "t1 cancelled, start w2/0");
+}
+
+TEST_CASE("a worker that agrees to cancel a task is left in peace")
+{
+    pool_stage pool(pool_stage::plain(1, 1));
+    pool.begin();
+    pool.submit();
+    pool.cancel(1);
+    CHECK(pool.done(1, 1, pool_outcome::cancelled) == "t1 cancelled");
+    CHECK(pool.pass(1h) == "");
+    pool.submit();
+    pool.cancel(2);
+    CHECK(pool.done(1, 2, pool_outcome::task_failed) == "t2 cancelled");
+    pool.submit();
+    pool.cancel(3);
+    // It was done before it heard of it.
+    CHECK(pool.done(1, 3) == "t3 done");
+}
+
+TEST_CASE(
+    "a task that waits in its worker is asked for, and nobody is killed for what does not run")
+{
+    auto how = pool_stage::plain(1, 1);
+    how.prefetch = 2;
+    pool_stage pool(how);
+    pool.begin();
+    for (int i = 0; i < 3; ++i)
+        pool.submit();
+    CHECK(pool.cancel(2) == "ask t2 w1");
+    CHECK(pool.cancel(3) == "ask t3 w1");
+    CHECK(pool.pass(1h) == "");
+    CHECK(pool.done(1, 2, pool_outcome::cancelled) == "t2 cancelled");
+    CHECK(pool.done(1, 1) == "t1 done");
+    // Now it runs, if its worker has not heard.
+    CHECK(pool.pass(1s) == "terminate w1");
+    CHECK(pool.ended(1, 3) == "t3 cancelled, start w2/0");
+}
+
+TEST_CASE("a task that waits in a worker that dies is cancelled if that was asked for")
+{
+    auto how = pool_stage::plain(1, 1);
+    how.prefetch = 2;
+    pool_stage pool(how);
+    pool.begin();
+    for (int i = 0; i < 3; ++i)
+        pool.submit();
+    pool.cancel(2);
+    CHECK(pool.ended(1, 1) == "t1 worker died, t2 cancelled, start w2/0");
+    CHECK(pool.ready(2) == "deliver t3 w2");
+}
+
+TEST_CASE("a task that its worker has not begun has not run, whatever was to be expected")
+{
+    pool_stage pool(pool_stage::plain(1, 1));
+    pool.begin();
+    pool.submit();
+    pool.cancel(1);
+    CHECK(pool.ended(1, 0) == "t1 cancelled");
+    CHECK(pool.fsm.outputs().front().attempt == 0);
+    CHECK_FALSE(pool.fsm.outputs().front().has_run);
+}
+
+TEST_CASE("those beside a task whose worker is killed are queued again, struck or over")
+{
+    auto how = pool_stage::plain(1, 1);
+    how.tasks_per_worker = 3;
+    how.prefetch = 1;
+    pool_stage pool(how);
+    pool.begin();
+    pool.submit();
+    pool.submit(idempotent);
+    pool.submit();
+    pool.submit();
+    pool.cancel(1);
+    CHECK(pool.pass(1s) == "terminate w1");
+    // It has not begun the third.
+    CHECK(pool.ended(1, 2) == "t1 cancelled, struck t2, start w2/0");
+    CHECK(pool.ready(2) == "deliver t2 w2 #2");
+    CHECK(pool.done(2, 2) == "t2 done, deliver t3 w2, deliver t4 w2");
+}
+
+TEST_CASE("what a worker has ended before it died counts")
+{
+    pool_stage pool(pool_stage::plain(1, 1));
+    pool.begin();
+    pool.submit();
+    pool.cancel(1);
+    pool.pass(1s);
+    CHECK(pool.done(1, 1) == "t1 done");
+    CHECK(pool.pass(1s) == "kill w1");
+    CHECK(pool.ended(1, 1) == "start w2/0");
+}
+
+TEST_CASE("a task that is not begun in time is over; what it has run does not count")
+{
+    auto how = pool_stage::plain(1, 1);
+    pool_stage pool(how);
+    pool.begin();
+    pool.submit({.queue_until = pool.now + 10ms});
+    pool.submit({.queue_until = pool.now + 10ms});
+    CHECK(pool.pass(9ms) == "");
+    CHECK(pool.pass(1ms) == "t2 queue deadline");
+    CHECK(pool.pass(1h) == "");
+    CHECK(pool.done(1, 1) == "t1 done");
+    CHECK(pool.submit({.queue_until = pool.now - 1ms}) == "t3 queue deadline");
+}
+
+TEST_CASE("a task that was begun in time may wait to be begun again")
+{
+    pool_stage pool(pool_stage::plain(1, 1));
+    pool.begin();
+    pool.submit({.queue_until = pool.now + 10ms, .idempotent = true});
+    CHECK(pool.ended(1, 1) == "struck t1, start w2/0");
+    CHECK(pool.pass(1s) == "");
+    CHECK(pool.ready(2) == "deliver t1 w2 #2");
+}
+
+TEST_CASE("a task that waits in its worker for too long is asked for, and runs if it was too late")
+{
+    auto how = pool_stage::plain(1, 1);
+    how.prefetch = 1;
+    pool_stage pool(how);
+    pool.begin();
+    pool.submit();
+    pool.submit({.queue_until = pool.now + 10ms});
+    CHECK(pool.pass(10ms) == "ask t2 w1");
+    CHECK(pool.pass(1h) == "");
+    CHECK(pool.done(1, 2, pool_outcome::cancelled) == "t2 queue deadline");
+    pool.submit({.queue_until = pool.now + 10ms});
+    CHECK(pool.pass(10ms) == "ask t3 w1");
+    CHECK(pool.done(1, 1) == "t1 done");
+    CHECK(pool.pass(1h) == "");
+    CHECK(pool.done(1, 3) == "t3 done");
+}
+
+TEST_CASE("a task that runs for too long is cancelled, and what comes then is too late (case 31)")
+{
+    pool_stage pool(pool_stage::plain(1, 1));
+    pool.begin();
+    pool.submit({.run_limit = 100ms});
+    CHECK(pool.pass(99ms) == "");
+    CHECK(pool.pass(1ms) == "ask t1 w1");
+    CHECK(pool.done(1, 1) == "t1 run deadline");
+    pool.submit({.run_limit = 100ms});
+    CHECK(pool.pass(100ms) == "ask t2 w1");
+    CHECK(pool.pass(1s) == "terminate w1");
+    CHECK(pool.pass(1s) == "kill w1");
+    CHECK(pool.ended(1, 2) == "t2 run deadline, start w2/0");
+}
+
+TEST_CASE("the run deadline counts from when a task runs, not from when it was delivered")
+{
+    auto how = pool_stage::plain(1, 1);
+    how.prefetch = 1;
+    pool_stage pool(how);
+    pool.begin();
+    pool.submit();
+    pool.submit({.run_limit = 100ms});
+    CHECK(pool.pass(1h) == "");
+    CHECK(pool.done(1, 1) == "t1 done");
+    CHECK(pool.pass(99ms) == "");
+    CHECK(pool.pass(1ms) == "ask t2 w1");
+}
+
+TEST_CASE("a worker whose loop stands still is stopped without being asked")
+{
+    pool_stage pool(pool_stage::plain(1, 1));
+    pool.begin();
+    pool.submit({.heartbeat_limit = 1s});
+    pool.pass(900ms);
+    CHECK(pool.beat(1) == "");
+    CHECK(pool.pass(999ms) == "");
+    CHECK(pool.pass(1ms) == "terminate w1");
+    CHECK(pool.pass(1s) == "kill w1");
+    CHECK(pool.ended(1, 1) == "t1 heartbeat lost, start w2/0");
+}
+
+TEST_CASE("a heartbeat is missed by who has asked for it alone; a beat does not prolong a run")
+{
+    auto how = pool_stage::plain(1, 1);
+    how.tasks_per_worker = 2;
+    pool_stage pool(how);
+    pool.begin();
+    pool.submit(idempotent);
+    pool.submit({.run_limit = 1500ms, .heartbeat_limit = 1s});
+    pool.pass(900ms);
+    pool.beat(1);
+    CHECK(pool.pass(599ms) == "");
+    CHECK(pool.pass(1ms) == "ask t2 w1");
+    CHECK(pool.done(1, 2, pool_outcome::cancelled) == "t2 run deadline");
+    pool.submit({.heartbeat_limit = 1s});
+    CHECK(pool.pass(1s) == "terminate w1");
+    CHECK(pool.ended(1, 3) == "struck t1, t3 heartbeat lost, start w2/0");
+}
+
+TEST_CASE("news that are late, said twice, or of nobody change nothing")
+{
+    pool_stage pool(pool_stage::plain(1, 1));
+    pool.begin();
+    pool.submit();
+    CHECK(pool.ready(1) == "");
+    CHECK(pool.ready(9) == "");
+    CHECK(pool.ended(9, 3) == "");
+    CHECK(pool.beat(9) == "");
+    CHECK(pool.recycle(9) == "");
+    CHECK(pool.done(9, 1) == "");
+    CHECK(pool.done(1, 9) == "");
+    CHECK(pool.done(1, 0) == "");
+    CHECK(pool.done(1, 1) == "t1 done");
+    CHECK(pool.done(1, 1) == "");
+    pool.submit();
+    CHECK(pool.ended(1, 2) == "t2 worker died, start w2/0");
+    CHECK(pool.ended(1, 2) == "");
+    CHECK(pool.done(1, 2) == "");
+}
+
+TEST_CASE("a worker that calls a task cancelled which nobody has cancelled has failed it")
+{
+    pool_stage pool(pool_stage::plain(1, 1));
+    pool.begin();
+    pool.submit();
+    CHECK(pool.done(1, 1, pool_outcome::cancelled) == "t1 task failed");
+}
+
+TEST_SUITE_END();

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: BSL-1.0
+// The worker of the tests of process_pool.
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/system/system_error.hpp>
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <procyard/runtime/worker_entries.hpp>
+
+#include "pool_types.hpp"
+
+namespace asio = boost::asio;
+using pool_test::answer;
+using pool_test::work;
+using procyard::pool_job;
+
+namespace {
+
+[[noreturn]] void die(int number)
+{
+    (void)::signal(number, SIG_DFL);
+    (void)::kill(::getpid(), number);
+    for (;;)
+        (void)::pause();
+}
+
+[[noreturn]] void spin()
+{
+    for (volatile unsigned n = 0;;)
+        n = n + 1;
+}
+
+void append_line(const std::string& path, const std::string& line)
+{
+    const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    const auto text = line + '\n';
+    if (fd < 0 || ::write(fd, text.data(), text.size()) < 0)
+        throw std::runtime_error("cannot write " + path);
+    (void)::close(fd);
+}
+
+// Blocks until somebody opens the FIFO to write, and closes it.
+void wait_at_gate(const std::string& path)
+{
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    char byte = 0;
+    while (fd >= 0 && ::read(fd, &byte, 1) > 0) { }
+    (void)::close(fd);
+}
+
+std::string cpus_of_this()
+{
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    (void)::sched_getaffinity(0, sizeof cpus, &cpus);
+    std::string text;
+    for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+        if (CPU_ISSET(cpu, &cpus))
+            text += (text.empty() ? "" : ",") + std::to_string(cpu);
+    }
+    return text;
+}
+
+std::string variable(const std::string& name)
+{
+    const char* const value = std::getenv(name.c_str());
+    return value == nullptr ? std::string("(none)") : std::string(value);
+}
+
+void take_memory(std::uint64_t size)
+{
+    static std::vector<std::vector<char>> taken;
+    taken.emplace_back(size, 'x');
+}
+
+using action = std::function<void(const work&, pool_job&, answer&)>;
+
+const std::map<std::string, action>& actions()
+{
+    static const std::map<std::string, action> all{
+        {"square", [](const work& w, pool_job&, answer& a) { a.number = w.number * w.number; }},
+        {"die", [](const work& w, pool_job&, answer&) { die(static_cast<int>(w.number)); }},
+        {"die first",
+         [](const work& w, pool_job& j, answer&) {
+             if (j.attempt() == 1)
+                 die(static_cast<int>(w.number));
+         }},
+        {"say and die",
+         [](const work& w, pool_job& j, answer&) {
+             (void)std::fprintf(stderr, "%s, attempt %u\n", w.text.c_str(), j.attempt());
+             (void)std::fflush(stderr);
+             die(static_cast<int>(w.number));
+         }},
+        {"exit", [](const work& w, pool_job&, answer&) { ::_exit(static_cast<int>(w.number)); }},
+        {"throw", [](const work& w, pool_job&, answer&) { throw std::runtime_error(w.text); }},
+        {"throw a number", [](const work&, pool_job&, answer&) { throw 5; }},
+        {"spin", [](const work&, pool_job&, answer&) { spin(); }},
+        {"spin deaf",
+         [](const work& w, pool_job&, answer&) {
+             (void)::signal(SIGTERM, SIG_IGN);
+             append_line(w.text, "spins");
+             spin();
+         }},
+        {"until cancelled",
+         [](const work& w, pool_job& j, answer&) {
+             append_line(w.text, "waits");
+             while (!j.cancelled()) { }
+             append_line(w.text, "agrees");
+             throw boost::system::system_error(asio::error::operation_aborted);
+         }},
+        {"beat",
+         [](const work& w, pool_job& j, answer&) {
+             timespec now{};
+             (void)::clock_gettime(CLOCK_MONOTONIC, &now);
+             const auto end = now.tv_sec * 1000 + now.tv_nsec / 1000000 + long(w.number);
+             while (now.tv_sec * 1000 + now.tv_nsec / 1000000 < end) {
+                 j.heartbeat();
+                 (void)::clock_gettime(CLOCK_MONOTONIC, &now);
+             }
+         }},
+        {"gate", [](const work& w, pool_job&, answer&) { wait_at_gate(w.text); }},
+        {"note",
+         [](const work& w, pool_job& j, answer&) {
+             append_line(w.text, std::to_string(w.number) + ' ' + std::to_string(j.attempt()));
+         }},
+        {"note and die",
+         [](const work& w, pool_job& j, answer&) {
+             append_line(w.text, std::to_string(w.number) + ' ' + std::to_string(j.attempt()));
+             die(SIGKILL);
+         }},
+        {"long", [](const work& w, pool_job&, answer& a) { a.text.assign(w.number, 'x'); }},
+        {"length", [](const work& w, pool_job&, answer& a) { a.number = w.text.size(); }},
+        {"environment", [](const work& w, pool_job&, answer& a) { a.text = variable(w.text); }},
+        {"trace",
+         [](const work&, pool_job& j, answer& a) {
+             a.text = j.trace().traceparent + '|' + j.trace().tracestate + '|' + j.trace().baggage;
+         }},
+    };
+    return all;
+}
+
+// What a job knows, and what is known of it from outside.
+const std::map<std::string, action>& questions()
+{
+    static const std::map<std::string, action> all{
+        {"deadline", [](const work&, pool_job& j, answer& a) { a.number = j.deadline() ? 1 : 0; }},
+        {"count", [](const work& w, pool_job& j, answer&) { j.count(0, w.number); }},
+        {"count and die",
+         [](const work& w, pool_job& j, answer&) {
+             j.count(0, w.number);
+             die(SIGKILL);
+         }},
+        {"cpus", [](const work&, pool_job&, answer& a) { a.text = cpus_of_this(); }},
+        {"take memory", [](const work& w, pool_job&, answer&) { take_memory(w.number); }},
+    };
+    return all;
+}
+
+answer work_on(const work& request, pool_job& j)
+{
+    answer a;
+    a.number = request.number;
+    a.pid = ::getpid();
+    a.slot = j.slot();
+    for (const auto* all : {&actions(), &questions()}) {
+        const auto found = all->find(request.what);
+        if (found == all->end())
+            continue;
+        found->second(request, j, a);
+        return a;
+    }
+    throw std::invalid_argument("no such action: " + request.what);
+}
+
+// The same as a coroutine, and some that are of no use otherwise.
+asio::awaitable<answer> work_later(work request, pool_job j)
+{
+    if (request.what == "wait") {
+        asio::steady_timer never(co_await asio::this_coro::executor,
+                                 asio::steady_timer::time_point::max());
+        if (!request.text.empty())
+            append_line(request.text, "waits");
+        co_await never.async_wait(asio::use_awaitable);
+    }
+    if (request.what == "wait deaf") {
+        append_line(request.text, "waits");
+        co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+        asio::steady_timer never(co_await asio::this_coro::executor,
+                                 asio::steady_timer::time_point::max());
+        co_await never.async_wait(asio::use_awaitable);
+    }
+    if (request.what == "for a time") {
+        asio::steady_timer soon(co_await asio::this_coro::executor,
+                                std::chrono::milliseconds(request.number));
+        co_await soon.async_wait(asio::use_awaitable);
+        request.what = "square";
+    }
+    co_return work_on(request, j);
+}
+
+// `number` items; what: "items", "die after" (text: how many).
+asio::awaitable<void> give_items(work request, pool_job j)
+{
+    std::uint64_t most = request.number;
+    if (request.what == "die after")
+        most = std::stoull(request.text);
+    for (std::uint64_t n = 0; n < most; ++n) {
+        answer item;
+        item.number = n;
+        item.pid = ::getpid();
+        if (request.what == "long items")
+            item.text.assign(100'000, static_cast<char>('a' + n % 26));
+        co_await j.async_yield(item, asio::use_awaitable);
+        if (request.what == "note items")
+            append_line(request.text, std::to_string(n));
+    }
+    if (request.what == "die after")
+        die(SIGKILL);
+    if (request.what == "throw after")
+        throw std::runtime_error(request.text);
+}
+
+// Throws in the first process that finds no file of the name that the environment says.
+asio::awaitable<void> fail_once()
+{
+    const auto path = variable("POOL_TEST_FAIL_ONCE");
+    const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd >= 0) {
+        (void)::close(fd);
+        throw std::runtime_error("the table is not there");
+    }
+    co_return;
+}
+
+asio::awaitable<void> fail_always()
+{
+    append_line(variable("POOL_TEST_NOTES"), "warms up");
+    throw std::runtime_error("the table is never there");
+    co_return;
+}
+
+}  // namespace
+
+int main()
+{
+    procyard::worker_entries entries;
+    entries.add<std::uint64_t, std::uint64_t>("square",
+                                              [](const std::uint64_t& n) { return n * n; });
+    entries.add<work, answer>("work", work_on);
+    entries.add<work, answer>("later", work_later);
+    entries.add<work, answer>("items", give_items);
+    entries.add<work, answer>("fails once", work_on, fail_once);
+    entries.add<work, answer>("fails always", work_on, fail_always);
+    if (const auto code = entries.run_if_worker())
+        return *code;
+    (void)std::fprintf(stderr, "not started by a pool\n");
+    return 2;
+}
