@@ -221,6 +221,102 @@ test_check() {
     expect 1 'the results DIFFER.*7 wrong' "$demo" --check --input "$directory/headers"
 }
 
+# The same result as the main job's, by a pool of processes.
+test_index() {
+    make_headers
+    expect 0 ' 5 int.* 3 main.* 2 x2.* 1 class.*4 files, .* by 3 workers.*sh -c took .*the results are the same.*xargs -P 3 took' \
+        "$demo" index --workers 3 --check --input "$directory/headers"
+    # The result alone goes to standard output.
+    "$demo" index --input "$directory/headers" 2>/dev/null >"$directory/result"
+    if ! diff - "$directory/result" <<<$'      5 int\n      3 main\n      2 x2\n      1 class\n      1 u\n      1 xff\n      1 y'; then
+        fail 'the result is another'
+    fi
+    expect 2 'standard output: No space left' sh -c 'exec "$1" index --input "$2" >/dev/full' sh \
+        "$demo" "$directory/headers"
+    expect 2 'demo: .*/no-such: No such file' "$demo" index --input "$directory/no-such"
+    expect 2 'Not a directory' "$demo" index --input "$directory/headers/-n.hh"
+    mkdir "$directory/nothing"
+    expect 1 'no C or C\+\+ header under .*/nothing' "$demo" index --input "$directory/nothing"
+    expect 2 'workers' "$demo" index --workers 0
+    # A worker's place is not for people.
+    expect 2 '' "$demo" no-such-command
+    # The shell alone runs uniq.
+    fake uniq 'echo 7 wrong'
+    expect 1 'the results DIFFER.*7 wrong' "$demo" index --check --input "$directory/headers"
+    rm "$directory/bin/uniq"
+    # Found, and gone when it is to be read.
+    fake find '/usr/bin/find "$@"; printf "1 %s\0" "$2/gone.h"'
+    expect 1 'gone.h: No such file.*1 complaint' "$demo" index --input "$directory/headers"
+}
+
+# Words are cut where one part ends and the next one begins, and workers are killed.
+test_index_chaos() {
+    local n
+    mkdir "$directory/headers"
+    for n in {1..60}; do
+        seq -f 'some word%.0f' 1 10000 >"$directory/headers/$n.h"
+        printf 'cut%d' "$n" >>"$directory/headers/$n.h"
+    done
+    expect 0 '60 files, .*[1-9] workers were killed; .*the results are the same' \
+        "$demo" index --workers 3 --chaos --check --input "$directory/headers"
+}
+
+# await_worker PID: prints the number of the first worker of a `demo index`, when there is one.
+await_worker() {
+    local end=$((SECONDS + 30)) status line worker
+    until ((SECONDS > end)); do
+        for status in /proc/[0-9]*/stat; do
+            { read -r line <"$status"; } 2>/dev/null || continue
+            [[ ${line##*) } =~ ^[^Z]\ $1\  ]] || continue
+            worker=${status%/stat}
+            if [[ $worker/exe -ef $demo ]]; then
+                echo "${worker#/proc/}"
+                return
+            fi
+        done
+    done
+}
+
+# What takes longer than anybody waits: nothing but NUL for a tebibyte.
+endless_header() {
+    mkdir -p "$directory/headers"
+    truncate -s 1T "$directory/headers/endless.h"
+}
+
+# Told to end, it lets the workers finish, but not for ever; told twice, it ends at once. Killed, it
+# takes its workers along.
+test_index_interrupt() {
+    local pid worker code
+    endless_header
+    "$demo" index --input "$directory/headers" >"$directory/log" 2>&1 &
+    pid=$!
+    worker=$(await_worker "$pid")
+    kill -TERM "$pid"
+    ends_with 143 'interrupted by SIGTERM; 0 of 1 files were counted' "$pid"
+    await_death "$worker"
+    is_gone "$worker" || fail 'a worker has outlived a demo that was told to end'
+    "$demo" index --input "$directory/headers" >"$directory/log" 2>&1 &
+    pid=$!
+    worker=$(await_worker "$pid")
+    # One of them is told, the other one ends it: it dies of that, and has no time for a word.
+    kill -STOP "$pid" && kill -HUP "$pid" && kill -TERM "$pid" && kill -CONT "$pid"
+    { wait "$pid"; } 2>/dev/null
+    code=$?
+    [[ $code == 129 || $code == 143 ]] || fail "exit $code after two signals"
+    [[ $(<"$directory/log") != *interrupted* ]] || fail 'the second signal did not end it at once'
+    await_death "$worker"
+    is_gone "$worker" || fail 'a worker has outlived a demo that was told twice to end'
+    "$demo" index --input "$directory/headers" >"$directory/log" 2>&1 &
+    pid=$!
+    worker=$(await_worker "$pid")
+    kill -9 "$pid"
+    { wait "$pid"; } 2>/dev/null
+    await_death "$worker"
+    is_gone "$worker" || fail 'a worker has outlived a demo that was killed'
+    expect 124 'timeout after 1.0 s; 0 of 1 files were counted' \
+        "$demo" index --timeout 1s --input "$directory/headers"
+}
+
 test_arguments() {
     expect 0 'SIGKILL to.the demo itself takes CMD along, but not what CMD has started' \
         "$demo" run --help

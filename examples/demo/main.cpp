@@ -21,6 +21,8 @@
 
 #include "commands.hpp"
 #include "duration.hpp"
+#include "index_job.hpp"
+#include "index_part.hpp"
 #include "say.hpp"
 #include "top_job.hpp"
 
@@ -160,6 +162,33 @@ CLI::App* describe_channel(CLI::App& app, demo::channel_command_options& options
     return channel;
 }
 
+CLI::App* describe_index(CLI::App& app, demo::index_options& options)
+{
+    constexpr unsigned most = 256;
+    auto* index = app.add_subcommand(
+        "index", "Counts the identifiers by a pool of processes, over shared memory");
+    index->add_option("--input", options.input, "Where to look; /usr/include unless given")
+        ->type_name("DIR")
+        ->check([](const std::string& name) { return name.empty() ? "an empty name" : ""; });
+    index
+        ->add_option("--workers", options.workers, "Processes; one for each processor unless given")
+        ->type_name("N")
+        ->check(CLI::Range(1u, most));
+    add_duration(*index, "--timeout", options.timeout, "Stops everything when it is over");
+    index->add_flag(
+        "--check", options.check,
+        "Runs the same through sh -c, and compares; and through xargs -P, for the time");
+    index->add_flag("--chaos", options.chaos,
+                    "Kills a worker, whichever it is, after every third part of the work");
+    index->footer(
+        "A first ^C lets the workers finish what they have begun, for a few seconds; a second one\n"
+        "ends everything at once. Exit code: 0; 1 when something could not be read, nothing was\n"
+        "found, or the check failed; 2 when nothing could be done; 124 after a timeout; 125 when\n"
+        "the demo itself failed; 128 + N after signal N. The result goes to standard output,\n"
+        "everything else to standard error.");
+    return index;
+}
+
 // How `demo channel` starts itself.
 struct peer_options {
     std::string role;
@@ -199,6 +228,8 @@ int run(int argc, char** argv)
     const auto* pty = describe_pty(app);
     demo::channel_command_options channel_options;
     const auto* channel = describe_channel(app, channel_options);
+    demo::index_options index_options;
+    const auto* index = describe_index(app, index_options);
     peer_options as_peer;
     const auto* peer = describe_channel_peer(app, as_peer);
     try {
@@ -213,6 +244,8 @@ int run(int argc, char** argv)
             return demo::run_pty(line.words_of(*pty));
         if (channel->parsed())
             return demo::run_channel(channel_options);
+        if (index->parsed())
+            return demo::run_index(index_options);
         if (peer->parsed())
             return demo::run_channel_peer(as_peer.role, as_peer.size);
         return demo::run_top(top_options);
@@ -232,6 +265,10 @@ int main(int argc, char** argv)
     // Procyard start with default dispositions.)
     (void)::signal(SIGPIPE, SIG_IGN);
     try {
+        procyard::worker_entries entries;
+        demo::add_index_entry(entries);
+        if (const auto code = entries.run_if_worker())
+            return *code;
         return run(argc, argv);
     } catch (const procyard::spawn_error& error) {
         demo::say("demo: {}\n", error.what());

@@ -38,6 +38,11 @@ command list_sizes(const std::string& directory, tree_mode mode)
     return program(mode, "find", {"-H", directory}).args(headers).args({"-printf", "%s\n"});
 }
 
+command list_files(const std::string& directory, tree_mode mode)
+{
+    return program(mode, "find", {"-H", directory}).args(headers).args({"-printf", "%s %p\\0"});
+}
+
 pipeline top_pipeline(const std::string& directory, tree_mode mode, stage::function count)
 {
     auto find = program(mode, "find", {"-H", directory}).args(headers).args({"-print0"});
@@ -55,6 +60,15 @@ command top_script(const std::string& directory, tree_mode mode)
             -print0 | xargs -0 -r cat -- | grep -a -o -E '[A-Za-z_][A-Za-z0-9_]*' |
             sort | uniq -c | sort -k1,1nr -k2 | head -n 20)sh";
     return program(mode, "sh", {"-c", script, "sh", directory});
+}
+
+command parallel_script(const std::string& directory, unsigned processes, tree_mode mode)
+{
+    constexpr auto script = R"sh(
+        find -H "$1" -type f \( -name '*.h' -o -name '*.hh' -o -name '*.hpp' -o -name '*.hxx' \) \
+            -print0 | xargs -0 -r -n 256 -P "$2" grep -a -h -o -E '[A-Za-z_][A-Za-z0-9_]*' -- |
+            sort | uniq -c | sort -k1,1nr -k2 | head -n 20)sh";
+    return program(mode, "sh", {"-c", script, "sh", directory, std::to_string(processes)});
 }
 
 }  // namespace demo

@@ -14,6 +14,9 @@ namespace demo {
 /// Prints the size of each header below `directory`, in the order in which the pipeline reads them.
 procyard::command list_sizes(const std::string& directory, procyard::tree_mode mode);
 
+/// Prints `SIZE NAME` of each of them, with a NUL at its end, in that order.
+procyard::command list_files(const std::string& directory, procyard::tree_mode mode);
+
 /// The program whose input is the text of all headers.
 constexpr auto extractor = "grep";
 
@@ -24,6 +27,10 @@ procyard::pipeline top_pipeline(const std::string& directory, procyard::tree_mod
 
 /// The same as one shell command.
 procyard::command top_script(const std::string& directory, procyard::tree_mode mode);
+
+/// The same but for what is cut at the ends of files, by several programs at a time.
+procyard::command parallel_script(const std::string& directory, unsigned processes,
+                                  procyard::tree_mode mode);
 
 }  // namespace demo
 
