@@ -122,6 +122,7 @@ def sections(results, about, checks):
         "children": plain_table(rows, "children"),
         "allocations": plain_table(rows, "allocations"),
         "channel": channel_tables(rows),
+        "signal": plain_table(rows, "signal"),
     }
 
 

@@ -24,7 +24,8 @@ done
 "$root/cmake/setup.sh" python3
 # A peer that cannot be installed is left out, and the driver says so.
 for peer in "libuv1-dev pkg-config" "cargo librust-tokio-dev librust-libc-dev" \
-    "libzmq3-dev pkg-config" "libnng-dev" "libiceoryx-posh-dev libacl1-dev"; do
+    "libzmq3-dev pkg-config" "libnng-dev" "libiceoryx-posh-dev libacl1-dev" \
+    "parallel"; do
     # shellcheck disable=SC2086  # a list of packages
     "$root/cmake/setup.sh" $peer || echo "bench: without ${peer%% *}" >&2
 done

@@ -13,10 +13,12 @@ import channel_contenders
 import contenders
 import goals
 import machine
+import pool_contenders
 import report
 import rounds
 import rows
 import signal_contenders
+import supervisor_contenders
 
 
 def parse():
@@ -55,7 +57,12 @@ def chosen_rows(arguments, directory):
 
 def find_contenders(arguments, directory):
     found, left_out = [], {}
-    own = {"channel": channel_contenders, "signal": signal_contenders}
+    own = {
+        "channel": channel_contenders,
+        "signal": signal_contenders,
+        "pool": pool_contenders,
+        "supervisor": supervisor_contenders,
+    }
     for finder in (contenders, *own.values()):
         if arguments.only is None or finder is own.get(arguments.only, contenders):
             some, missing = finder.find(directory)

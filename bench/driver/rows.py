@@ -189,6 +189,45 @@ def signal_rows(_directory, quick):
     )
 
 
+def pool_row(directory, workers, window, quick):
+    """Tasks of 64 bytes, of which each worker has `window`."""
+    one = window == 1
+    who = "1 worker" if workers == 1 else f"{workers} workers"
+    name = f"64-byte tasks, {who}, {'one at a time' if one else f'{window} in flight each'}"
+    if one:
+        figures = [Figure(f"{p}_us", "pool", f"{name}, {p}", "us") for p in ("p50", "p99")]
+    else:
+        figures = [Figure("ns", "pool", name, "ns per task")]
+    arguments = {"workers": workers, "window": window, "program": str(directory / "bench_nothing")}
+    return Row("tasks", arguments | seconds(quick), figures, ("two processors",))
+
+
+def pool_rows(directory, quick):
+    yield pool_row(directory, 1, 64, quick)
+    yield pool_row(directory, 2, 64, quick)
+    yield pool_row(directory, 1, 1, quick)
+
+
+def supervisor_rows(directory, quick):
+    """Children that sleep, one of which is killed now and then."""
+    count = 200 if quick else 2000
+    yield Row(
+        "tree",
+        {
+            "program": str(directory / "bench_pause"),
+            "count": count,
+            "kills": 20 if quick else 200,
+        },
+        [
+            Figure("up_us", "supervisor", f"start of {count}", "us per child"),
+            Figure("p50_us", "supervisor", f"restart after kill -9, one of {count}, p50", "us"),
+            Figure("p99_us", "supervisor", f"restart after kill -9, one of {count}, p99", "us"),
+            Figure("wake_ups", "supervisor", f"idle with {count}, wake-ups", "per second"),
+            Figure("idle_cpu_us", "supervisor", f"idle with {count}, CPU time", "us per second"),
+        ],
+    )
+
+
 GROUPS = {
     "spawn": spawn_rows,
     "stdout": stdout_rows,
@@ -196,6 +235,8 @@ GROUPS = {
     "allocations": allocation_rows,
     "channel": channel_rows,
     "signal": signal_rows,
+    "pool": pool_rows,
+    "supervisor": supervisor_rows,
 }
 
 
