@@ -57,7 +57,7 @@ missing() {
     command -v ninja >/dev/null || echo ninja-build
     have_dpkg || return 0
     boost_installed || boost_package
-    for package in doctest-dev libcli11-dev libfmt-dev "${extra[@]}"; do
+    for package in doctest-dev libcli11-dev libfmt-dev prometheus-cpp-dev "${extra[@]}"; do
         installed "$package" || echo "$package"
     done
 }

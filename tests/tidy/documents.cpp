@@ -71,8 +71,16 @@ std::vector<finding> check_document(std::string_view markdown, const read_file& 
     std::vector<finding> found;
     const auto lines = lines_of(markdown);
     bool in_block = false;
+    std::size_t begin = 0;
     for (std::size_t n = 0; n < lines.size(); ++n) {
-        in_block = in_block != lines[n].starts_with("```");
+        // One that is open ends with the bare mark: any other is that of a block which was put
+        // into it by mistake, and turns the rest of the page inside out.
+        if (in_block && lines[n].starts_with("```") && lines[n] != "```")
+            found.push_back({n + 1, "block", "a block begins inside another"});
+        if (lines[n].starts_with("```")) {
+            in_block = !in_block;
+            begin = n;
+        }
         if (in_block)
             continue;
         std::smatch match;
@@ -90,6 +98,8 @@ std::vector<finding> check_document(std::string_view markdown, const read_file& 
             if (!from_document(at->str(1)))
                 found.push_back({n + 1, "link", at->str(1) + " does not exist"});
     }
+    if (in_block)
+        found.push_back({begin + 1, "block", "a block has no end"});
     return found;
 }
 

@@ -248,11 +248,20 @@ TEST_SUITE("documents")
         const std::string quotation = "<!-- snippet a.cpp a -->\n```cpp\n";
         CHECK(complaints(quotation + "f();\n\n{\n}\n```\n") == "");
         CHECK(complaints(quotation + "g();\n```\n") == "1: the block is not what the file says; ");
-        CHECK(complaints(quotation) == "1: the block is not what the file says; ");
+        CHECK(complaints(quotation)
+              == "1: the block is not what the file says; 2: a block has no end; ");
         CHECK(complaints("\n<!-- snippet a.cpp c -->\n") == "2: there is no such snippet; ");
         CHECK(complaints("<!-- snippet b.cpp a -->\n") == "1: there is no such snippet; ");
         for (const std::string bad : {"<!-- snippet: a.cpp a -->", "<!-- snippet a.cpp -->"})
             CHECK(complaints(bad + '\n') == "1: a quotation is: <!-- snippet FILE TAG -->; ");
+    }
+
+    TEST_CASE("a code block ends where it should")
+    {
+        CHECK(complaints("```cpp\nf();\n```\n\n```\nx\n```\n") == "");
+        CHECK(complaints("```cpp\nf();\n```cpp\n```\n")
+              == "3: a block begins inside another; 4: a block has no end; ");
+        CHECK(complaints("text\n```\nx\n") == "2: a block has no end; ");
     }
 
     TEST_CASE("a relative link leads somewhere")
