@@ -228,6 +228,41 @@ TEST_SUITE("the announcement of sleep")
         }
     }
 
+    TEST_CASE("who has gone on since its announcement is rung for, however far it has come")
+    {
+        constexpr std::uint64_t capacity = 4;
+        for (const std::uint64_t start : {std::uint64_t{0}, end_of_numbers - 6}) {
+            for (const bool producer_sleeps : {false, true}) {
+                for (const std::uint64_t published_at_once : {1, 2, 3, 4}) {
+                    CAPTURE(start);
+                    CAPTURE(producer_sleeps);
+                    CAPTURE(published_at_once);
+                    ring r(capacity, start);
+                    auto& sleeper = producer_sleeps ? r.producer : r.consumer;
+                    auto& other = producer_sleeps ? r.consumer : r.producer;
+                    if (producer_sleeps)
+                        while (r.send()) { }
+                    // What it is to find after its announcement: a whole lap, published before.
+                    REQUIRE(other.refresh());
+                    REQUIRE(other.room() == capacity);
+                    other.advance(capacity);
+                    other.publish();
+                    REQUIRE_FALSE(other.must_ring());
+                    sleeper.announce(1);
+                    REQUIRE(sleeper.refresh());
+                    REQUIRE(sleeper.room() == capacity);
+                    sleeper.advance(capacity);
+                    sleeper.publish();
+                    REQUIRE(other.refresh());
+                    other.advance(published_at_once);
+                    other.publish();
+                    CHECK(other.must_ring());
+                    CHECK_FALSE(other.must_ring());
+                }
+            }
+        }
+    }
+
     TEST_CASE("who goes to sleep rings for a sleeper that would like more, once")
     {
         ring r(8);

@@ -30,8 +30,11 @@
 //
 // FENCES=1: each publisher has a full fence (may_relax is false). FENCES=2: the sides may relax,
 // whenever they are awake and as often as they like; while one is relaxed the other goes without a
-// fence, says so, and then the first calls membarrier before it sleeps. With QUIET the producer does
-// not close until all has been received: each wake-up comes from its own publication, not from what
+// fence, says so, and then the first calls membarrier before it sleeps. With TRIES a side goes on
+// while it sleeps, so often: who tries goes before who waits. With PARTS what the look after the
+// announcement finds is used at once, and then there is nothing; that is right only where one side
+// likes no more than it needs, as the consumers of channels do. With QUIET the producer does not
+// close until all has been received: each wake-up comes from its own publication, not from what
 // follows it. Each of the mutants takes one rule away; check.sh sees to it that each of them is found
 // out, which tests the model:
 //
@@ -57,6 +60,8 @@
 //   SLEEP_UNPUBLISHED   a side goes to sleep before it has published all that it has done
 //   NO_LAST_RING        a side goes to sleep without must_ring_before_sleep: both may like more
 //                       than there is, and neither tells the other of the little there is
+//   SHORT_OF_A_LAP      who is more than a lap ahead of the threshold is taken for short of it, as
+//                       if a sleeper could not have gone on since it has announced that
 //   NEEDS_WHAT_IT_LIKES the consumer sleeps although there is something: it needs as much as it
 //                       likes, and the producer does, too
 //   OLD_RUNG_FOR        a side goes on with a new peer, whose numbers begin again, and remembers
@@ -87,6 +92,9 @@
 #endif
 #ifndef CONSUMER_LIKES
 #define CONSUMER_LIKES CAPACITY
+#endif
+#ifndef TRIES  // how often a side goes on while it sleeps
+#define TRIES 0
 #endif
 #ifndef CANCELLATIONS  // how often a side gives up a wait
 #define CANCELLATIONS 1
@@ -198,7 +206,11 @@ inline publish() {
 #define CLOSE_COUNTS has_closed
 #endif
 
+#ifdef SHORT_OF_A_LAP
 #define is_short_of_it ((published - wake_at[peer] + 256) % 256 > CAPACITY)
+#else
+#define is_short_of_it ((published - wake_at[peer] + 256) % 256 > 127)
+#endif
 
 #define is_relaxed(number) ((number & 3) == 2)
 
@@ -355,6 +367,8 @@ inline look() {
 #endif
 }
 
+#define may_go_on (room > 0 && !(me == P && own == MESSAGES))
+
 inline sleep_until_rung() {
     // A consumer needs no more than one unit; a producer of long records may need all of them.
     if
@@ -382,17 +396,32 @@ inline sleep_until_rung() {
 #ifdef READ_AFTER_RECHECK
     bell[me] = false;
 #endif
+#ifdef PARTS
+    do
+    :: atomic { may_go_on -> own++ }
+        publish();
+        must_ring(false);
+        d_step { refresh() }
+    :: !may_go_on -> break
+    od;
+#endif
     if
     :: room < needed && !peer_closed && cancelled < CANCELLATIONS -> cancelled++
     :: room < needed && !peer_closed ->  // decided now: one that may still give up is no end
-        if
+        do
 #if defined(READ_AFTER_RECHECK) || defined(READ_AFTER_DRAIN)
-        :: bell[me]
+        :: bell[me] -> break
 #else
-        :: atomic { bell[me] -> bell[me] = false }
+        :: atomic { bell[me] -> bell[me] = false } break
 #endif
-        :: dead[peer]
-        fi
+        :: dead[peer] -> break
+#if TRIES > 0
+        :: atomic { tried < TRIES && position[peer] != peer_position -> refresh() }
+        :: atomic { tried < TRIES && may_go_on -> own++; tried++ }
+            publish();
+            must_ring(false)
+#endif
+        od
     :: else -> skip
     fi;
     needed = 0;
@@ -417,6 +446,7 @@ proctype side(byte me; byte peer; byte lead) {
     byte needed;
     byte liked;
     byte cancelled;
+    byte tried;
     bool peer_dead;
     bool peer_closed;
     {
@@ -487,6 +517,7 @@ proctype side(byte me; byte peer; byte lead) {
         needed = 0;
         liked = 0;
         cancelled = 0;
+        tried = 0;
         peer_dead = 0;
         peer_closed = 0
     }

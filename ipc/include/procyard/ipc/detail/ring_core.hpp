@@ -244,6 +244,9 @@ public:
     /// `wanted` units. After that, call refresh and look at room() and peer_closed() once more, for
     /// what is needed and not for what would be liked; sleep only if that was in vain.
     ///
+    /// This side may go on after that, and stay announced. Then only one of the two sides may ever
+    /// want more than it needs: what it publishes meanwhile rings only for who has enough.
+    ///
     /// `barrier` is called only if the peer may be without fences. It puts a full fence into the
     /// peer's threads, `bool()`; false if it could not (membarrier can be forbidden by a later
     /// seccomp filter). Then the result is false, too: the peer need not see the announcement, so
@@ -347,7 +350,10 @@ private:
             return false;
         // Relaxed: ordered by the load above. A lie only lets the peer sleep longer or less.
         const auto wake_at = peer_->wake_at.load(std::memory_order_relaxed);
-        const bool is_short_of_it = published_ - wake_at > capacity_;  // modulo 2^64
+        // By its sign, and not by whether the difference is beyond the capacity: a sleeper may have
+        // gone on since it announced (who tries goes before who waits, and a look for a whole
+        // message takes its parts), so this side can be more than a lap ahead of wake_at.
+        const bool is_short_of_it = static_cast<std::int64_t>(published_ - wake_at) < 0;
         if (is_short_of_it && !whatever_it_wants && !closed_)
             return false;
         rung_for_ = seen;
