@@ -262,21 +262,22 @@ void pool_core::cancel(pool_task_state& task)
 
 void pool_core::give_credits(const pool_task_state& task, std::uint32_t items)
 {
-    const auto process = find_process(task.worker);
-    const auto kept = process ? find(task.number) : nullptr;
-    if (!kept)
-        return;
     enter(false, [&] {
-        kept->credits += items;
-        process->give_credits(*kept, items);
-        mark_dirty(process);
+        auto* const process = find_process(task.worker);
+        if (process == nullptr || !find(task.number))
+            return;
+        auto& kept = *find(task.number);
+        kept.credits += items;
+        process->give_credits(kept, items);
+        mark_dirty(*process);
     });
 }
 
-pool_core::task_pointer pool_core::find(std::uint64_t number) const
+const pool_core::task_pointer& pool_core::find(std::uint64_t number) const noexcept
 {
+    static const task_pointer none;
     const auto place = index_.find(number);
-    return place == no_place ? nullptr : tasks_[place];
+    return place == no_place ? none : tasks_[place];
 }
 
 void pool_core::keep(const task_pointer& task)
@@ -292,12 +293,12 @@ void pool_core::keep(const task_pointer& task)
     index_.insert(task->number, place);
 }
 
-void pool_core::forget(std::uint64_t number)
+pool_core::task_pointer pool_core::forget(std::uint64_t number)
 {
     const auto place = index_.find(number);
     index_.erase(number);
-    tasks_[place].reset();
     free_places_.push_back(place);
+    return std::exchange(tasks_[place], nullptr);
 }
 
 // What the machine wants.
@@ -316,8 +317,8 @@ void pool_core::carry_out(const pool_output& what)
     case kind::deliver: deliver(what); break;
     case kind::ask: ask(what); break;
     case kind::retire: {
-        const auto process = find_process(what.worker);
-        process->retire();
+        auto& process = *find_process(what.worker);
+        process.retire();
         mark_dirty(process);
         break;
     }
@@ -332,19 +333,18 @@ void pool_core::carry_out(const pool_output& what)
 
 void pool_core::ask(const pool_output& what)
 {
-    const auto task = find(what.task);
-    const auto process = find_process(what.worker);
-    task->asked = true;
-    process->ask(*task);
+    auto& task = *find(what.task);
+    auto& process = *find_process(what.worker);
+    task.asked = true;
+    process.ask(task);
     mark_dirty(process);
 }
 
 void pool_core::admit(const pool_output& what)
 {
-    auto task = find(what.task);
     // Most have nobody who waits for that.
-    if (task->waits_for_admission())
-        news_.push_back({std::move(task), false});
+    if (const auto& task = find(what.task); task->waits_for_admission())
+        news_.push_back({task, false});
 }
 
 void pool_core::start_worker(const pool_output& what)
@@ -363,8 +363,8 @@ void pool_core::start_worker(const pool_output& what)
 
 void pool_core::deliver(const pool_output& what)
 {
-    const auto task = find(what.task);
-    const auto process = find_process(what.worker);
+    const auto& task = find(what.task);
+    auto& process = *find_process(what.worker);
     task->worker = what.worker;
     task->attempt = what.attempt;
     task->asked = false;
@@ -382,11 +382,11 @@ void pool_core::deliver(const pool_output& what)
     header.run_ns = to_ns(task->run_limit);
     header.credits = task->credits;
     write_header(header, task->record);
-    process->deliver(task);
+    process.deliver(task);
     mark_dirty(process);
     if (!is_watched)
         return;
-    ++process->watched;
+    ++process.watched;
     const auto every = std::max<std::chrono::nanoseconds>(task->heartbeat / 4, least_look);
     look_every_ = watched_++ == 0 ? every : std::min(look_every_, every);
     const auto look = options_.clock->after(look_every_);
@@ -397,8 +397,8 @@ void pool_core::unwatch(const pool_task_state& task)
 {
     if (task.heartbeat == std::chrono::nanoseconds::max())
         return;
-    const auto process = find_process(task.worker);
-    if (!process)
+    auto* const process = find_process(task.worker);
+    if (process == nullptr)
         return;  // it waited, or its worker has ended
     --process->watched;
     --watched_;
@@ -407,7 +407,7 @@ void pool_core::unwatch(const pool_task_state& task)
 void pool_core::complete(const pool_output& what)
 {
     using enum pool_outcome;
-    const auto task = find(what.task);
+    auto task = forget(what.task);
     auto& report = task->report;
     report.outcome = what.outcome;
     report.attempts = what.attempt;
@@ -424,34 +424,33 @@ void pool_core::complete(const pool_output& what)
     else if (task->is_stream && (what.outcome == worker_died || what.outcome == poisoned))
         why = pool_errc::truncated;
     unwatch(*task);
-    end_task(task, why);
-    end_span(what.task, what.worker, task->trace, what.outcome);
+    end_task(std::move(task), why);
+    end_span(what.task, what.worker, news_.back().task->trace, what.outcome);
 }
 
-void pool_core::end_task(const task_pointer& task, const error_code& why)
+void pool_core::end_task(task_pointer task, const error_code& why)
 {
     task->core = nullptr;
     task->over = true;
     task->worker = 0;
     task->error = why;
-    forget(task->number);
     if (spare_records_.size() < most_spare_records && task->record.capacity() <= most_spare_bytes
         && !task->unsent)
         spare_records_.push_back(std::move(task->record));
-    news_.push_back({task, true});
+    news_.push_back({std::move(task), true});
 }
 
-pool_core::process_pointer pool_core::find_process(std::uint64_t number) const
+pool_process* pool_core::find_process(std::uint64_t number) const noexcept
 {
     const auto found = number == 0 ? processes_.end() : processes_.find(number);
-    return found == processes_.end() ? nullptr : found->second;
+    return found == processes_.end() ? nullptr : found->second.get();
 }
 
-void pool_core::mark_dirty(const process_pointer& process)
+void pool_core::mark_dirty(pool_process& process)
 {
-    if (std::exchange(process->is_dirty, true))
+    if (std::exchange(process.is_dirty, true))
         return;
-    dirty_.push_back(process);
+    dirty_.push_back(process.shared_from_this());
 }
 
 pool_metrics pool_core::metrics()

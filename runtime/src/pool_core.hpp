@@ -105,19 +105,21 @@ private:
     void admit(const pool_output& what);
     void complete(const pool_output& what);
     [[nodiscard]] static bool take(pool_task_state& task, std::span<const std::byte> response);
-    void mark_dirty(const process_pointer& process);
+    void mark_dirty(pool_process& process);
     void unwatch(const pool_task_state& task);
-    void end_task(const task_pointer& task, const error_code& why);
+    void end_task(task_pointer task, const error_code& why);
 
     [[nodiscard]] error_code encode(pool_task_state& task, const request_writer& request,
                                     const submit_options& options);
     void refuse(const task_pointer& task, const error_code& why);
     void end_span(std::uint64_t task, std::uint64_t worker, const trace_context& trace,
                   pool_outcome outcome) const;
-    [[nodiscard]] task_pointer find(std::uint64_t number) const;
-    [[nodiscard]] process_pointer find_process(std::uint64_t number) const;
+    // Null: there is none of this number. Good until tasks are kept or forgotten: who needs one for
+    // longer makes a copy, which costs as much as all that is looked up here.
+    [[nodiscard]] const task_pointer& find(std::uint64_t number) const noexcept;
+    [[nodiscard]] pool_process* find_process(std::uint64_t number) const noexcept;
     void keep(const task_pointer& task);
-    void forget(std::uint64_t number);
+    [[nodiscard]] task_pointer forget(std::uint64_t number);
 
     void look_at_memory(pool_process& process, timer_clock::time_point now);
     void hear_all(timer_clock::time_point now);

@@ -91,33 +91,36 @@ bool pool_core::take(pool_task_state& task, std::span<const std::byte> response)
 
 bool pool_core::on_answer(pool_process& from, const parsed_record& answer)
 {
-    const auto task = find(answer.header.task);
-    if (!task || task->worker != from.number() || task->attempt != answer.header.attempt
-        || task->unsent)
+    // Not by a copy of what owns it: nothing ends it before it is told that it has ended.
+    auto* const found = find(answer.header.task).get();
+    if (found == nullptr)
+        return false;
+    auto& task = *found;
+    if (task.worker != from.number() || task.attempt != answer.header.attempt || task.unsent)
         return false;
     inside_ = true;  // until on_answers_told()
     fsm_.hold();
     auto outcome = pool_outcome::done;
     switch (answer.kind()) {
     case pool_record::item:
-        if (!task->is_stream || task->credits == 0)
+        if (!task.is_stream || task.credits == 0)
             return false;
-        --task->credits;
-        (void)take(*task, answer.payload);
+        --task.credits;
+        (void)take(task, answer.payload);
         return true;
     case pool_record::result:
-        if (answer.is_stream() && !task->is_stream)
+        if (answer.is_stream() && !task.is_stream)
             return false;
-        if (!answer.is_stream() && !take(*task, answer.payload))
+        if (!answer.is_stream() && !take(task, answer.payload))
             outcome = pool_outcome::task_failed;
         break;
     case pool_record::failed:
         outcome = pool_outcome::task_failed;
-        task->report.text = to_printable(
+        task.report.text = to_printable(
             {reinterpret_cast<const char*>(answer.payload.data()), answer.payload.size()});
         break;
     case pool_record::cancelled:
-        if (!task->asked)
+        if (!task.asked)
             return false;
         outcome = pool_outcome::cancelled;
         break;
@@ -128,10 +131,10 @@ bool pool_core::on_answer(pool_process& from, const parsed_record& answer)
     case pool_record::stop:
     case pool_record::hello: return false;
     }
-    if (task->fault)
+    if (task.fault)
         outcome = pool_outcome::task_failed;
     const auto now = options_.clock->now();
-    fsm_.task_ended(from.number(), task->number, outcome, now);
+    fsm_.task_ended(from.number(), task.number, outcome, now);
     carry_out(now);
     look_at_memory(from, now);
     return true;
@@ -158,7 +161,7 @@ void pool_core::on_ended(pool_process& from, std::shared_ptr<const death_report>
 
 void pool_core::forget_worker(pool_process& from, std::shared_ptr<const death_report> report)
 {
-    const auto process = find_process(from.number());
+    const auto self = from.shared_from_this();
     const bool was_ready = static_cast<bool>(from.record());
     fold_counters(from);
     dead_worker_ = from.number();

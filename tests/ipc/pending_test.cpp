@@ -7,6 +7,7 @@
 #include <boost/asio/io_context.hpp>
 
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <thread>
 
@@ -79,6 +80,45 @@ TEST_SUITE("pending")
         });
         run(ctx);
         CHECK(same_turn);
+    }
+
+    TEST_CASE("call_now calls where it is called, but a handler that belongs elsewhere")
+    {
+        asio::io_context io;
+        asio::io_context other;
+        outcome<error_code, std::string> here;
+        outcome<error_code, std::string> there;
+        outcome<error_code, std::string> erased;
+        string_pending stays(io.get_executor(), here.handler());
+        string_pending goes(io.get_executor(),
+                            asio::bind_executor(other.get_executor(), there.handler()));
+        // What it belongs to cannot be told: the executor is asked, in a turn of which it stays.
+        string_pending unknown(io.get_executor(), string_pending::handler_type(erased.handler()));
+        bool same_turn = false;
+        asio::post(io, [&] {
+            stays.call_now({}, "here");
+            goes.call_now({}, "there");
+            unknown.call_now({}, "erased");
+            same_turn = here.done() && erased.done();
+        });
+        run(io);
+        CHECK(same_turn);
+        CHECK(here.result() == "here");
+        CHECK(erased.result() == "erased");
+        CHECK(there.count == 0);
+        run(other);
+        CHECK(there.result() == "there");
+    }
+
+    TEST_CASE("what the handler throws comes out of call_now, and the work is gone")
+    {
+        asio::io_context ctx;
+        string_pending op(ctx.get_executor(), [](const error_code&, const std::string&) {
+            throw std::runtime_error("thrown");
+        });
+        CHECK_THROWS_WITH(op.call_now({}, ""), "thrown");
+        CHECK_FALSE(op);
+        run(ctx);
     }
 
     TEST_CASE("the cancellation slot of the handler can be reached")

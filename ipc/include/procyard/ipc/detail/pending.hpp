@@ -6,18 +6,17 @@
 #include <boost/asio/any_completion_handler.hpp>
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/append.hpp>
-#include <boost/asio/associated_executor.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/execution/outstanding_work.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/prefer.hpp>
 
-#include <new>
 #include <type_traits>
 #include <utility>
 
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/handler_place.hpp>
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -40,18 +39,24 @@ public:
 
     pending() noexcept = default;
 
-    pending(const asio::any_io_executor& io, handler_type handler)
+    // Of a handler whose type is known, it is known at no cost whether it runs where the operation
+    // does. An erased one is taken to run elsewhere.
+    template <class Handler>
+    pending(const asio::any_io_executor& io, Handler handler)
         : io_work_(asio::prefer(io, asio::execution::outstanding_work.tracked)),
-          handler_work_(
-              asio::prefer(executor_of(handler, io), asio::execution::outstanding_work.tracked)),
-          handler_(std::move(handler))
+          place_(place_of(handler, io))
     {
+        if (place_ == handler_place::elsewhere)
+            handler_work_ = work_of(handler, io);
+        handler_type erased(std::move(handler));
+        handler_.swap(erased);
     }
 
     pending(pending&& other) noexcept
         : io_work_(std::exchange(other.io_work_, nullptr)),
           handler_work_(std::exchange(other.handler_work_, nullptr)),
-          handler_(std::move(other.handler_))
+          handler_(std::move(other.handler_)),
+          place_(other.place_)
     {
     }
     pending& operator=(pending&& other) noexcept
@@ -63,6 +68,7 @@ public:
         handler_work_ = std::exchange(other.handler_work_, nullptr);
         // swap: in Boost 1.81 the move assignment of any_completion_handler calls itself for ever.
         handler_.swap(other.handler_);
+        place_ = other.place_;
         return *this;
     }
     ~pending() = default;
@@ -93,19 +99,24 @@ public:
         asio::dispatch(taken.io_work_, asio::append(std::move(taken.handler_), std::move(args)...));
     }
 
-private:
-    static asio::any_completion_executor executor_of(const handler_type& handler,
-                                                     const asio::any_io_executor& io)
+    // The same, without the executor's help where the handler belongs into this turn: costs a call.
+    // What it throws comes out of here, and not out of run() when the turn is over.
+    void call_now(std::type_identity_t<Args>... args)
     {
-        asio::any_completion_executor found(asio::get_associated_executor(handler, io));
-        if (!found)  // as Asio leaves it where there is no memory for it
-            throw std::bad_alloc();
-        return found;
+        PROCYARD_ASSERT(*this && "an operation completes once");
+        if (place_ == handler_place::elsewhere) {
+            complete_now(std::move(args)...);
+            return;
+        }
+        pending taken(std::move(*this));
+        std::move(taken.handler_)(std::move(args)...);
     }
 
+private:
     asio::any_io_executor io_work_;
     asio::any_completion_executor handler_work_;
     handler_type handler_;
+    handler_place place_ = handler_place::elsewhere;
 };
 
 }  // namespace detail

@@ -135,7 +135,7 @@ template <class... Args, class... Values>
 void complete_when(bool now, pending<void(Args...)>& who, Values&&... values)
 {
     if (now)
-        who.complete_now(std::forward<Values>(values)...);
+        who.call_now(std::forward<Values>(values)...);
     else
         who.complete(std::forward<Values>(values)...);
 }
