@@ -260,8 +260,10 @@ private:
         ++parts_done_;
         files_done_ += parts_[number].files.size();
         bytes_done_ += response.bytes;
-        auto& worker = workers_[static_cast<pid_t>(response.worker)];
-        worker.bytes += response.bytes;
+        // Its first part was begun before its clock.
+        const auto [worker, is_new] = workers_.try_emplace(static_cast<pid_t>(response.worker));
+        if (!is_new)
+            worker->second.bytes += response.bytes;
         part_words words;
         words.front = std::move(response.front);
         words.back = std::move(response.back);
@@ -306,7 +308,7 @@ private:
             text += fmt::format("  {} killed", killed_);
         for (const auto pid : pool_.workers()) {
             const auto known = workers_.find(pid);
-            if (known == workers_.end())
+            if (known == workers_.end() || known->second.bytes == 0)
                 continue;
             const auto& [bytes, since] = known->second;
             const std::chrono::duration<double> lived = clock::now() - since;
