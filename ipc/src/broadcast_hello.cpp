@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "broadcast_hello.hpp"
 
-#include <boost/system/errc.hpp>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -11,8 +9,9 @@
 
 #include <procyard/ipc/channel_error.hpp>
 #include <procyard/ipc/descriptor_passing.hpp>
-#include <procyard/ipc/socket_error.hpp>
 #include <procyard/ipc/type_description.hpp>
+
+#include "connection_packet.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -77,12 +76,8 @@ broadcast_hello receive_broadcast_hello(int socket, broadcast_role role, error_c
 {
     hello_bytes bytes;
     std::array<unique_fd, descriptor_count> descriptors;
-    auto got = try_receive_descriptors(socket, bytes, descriptors, ec);
-    // The peer has gone and has not read ours: see receive_hello.
-    if (ec == boost::system::errc::connection_reset)
-        got = try_receive_descriptors(socket, bytes, descriptors, ec);
-    if (ec.category() == socket_category())
-        ec = channel_errc::bad_hello;  // too long, or more descriptors than there should be
+    // It stays where it is: without a descriptor now it can be read again.
+    const auto got = peek_packet(socket, bytes, descriptors, ec);
     if (ec)
         return {};
     broadcast_hello_header header{};

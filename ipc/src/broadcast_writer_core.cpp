@@ -19,6 +19,7 @@
 #include <procyard/ipc/unix_socket.hpp>
 
 #include "broadcast_hello.hpp"
+#include "shortage.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -259,6 +260,8 @@ void broadcast_writer_core::remove(std::size_t index) noexcept
         unwatch(gone.socket.get());
     if (!gone.known)
         --unknown_;
+    if (gone.is_short)
+        --short_;
     if (gone.manner == slow_reader::holds_back)
         --holding_;
     if (&gone != &readers_.back())
@@ -268,6 +271,13 @@ void broadcast_writer_core::remove(std::size_t index) noexcept
 
 void broadcast_writer_core::look_at_bells() noexcept
 {
+    // Backwards: one that is cut off is replaced by the last one.
+    for (auto index = short_ > 0 ? readers_.size() : 0; index-- > 0;) {
+        if (std::exchange(readers_[index].is_short, false)) {
+            --short_;
+            hear_hello(index);
+        }
+    }
     // All that there can be: one who comes must not be missed by the publication that it waits for.
     std::array<epoll_event, 2 * max_subscribers> events;
     const int count = retry_eintr([&] {
@@ -292,14 +302,28 @@ void broadcast_writer_core::hear_reader(std::uint64_t token) noexcept
         }
         return;
     }
+    hear_hello(index);
+}
+
+void broadcast_writer_core::hear_hello(std::size_t index) noexcept
+{
+    auto& who = readers_[index];
     error_code ec;
     try {
-        welcome(*found, ec);
+        welcome(who, ec);
     } catch (const std::bad_alloc&) {
         ec = error_code(ENOMEM, boost::system::system_category());
     }
     if (!ec || ec == asio::error::would_block)
         return;
+    if (is_shortage(ec)) {
+        // Looked at again with the next publication, and until then no more heard of: its hello is
+        // there, and would wake who waits for room without end.
+        unwatch(who.socket.get());
+        who.is_short = true;
+        ++short_;
+        return;
+    }
     // Gone before it came, or what has come is no reader of ours.
     if (ec != asio::error::eof)
         ++cut_off_;
@@ -390,6 +414,7 @@ void broadcast_writer_core::let_go_of_readers() noexcept
     readers_.clear();
     holding_ = 0;
     unknown_ = 0;
+    short_ = 0;
     bells_.reset();
     own_.release_descriptor();
 }

@@ -188,6 +188,11 @@ error_code channel_core::blocked()
         const auto ec = connect();
         return failure_ ? failure_ : ec;
     }
+    // Only the bell tells that the peer has died. Whoever waits hears of it; one that only tries, or
+    // drops what finds no room, would never. Asked once in so many looks, which cost less.
+    constexpr std::uint32_t looks_for_a_death = 1024;
+    if (++in_vain_ % looks_for_a_death == 0)
+        peer_gone_ = peer_gone_ || is_abandoned(bell_.native_handle());
     // First how the peer has ended, then what it had committed before: whoever looks the other way
     // round loses what came between.
     const bool has_closed = side_.peer_closed();
@@ -204,8 +209,6 @@ error_code channel_core::blocked()
         fail(has_closed ? channel_errc::closed : channel_errc::peer_died);
         return failure_;
     }
-    // The peer may have died, which only the bell tells. Not asked here: an attempt in vain makes
-    // no system call.
     return asio::error::would_block;
 }
 
@@ -323,7 +326,25 @@ void channel_core::start(operation_ptr operation, asio::cancellation_slot slot)
     if (may_spin || !is_blocked() || !may_sleep(known->wanted, is_blocked, ec))
         return post(std::move(operation));
     count_stall();
+    // Without a reactor it is told so in a turn, where the handler may run.
+    if (enter_reactor(*operation))
+        return post(std::move(operation));
     wait_in_reactor(std::move(operation));
+}
+
+// An error is one of this operation's, and not of the end's: descriptors and memory may be there
+// again for the next, and whoever is not heard of meanwhile is not told that this end has gone.
+error_code channel_core::enter_reactor(channel_operation& starting)
+{
+    try {
+        const auto ec = watch_.enter(executor_, connected_ ? bell_.native_handle() : socket_.get());
+        if (ec && side_.is_announced())
+            side_.withdraw();
+        return ec;
+    } catch (const std::bad_alloc&) {
+        go_on_after(starting);  // its start has failed
+        throw;
+    }
 }
 
 // Whether an operation that needs so much has to wait.
@@ -355,8 +376,8 @@ void channel_core::take_turn(operation_ptr operation, bool was_waiting,
     bool done = false;
     try {
         done = attempt(*operation, ec);
-        if (!done && !ec)  // its error is found again, and told, where it waits
-            (void)watch_.enter(executor_, connected_ ? bell_.native_handle() : socket_.get());
+        if (!done && !ec)
+            ec = watch_.enter(executor_, connected_ ? bell_.native_handle() : socket_.get());
     } catch (const std::bad_alloc&) {
         ec = error_code(ENOMEM, boost::system::system_category());
     } catch (...) {
@@ -366,8 +387,11 @@ void channel_core::take_turn(operation_ptr operation, bool was_waiting,
     }
     if (done)
         return finish(std::move(operation), {});
-    if (ec)
+    if (ec) {
+        if (side_.is_announced() && !operation->for_end)
+            side_.withdraw();
         return finish(std::move(operation), ec);
+    }
     if (was_waiting && operation->for_end && connected_)
         take_urgent(bell_.native_handle());
     wait_in_reactor(std::move(operation));
@@ -469,20 +493,9 @@ void channel_core::hear(const error_code& wait_error) noexcept
         side_.withdraw();
 }
 
+// @pre the watch is entered
 void channel_core::wait_in_reactor(operation_ptr operation)
 {
-    error_code ec;
-    try {
-        ec = watch_.enter(executor_, connected_ ? bell_.native_handle() : socket_.get());
-    } catch (const std::bad_alloc&) {
-        go_on_after(*operation);  // it is being started: that has failed
-        throw;
-    }
-    if (ec) {
-        failure_ = ec;
-        usable_ = false;
-        return post(std::move(operation));
-    }
     operation->waiting = true;
     operation->generation = generation_;
     has_spun_ = false;

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "channel_hello.hpp"
+#include "shortage.hpp"
 #include "wake_barrier.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
@@ -63,14 +64,6 @@ std::uint64_t most_peer_bytes(const channel_terms& terms, ring_role role) noexce
     const auto page = static_cast<std::uint64_t>(::getpagesize());
     const auto needed = ring_memory::size_bytes(role, terms.shape, ec);
     return std::max(terms.max_peer_bytes, (needed + page - 1) / page * page);
-}
-
-// What is missing here now, and is no fault of the peer's: its hello can be read again.
-bool may_pass(const error_code& ec) noexcept
-{
-    return ec == boost::system::errc::too_many_files_open
-        || ec == boost::system::errc::too_many_files_open_in_system
-        || ec == boost::system::errc::not_enough_memory;
 }
 
 // Whether this side may ask the peer to leave out its fences.
@@ -148,7 +141,7 @@ error_code channel_core::connect() noexcept
     } catch (const std::bad_alloc&) {
         ec = error_code(ENOMEM, boost::system::system_category());
     }
-    if (!ec || ec == asio::error::would_block || may_pass(ec))
+    if (!ec || ec == asio::error::would_block || is_shortage(ec))
         return ec;
     fail(ec);
     return {};

@@ -3,6 +3,7 @@
 
 #include <boost/asio/error.hpp>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -28,7 +29,9 @@ part_assembly::answer part_assembly::begin(std::span<const std::byte> payload,
         return answer::too_long;
     state_ = state::none;
     bytes_.clear();
-    bytes_.reserve(static_cast<std::size_t>(length));
+    // It grows as they come, and not by what a sender says of what is to come.
+    constexpr std::uint64_t most_at_once = 64 * 1024;
+    bytes_.reserve(static_cast<std::size_t>(std::min(length, most_at_once)));
     bytes_.assign(bytes.begin(), bytes.end());
     length_ = length;
     state_ = state::gathering;

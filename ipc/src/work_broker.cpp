@@ -12,6 +12,7 @@
 #include <procyard/ipc/syscall.hpp>
 
 #include "lease_book.hpp"
+#include "shortage.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -23,15 +24,6 @@ constexpr std::size_t most_leases = 4096;
 
 // Until a producer or consumer that could not be met is tried again.
 constexpr std::chrono::milliseconds after_shortage{20};
-
-// Somebody has come, and this process has no descriptor or memory for it.
-bool is_shortage(const error_code& ec) noexcept
-{
-    return ec == boost::system::errc::too_many_files_open
-        || ec == boost::system::errc::too_many_files_open_in_system
-        || ec == boost::system::errc::not_enough_memory
-        || ec == boost::system::errc::no_space_on_device;
-}
 
 std::chrono::steady_clock::time_point now() noexcept
 {

@@ -564,21 +564,44 @@ TEST_SUITE("broadcast: limits")
         CHECK(got.error() == channel_errc::closed);
     }
 
-    TEST_CASE("no descriptors when a subscriber comes: it is cut off, and hears of it")
+    TEST_CASE("no descriptors when a subscriber comes: it is kept, and loses nothing")
     {
         asio::io_context ctx;
         broadcaster<int> b(ctx.get_executor(), few);
         subscriber<int> s(ctx.get_executor(), b.subscribe(holding));
         {
             const procyard_test::limit_guard none(RLIMIT_NOFILE, 0);
-            CHECK(b.try_send(1));
+            for (int n = 0; n < 4; ++n)
+                CHECK(b.try_send(n));
+            CHECK_FALSE(b.try_send(4));
         }
-        CHECK(b.cut_off() == 1);
-        CHECK(b.readers() == 0);
-        CHECK(s.try_receive() == 1);
+        CHECK(b.cut_off() == 0);
+        CHECK(b.readers() == 1);
+        CHECK(s.try_receive() == 0);
+        CHECK(b.try_send(4));
+        for (int n = 1; n <= 4; ++n)
+            CHECK(s.try_receive() == n);
+        // It is known now, and rung for.
         outcome<error_code, int> got;
         s.async_receive(got.handler());
+        ctx.poll();
+        CHECK_FALSE(got.done());
+        CHECK(b.try_send(5));
         run(ctx);
-        CHECK(got.error() == channel_errc::peer_died);
+        CHECK(got.result() == 5);
+    }
+
+    TEST_CASE("no descriptors when a subscriber comes, and it goes: it is not held for ever")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor(), few);
+        {
+            const subscriber<int> s(ctx.get_executor(), b.subscribe(holding));
+            const procyard_test::limit_guard none(RLIMIT_NOFILE, 0);
+            CHECK(b.try_send(1));
+        }
+        for (int n = 0; n < 9; ++n)
+            CHECK(b.try_send(n));
+        CHECK(b.readers() == 0);
     }
 }

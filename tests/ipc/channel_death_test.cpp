@@ -10,6 +10,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -146,6 +147,72 @@ TEST_SUITE("channel death")
             });
             CHECK(ec == channel_errc::peer_died);
         }
+    }
+
+    TEST_CASE("kill -9 of the receiver: a sender that never waits hears of it as well")
+    {
+        using procyard::when_full;
+        for (const auto full : {when_full::drop_newest, when_full::fail, when_full::suspend}) {
+            CAPTURE(static_cast<int>(full));
+            auto options = small;
+            options.full = full;
+            auto ends = make_channel<whole>(options);
+            receiving_process<whole> peer(ends, [](unopened<receiver<whole>> end) {
+                asio::io_context ctx;
+                receiver<whole> r(ctx.get_executor(), std::move(end));
+                std::uint64_t next = 0;
+                error_code ec;
+                procyard_test::run_coroutine(ctx, [&] { return receive_numbered(r, 1, next, ec); });
+                ::pause();
+                return 1;
+            });
+            asio::io_context ctx;
+            sender<whole> s(ctx.get_executor(), std::move(ends.sender));
+            std::uint64_t n = 0;
+            error_code ec;
+            for (; !s.is_connected(); ::sched_yield())
+                (void)s.try_send(numbered<whole>(n++), ec);
+            for (const auto until = n + 5000; n < until; ++n) {
+                (void)s.try_send(numbered<whole>(n), ec);
+                const bool lives = !ec || ec == asio::error::would_block;
+                REQUIRE(lives);
+            }
+            peer.kill_hard();
+            for (const auto until = n + 5000; n < until && ec != channel_errc::peer_died; ++n)
+                (void)s.try_send(numbered<whole>(n), ec);
+            CHECK(ec == channel_errc::peer_died);
+        }
+    }
+
+    TEST_CASE(
+        "kill -9 of the sender: a receiver that never waits hears of it, behind what was sent")
+    {
+        auto ends = make_channel<whole>(small);
+        sending_process<whole> peer(ends, [](unopened<sender<whole>> end) {
+            asio::io_context ctx;
+            sender<whole> s(ctx.get_executor(), std::move(end));
+            for (std::uint64_t n = 0; n < 3; ++n)
+                (void)s.try_send(numbered<whole>(n));
+            ::pause();
+            return 1;
+        });
+        asio::io_context ctx;
+        receiver<whole> r(ctx.get_executor(), std::move(ends.receiver));
+        error_code ec;
+        whole message;
+        std::uint64_t got = 0;
+        for (; got < 2; ::sched_yield())
+            got += r.try_receive(message, ec) ? 1U : 0U;
+        for (int tries = 0; tries < 5000; ++tries) {
+            got += r.try_receive(message, ec) ? 1U : 0U;
+            const bool lives = !ec || ec == asio::error::would_block;
+            REQUIRE(lives);
+        }
+        peer.kill_hard();
+        for (int tries = 0; tries < 5000 && ec != channel_errc::peer_died; ++tries)
+            got += r.try_receive(message, ec) ? 1U : 0U;
+        CHECK(ec == channel_errc::peer_died);
+        CHECK(got == 3);
     }
 
     TEST_CASE("an exit without a close is a death, one after a close is none (cases 31, 37)")

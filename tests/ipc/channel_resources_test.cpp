@@ -188,6 +188,45 @@ TEST_SUITE("channel: little memory (cases 54, 55)")
             CHECK(open_under(what) == 0);
         }
     }
+
+    TEST_CASE("no descriptor for the event loop: the operation says so, and the end goes on")
+    {
+        asio::io_context ctx;
+        asio::io_context elsewhere;  // makes its reactor when somebody waits
+        auto ends = make_channel<std::uint64_t>({.capacity_messages = 4});
+        sender<std::uint64_t> s(ctx.get_executor(), std::move(ends.sender));
+        receiver<std::uint64_t> r(elsewhere.get_executor(), std::move(ends.receiver));
+        std::uint64_t sent = 0;
+        while (s.try_send(sent))
+            ++sent;
+        for (std::uint64_t n = 0; n < sent; ++n)
+            CHECK(r.try_receive() == n);
+        std::array<outcome<error_code, std::uint64_t>, 2> without;
+        {
+            const limit_guard none(RLIMIT_NOFILE, 0);
+            for (auto& each : without)
+                r.async_receive(each.handler());
+            run(elsewhere);
+        }
+        for (auto& each : without)
+            CHECK(each.error() == errc::too_many_files_open);
+        CHECK(r.is_open());
+        // Its peer is neither told that it has gone, nor rings for who does not sleep.
+        for (std::uint64_t n = 0; n < sent; ++n)
+            CHECK(s.try_send(n));
+        CHECK(s.statistics().rung == 0);
+        outcome<error_code> more;
+        s.async_send(sent, more.handler());
+        ctx.poll();
+        CHECK_FALSE(more.done());
+        outcome<error_code, std::uint64_t> got;
+        r.async_receive(got.handler());
+        elsewhere.restart();
+        run(elsewhere);
+        CHECK(got.result() == 0);
+        run(ctx);
+        CHECK(!more.error());
+    }
 }
 
 TEST_SUITE("channel: many of them")

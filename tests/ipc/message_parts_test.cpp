@@ -64,6 +64,17 @@ TEST_SUITE("part_assembly")
         CHECK_FALSE(parts.is_under_way());
     }
 
+    TEST_CASE("an announced length takes no memory before it has come")
+    {
+        part_assembly parts;
+        const auto too_much = std::uint64_t{1} << 60U;
+        CHECK(parts.add(record_kind::first_part, payload(too_much, 10, 'a'), too_much)
+              == answer::more);
+        CHECK(parts.message().size() == 10);
+        CHECK(parts.add(record_kind::part, payload(10, 'b'), too_much) == answer::more);
+        CHECK(parts.message().size() == 20);
+    }
+
     TEST_CASE("a last part that was not used is the same when it is looked at again")
     {
         part_assembly parts;

@@ -14,7 +14,8 @@
 PROCYARD_NAMESPACE_BEGIN
 
 /// What a sender does with a message that finds no room. A send that does not wait for room waits
-/// for no other operation either: it goes ahead of those that do.
+/// for no other operation either: it goes ahead of those that do. That the receiver has died it
+/// hears after 1,024 messages that found no room, at the latest; `async_wait_closed` hears at once.
 enum class when_full : std::uint8_t {
     suspend,      ///< async_send waits, try_send says would_block
     fail,         ///< both say would_block; async_wait_writable still waits

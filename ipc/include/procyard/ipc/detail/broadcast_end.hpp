@@ -51,8 +51,9 @@ public:
     /// How many subscriptions there are, opened or not, but for those whose holder has gone.
     /// @par Cost   A system call.
     [[nodiscard]] std::size_t readers() const noexcept { return core_ ? core_->readers() : 0; }
-    /// How many subscribers have been cut off, since they did not keep to the protocol, or could
-    /// not be welcomed for want of descriptors or memory.
+    /// How many subscribers have been cut off, since they did not keep to the protocol. One that
+    /// has come while there was no descriptor or no memory for it is looked at again with each
+    /// message.
     [[nodiscard]] std::uint64_t cut_off() const noexcept { return core_ ? core_->cut_off() : 0; }
     /// `depth` are the units that are kept for those who come.
     [[nodiscard]] channel_statistics statistics() const noexcept;

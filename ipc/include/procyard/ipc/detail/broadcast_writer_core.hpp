@@ -129,6 +129,7 @@ private:
         doorbell bell{};                      // which it presses
         doorbell_button button{};
         broadcast_memory memory{};
+        bool is_short = false;  // it has come, and there was no descriptor or memory for it
     };
 
     broadcast_writer_core(const asio::any_io_executor& ex, const broadcast_terms& terms,
@@ -142,6 +143,7 @@ private:
     void find_slowest() noexcept;
     void ring_sleepers() noexcept;
     void look_at_bells() noexcept;
+    void hear_hello(std::size_t index) noexcept;
     void hear_reader(std::uint64_t token) noexcept;
     void welcome(reader& who, error_code& ec);
     [[nodiscard]] error_code watch(int fd, std::uint64_t token) noexcept;
@@ -166,6 +168,7 @@ private:
     std::uint64_t slowest_ = 0;  // of those that hold back, as it was when it was last looked at
     std::size_t holding_ = 0;    // how many do
     std::size_t unknown_ = 0;    // how many have not come
+    std::size_t short_ = 0;      // of these, for how many something was missing
     std::vector<reader> readers_;
     std::uint64_t oldest_number_;  // of the message at side_.oldest()
 

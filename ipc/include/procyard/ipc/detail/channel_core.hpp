@@ -265,6 +265,7 @@ private:
     template <class Look>
     [[nodiscard]] bool may_sleep(const std::uint64_t& wanted, Look is_blocked, error_code& ec);
     [[nodiscard]] bool lacks(std::uint64_t wanted);
+    [[nodiscard]] error_code enter_reactor(channel_operation& starting);
     void wait_in_reactor(operation_ptr operation);
     void hear(const error_code& wait_error) noexcept;
     void finish(operation_ptr operation, const error_code& instead);
@@ -308,6 +309,7 @@ private:
     look_pace pace_;
     std::chrono::steady_clock::time_point looked_{};  // when, of a look that was paced
     bool has_spun_ = false;                           // in vain, and nothing has come since
+    std::uint32_t in_vain_ = 0;                       // looks that have found nothing
 
     unique_fd socket_;  // until the hello has come
     doorbell bell_;
