@@ -33,6 +33,7 @@
 #include "channel_fixture.hpp"
 #include "message_samples.hpp"
 #include "raw_peer.hpp"
+#include "shared_array.hpp"
 
 namespace asio = boost::asio;
 using procyard::channel_errc;
@@ -57,8 +58,11 @@ namespace {
 
 using number = std::uint64_t;
 
+using takings = procyard_test::shared_array<unsigned>;
+
 // Takes and acknowledges until the queue is closed; gives every seventh back at its first attempt.
-int consume(unopened<work_source<number>> end, std::size_t prefetch)
+// `taken` counts, for each item, how often somebody had it.
+int consume(unopened<work_source<number>> end, std::size_t prefetch, const takings* taken)
 {
     asio::io_context ctx;
     work_source<number> source(ctx.get_executor(), std::move(end));
@@ -69,6 +73,8 @@ int consume(unopened<work_source<number>> end, std::size_t prefetch)
             auto item = co_await source.async_take(asio::redirect_error(asio::use_awaitable, ec));
             if (ec)
                 co_return;
+            if (taken != nullptr)
+                ++(*taken)[item.value()];
             if (item.value() % 7 == 0 && item.attempt() == 1)
                 item.reject();
             else
@@ -79,10 +85,12 @@ int consume(unopened<work_source<number>> end, std::size_t prefetch)
 }
 
 // A copy of this process that consumes; this one keeps nothing of the end.
-forked& start_consumer(std::deque<forked>& all, work_queue<number>& queue, std::size_t prefetch = 0)
+forked& start_consumer(std::deque<forked>& all, work_queue<number>& queue, std::size_t prefetch = 0,
+                       const takings* taken = nullptr)
 {
     auto end = queue.consumer();
-    return all.emplace_back([&end, prefetch] { return consume(std::move(end), prefetch); });
+    return all.emplace_back(
+        [&end, prefetch, taken] { return consume(std::move(end), prefetch, taken); });
 }
 
 // One that does what it wants in the place of a consumer.
@@ -150,9 +158,10 @@ TEST_SUITE("work_queue death")
         work_queue<number> queue(ctx.get_executor(), {.capacity = 100, .max_attempts = 3});
         std::deque<forked> consumers;
         std::map<number, unsigned> dead;
+        const takings taken(items);
         number pushed = 0;
         for (int i = 0; i < 3; ++i)
-            start_consumer(consumers, queue, static_cast<std::size_t>(i));
+            start_consumer(consumers, queue, static_cast<std::size_t>(i), &taken);
         int killed = 0;
         while (killed < kills || pushed < items) {
             error_code ec;
@@ -171,7 +180,7 @@ TEST_SUITE("work_queue death")
             if (killed < kills && random.below(3) == 0) {
                 consumers.front().kill_hard();
                 consumers.pop_front();
-                start_consumer(consumers, queue, random.below(4));
+                start_consumer(consumers, queue, random.below(4), &taken);
                 ++killed;
             }
         }
@@ -195,6 +204,14 @@ TEST_SUITE("work_queue death")
         CHECK(statistics.ready + statistics.leased == 0);
         for (const auto& [value, attempts] : dead)
             CHECK(attempts == 3);
+        // Each that is done was done by somebody, and none was had more often than it was given.
+        for (number value = 0; value < items; ++value) {
+            CAPTURE(value);
+            const auto times = taken[value].load();
+            const bool by_somebody = times >= 1 || dead.contains(value);
+            REQUIRE(by_somebody);
+            REQUIRE(times <= 3);
+        }
         MESSAGE("dead letters: ", dead.size(), ", returned: ", statistics.returned);
         // What came back is as much as was handed out and not done.
         CHECK(statistics.returned >= 3 * dead.size());
