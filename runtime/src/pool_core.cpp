@@ -103,6 +103,8 @@ void pool_core::settle(bool now)
         for (const auto& process : std::exchange(dirty_, {})) {
             process->is_dirty = false;
             process->flush();
+            if (process->has_been_asked())
+                look_what_has_begun(*process);
         }
         if (!ready_waits_.empty() && fsm_.ready() >= fsm_.min_workers())
             complete_ready_waits({});
@@ -336,7 +338,7 @@ void pool_core::ask(const pool_output& what)
     auto& task = *find(what.task);
     auto& process = *find_process(what.worker);
     task.asked = true;
-    process.ask(task);
+    process.ask(task, what.outcome == pool_outcome::queue_deadline);
     mark_dirty(process);
 }
 

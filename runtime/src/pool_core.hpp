@@ -77,6 +77,7 @@ public:
     void on_ready(pool_process& from) override;
     [[nodiscard]] bool on_answer(pool_process& from, const parsed_record& answer) override;
     void on_answers_told() override;
+    void on_asked(pool_process& from) override;
     void on_ended(pool_process& from, std::shared_ptr<const death_report> report) override;
 
 private:
@@ -102,6 +103,8 @@ private:
     void start_worker(const pool_output& what);
     void deliver(const pool_output& what);
     void ask(const pool_output& what);
+    void look_what_has_begun(const pool_process& process);
+    [[nodiscard]] bool take_withdrawn(const pool_process& from, const parsed_record& answer);
     void admit(const pool_output& what);
     void complete(const pool_output& what);
     [[nodiscard]] static bool take(pool_task_state& task, std::span<const std::byte> response);

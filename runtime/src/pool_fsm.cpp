@@ -25,11 +25,17 @@ std::uint64_t mixed(std::uint64_t value) noexcept
     return value ^ (value >> 31);
 }
 
-// Of one that has waited for too long in its worker it is only asked that it is not begun. If it is
-// all the same, it runs.
+// Of one that has waited for too long in its worker it is only asked that it is not begun. If it
+// was, it runs.
 bool is_for_good(const std::optional<pool_outcome>& verdict) noexcept
 {
     return verdict && *verdict != pool_outcome::queue_deadline;
+}
+
+// Whether its worker has to let go of it, or to go.
+bool is_unwanted(const pool_task& task) noexcept
+{
+    return task.withdrawn || is_for_good(task.verdict);
 }
 
 // What a task ends with of which its worker has said `said`.
@@ -123,6 +129,38 @@ void pool_fsm::task_ended(pool_worker_number number, pool_task_number task, pool
             loads_.set(which, at.in_flight);
     }
     settle(now);
+}
+
+// What is unwanted keeps its place in the worker, which is full until that has answered. Rejected:
+// not to send ahead what has a deadline, which costs each short task a round trip; and to believe
+// what the worker has begun without its having to look once more, which a task that begins just
+// then would make a lie.
+void pool_fsm::worker_begun(pool_worker_number number, std::uint64_t started, time_point now)
+{
+    begin();
+    std::size_t which = 0;
+    if (auto* const one = find(number, which)) {
+        const auto begun_by = std::max(started, one->least_started);
+        for (auto place = one->tasks.first(); place != no_place; place = tasks_[place].after) {
+            auto& task = tasks_[place];
+            if (!task.asked || task.withdrawn || task.delivery <= begun_by)
+                continue;
+            tell_end(task, *task.verdict, false, now);
+            task.withdrawn = true;
+            if (task.running)
+                task.ask_until = std::min(task.ask_until, later(now, how_.ask_grace));
+            arm(place);
+        }
+    }
+    settle(now);
+}
+
+bool pool_fsm::is_withdrawn(pool_worker_number number, pool_task_number task,
+                            unsigned attempt) const noexcept
+{
+    const auto place = tasks_.find(task);
+    return place != no_place && tasks_[place].withdrawn && tasks_[place].worker == number
+        && tasks_[place].strikes + 1 == attempt;
 }
 
 void pool_fsm::worker_beat(pool_worker_number number, time_point now)
@@ -373,7 +411,7 @@ void pool_fsm::run(pool_place place, worker& at, time_point now)
     auto& task = tasks_[place];
     task.running = true;
     task.running_since = now;
-    if (is_for_good(task.verdict))
+    if (is_unwanted(task))
         task.ask_until = later(now, how_.ask_grace);
     ++at.running;
     ++running_;
@@ -403,15 +441,18 @@ void pool_fsm::take_from(worker& at, pool_place place, time_point now)
 void pool_fsm::ask(pool_place place, pool_outcome verdict, time_point now)
 {
     auto& task = tasks_[place];
-    if (is_for_good(task.verdict))
+    if (is_unwanted(task))
         return;
     task.verdict = verdict;
-    if (!is_forced(worker_of(task)) && !std::exchange(task.asked, true))
+    // Twice for one that has waited for too long, and is cancelled: it may have been begun.
+    if (!is_forced(worker_of(task))) {
+        task.asked = true;
         outputs_.push_back({.what = kind::ask,
                             .worker = task.worker,
                             .slot = task.slot,
                             .task = task.number,
                             .outcome = verdict});
+    }
     if (task.running && is_for_good(verdict))
         task.ask_until = later(now, how_.ask_grace);
     arm(place);
@@ -424,7 +465,7 @@ void pool_fsm::after_death(pool_place place, bool begun, time_point now)
     if (begun && !task.running)
         task.running_since = now;
     task.running = begun;
-    if (is_for_good(task.verdict) || (task.verdict && !begun))
+    if (is_unwanted(task) || (task.verdict && !begun))
         return complete(place, *task.verdict, now);
     if (begun && !task.terms.idempotent)
         return complete(place, pool_outcome::worker_died, now);
@@ -452,17 +493,23 @@ void pool_fsm::after_death(pool_place place, bool begun, time_point now)
 void pool_fsm::complete(pool_place place, pool_outcome outcome, time_point now)
 {
     const auto& task = tasks_[place];
+    if (!task.withdrawn)
+        tell_end(task, outcome, task.running, now);
+    task_dues_.set(place, time_point::max());
+    tasks_.remove(place);
+}
+
+void pool_fsm::tell_end(const pool_task& task, pool_outcome outcome, bool has_run, time_point now)
+{
     outputs_.push_back({.what = kind::complete,
                         .worker = task.worker,
                         .slot = task.slot,
                         .task = task.number,
-                        .attempt = task.strikes + (task.running ? 1 : 0),
+                        .attempt = task.strikes + (has_run ? 1 : 0),
                         .outcome = outcome,
-                        .waited = (task.running ? task.running_since : now) - task.submitted,
-                        .ran = task.running ? now - task.running_since : duration::zero(),
-                        .has_run = task.running});
-    task_dues_.set(place, time_point::max());
-    tasks_.remove(place);
+                        .waited = (has_run ? task.running_since : now) - task.submitted,
+                        .ran = has_run ? now - task.running_since : duration::zero(),
+                        .has_run = has_run});
 }
 
 void pool_fsm::on_task_due(pool_place place, time_point now)
@@ -477,7 +524,7 @@ void pool_fsm::on_task_due(pool_place place, time_point now)
     }
     if (!task.running)
         return ask(place, pool_outcome::queue_deadline, now);
-    const bool asked_in_vain = is_for_good(task.verdict);
+    const bool asked_in_vain = is_unwanted(task);
     if (!asked_in_vain && now >= later(task.running_since, task.terms.run_limit))
         return ask(place, pool_outcome::run_deadline, now);
     if (!asked_in_vain)
@@ -498,7 +545,7 @@ pool_fsm::time_point pool_fsm::due_of(const pool_task& task)
     if (!task.running)
         return task.verdict || is_forced(worker_of(task)) ? time_point::max()
                                                           : task.terms.queue_until;
-    if (is_for_good(task.verdict))
+    if (is_unwanted(task))
         return is_forced(worker_of(task)) ? time_point::max() : task.ask_until;
     const bool unlimited =
         task.terms.run_limit == duration::max() && task.terms.heartbeat_limit == duration::max();

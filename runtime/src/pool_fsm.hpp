@@ -33,7 +33,7 @@ struct pool_output {
     enum class kind : std::uint8_t {
         start_worker,  // answers: worker_ready and worker_ended; the latter alone if it cannot
         deliver,       // send the task to the worker
-        ask,           // tell the worker that the task is cancelled; answers: task_ended, the end
+        ask,           // nobody wants the task; answers: task_ended, worker_begun, the end
         retire,        // no further task comes: the worker, which has none, shall end by itself
         terminate,     // SIGTERM to its tree
         kill,          // SIGKILL to its tree; answer: worker_ended
@@ -47,6 +47,7 @@ struct pool_output {
     std::size_t slot = 0;
     pool_task_number task = 0;
     unsigned attempt = 0;  // with `deliver`, `struck` and `complete`: from 1
+    // With `complete`, and with `ask`: what has waited for too long is left alone if it has begun.
     pool_outcome outcome = pool_outcome::done;
     // With `complete`: from the submission until it ran (the last time), and how long it did; or
     // until now, if it does not run.
@@ -66,6 +67,8 @@ struct pool_output {
 //     waiting:   submitted, and not admitted: the queue is at its high-water mark
 //     queued:    in order of priority, then of submission; so what comes back is at the front
 //     delivered: to one worker. Of those a worker has, the first `tasks_per_worker` run.
+//     One that nobody wants is withdrawn from its worker, and over, once it is certain that it
+//     will not be begun (worker_begun); it keeps its place there until the worker has answered.
 //
 //   worker:  starting -> ready -> draining -> retired -> ended
 //                \--------\---------\---------\--> stopping -> killing -> ended
@@ -129,8 +132,9 @@ public:
     // Without room in the queue the task waits; `admitted` says when it does no more. It is over at
     // once (stopped) after stop().
     pool_task_number submit(const task_terms& terms, time_point now);
-    // At once where no worker has it. Else the worker is asked, and the task is over when that has
-    // answered or is gone; SIGTERM and SIGKILL are for a worker that runs it.
+    // At once where no worker has it. Else the worker is asked, and the task is over when it is
+    // certain that it will not be begun, or when the worker has answered or is gone; SIGTERM and
+    // SIGKILL are for a worker that runs it.
     void cancel(pool_task_number task, time_point now);
 
     void worker_ready(pool_worker_number worker, time_point now);
@@ -143,6 +147,13 @@ public:
     // `outcome`: done, task_failed (its handler has thrown), cancelled (by what was asked).
     void task_ended(pool_worker_number worker, pool_task_number task, pool_outcome outcome,
                     time_point now);
+    // All that it was asked is where it looks before it calls a handler, and after that it had
+    // begun so many, as in worker_ended(). What it was asked to leave and had not begun then, it
+    // does not begin any more: that is over.
+    void worker_begun(pool_worker_number worker, std::uint64_t started, time_point now);
+    // Whether an answer of the worker to this attempt is still to come, which concerns nobody.
+    [[nodiscard]] bool is_withdrawn(pool_worker_number worker, pool_task_number task,
+                                    unsigned attempt) const noexcept;
     // Its loop has made progress.
     void worker_beat(pool_worker_number worker, time_point now);
 
@@ -169,7 +180,7 @@ public:
     [[nodiscard]] std::size_t queued() const noexcept { return queued_; }
     [[nodiscard]] std::size_t in_flight() const noexcept { return in_flight_; }
     [[nodiscard]] std::size_t running() const noexcept { return running_; }
-    // Not over.
+    // Not over, or withdrawn from a worker that has not answered.
     [[nodiscard]] std::size_t unfinished() const noexcept { return tasks_.size(); }
     // Since the beginning.
     [[nodiscard]] std::uint64_t submitted() const noexcept { return tasks_.last_number(); }
@@ -259,8 +270,8 @@ private:
     void take_from(worker& at, pool_place place, time_point now);
     void ask(pool_place place, pool_outcome verdict, time_point now);
     void after_death(pool_place place, bool begun, time_point now);
-    void strike(pool_place place, time_point now);
     void complete(pool_place place, pool_outcome outcome, time_point now);
+    void tell_end(const pool_task& task, pool_outcome outcome, bool has_run, time_point now);
     void on_task_due(pool_place place, time_point now);
     void arm(pool_place place);
     [[nodiscard]] time_point due_of(const pool_task& task);

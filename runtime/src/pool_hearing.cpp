@@ -89,12 +89,48 @@ bool pool_core::take(pool_task_state& task, std::span<const std::byte> response)
     return false;
 }
 
+// What was asked of a worker is in its channel: what it has not begun by now it never will.
+void pool_core::look_what_has_begun(const pool_process& process)
+{
+    fsm_.hold();
+    const auto now = options_.clock->now();
+    fsm_.worker_begun(process.number(), process.record().begun_after_cancel(), now);
+    carry_out(now);
+    pass_time();
+}
+
+void pool_core::on_asked(pool_process& from)
+{
+    if (abandoned_)
+        return;
+    if (auto* const process = find_process(from.number()))
+        mark_dirty(*process);
+    pass_time();
+    settle(true);
+}
+
+// An answer to what is over already: its worker has room again.
+bool pool_core::take_withdrawn(const pool_process& from, const parsed_record& answer)
+{
+    const auto number = answer.header.task;
+    if (!fsm_.is_withdrawn(from.number(), number, answer.header.attempt))
+        return false;
+    if (answer.kind() == pool_record::item)
+        return true;
+    inside_ = true;  // until on_answers_told()
+    fsm_.hold();
+    const auto now = options_.clock->now();
+    fsm_.task_ended(from.number(), number, pool_outcome::cancelled, now);
+    carry_out(now);
+    return true;
+}
+
 bool pool_core::on_answer(pool_process& from, const parsed_record& answer)
 {
     // Not by a copy of what owns it: nothing ends it before it is told that it has ended.
     auto* const found = find(answer.header.task).get();
     if (found == nullptr)
-        return false;
+        return take_withdrawn(from, answer);
     auto& task = *found;
     if (task.worker != from.number() || task.attempt != answer.header.attempt || task.unsent)
         return false;

@@ -330,10 +330,12 @@ void pool_process::say(pool_header header)
     unsent_.push_back({nullptr, make_record(header), 0});
 }
 
-void pool_process::ask(const pool_task_state& task)
+void pool_process::ask(const pool_task_state& task, bool only_unbegun)
 {
+    asking_ = true;
     pool_header header{};
     header.kind = static_cast<std::uint8_t>(pool_record::cancel);
+    header.flags = only_unbegun ? pool_flag_unbegun : 0;
     header.task = task.number;
     header.attempt = task.attempt;
     say(header);
@@ -379,6 +381,11 @@ void pool_process::flush()
         send_first();
 }
 
+bool pool_process::has_been_asked() noexcept
+{
+    return unsent_.empty() && !sending_ && tx_.is_open() && std::exchange(asking_, false);
+}
+
 void pool_process::send_first()
 {
     sending_ = true;
@@ -391,8 +398,12 @@ void pool_process::send_first()
             first->has_gone();
         if (ec == channel_errc::too_long)
             me->broke_rules("a record was too long for its channel");
-        if (!ec)
-            me->flush();
+        if (ec)
+            return;
+        me->flush();
+        // The last thing that is done, as in on_readable().
+        if (me->asking_ && me->unsent_.empty() && !me->sending_ && me->owner_ != nullptr)
+            me->owner_->on_asked(*me);
     });
 }
 

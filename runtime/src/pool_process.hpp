@@ -47,6 +47,9 @@ public:
     // All answers that were there have been told. Not after hear(), which is a call of the owner's.
     // May throw what a handler of a user has thrown.
     virtual void on_answers_told() = 0;
+    // What it was asked, and had to wait for room in the channel, is there: see has_been_asked().
+    // May throw, too.
+    virtual void on_asked(pool_process& from) = 0;
     // Nothing of it lives, and everything it has sent was told; but for on_answers_told(). Once.
     virtual void on_ended(pool_process& from, std::shared_ptr<const death_report> report) = 0;
 
@@ -86,10 +89,13 @@ public:
 
     // What goes to the worker waits for flush().
     void deliver(std::shared_ptr<pool_task_state> task);
-    void ask(const pool_task_state& task);
+    // `only_unbegun`: a task that it has begun goes on.
+    void ask(const pool_task_state& task, bool only_unbegun);
     void give_credits(const pool_task_state& task, std::uint32_t items);
     void retire();
     void flush();
+    // Whether all is in the channel, with something that it was asked since the last time.
+    [[nodiscard]] bool has_been_asked() noexcept;
 
     // Tells the owner what has come by now.
     void hear();
@@ -174,6 +180,7 @@ private:
 
     std::vector<outgoing> unsent_{};
     bool sending_ = false;
+    bool asking_ = false;  // has_been_asked() was not true since
     bool greeted_ = false;
     bool broken_ = false;
     bool asked_ = false;     // to end, by whatever

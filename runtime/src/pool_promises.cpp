@@ -86,6 +86,8 @@ std::string_view pool_fsm::broken_promise_of(const worker& one) const
         running += task.running ? 1 : 0;
         if (task.worker != one.number || task.stands != pool_task::state::delivered)
             return "a worker has a task that is not its own";
+        if (task.withdrawn && !(task.asked && task.verdict))
+            return "a task is withdrawn that nobody has asked for";
         if (task.delivery <= before)
             return "a worker's tasks are not in the order of their delivery";
         if (task.running && !others_run)

@@ -42,6 +42,8 @@ struct pool_task {
     state stands = state::waiting;
     bool alone = false;  // has a strike, and runs alone
     bool asked = false;  // its worker was told that it is cancelled
+    // It is over, and will not be begun: its worker has it until that has said so, or is gone.
+    bool withdrawn = false;
     bool running = false;
     // What it ends with when its worker has answered or is gone.
     std::optional<pool_outcome> verdict{};

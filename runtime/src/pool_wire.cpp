@@ -44,6 +44,7 @@ bool are_flags_good(const pool_header& header) noexcept
     const auto kind = pool_record{header.kind};
     const unsigned may = kind == pool_record::task ? pool_flag_stream | pool_flag_beats
         : kind == pool_record::result              ? pool_flag_stream
+        : kind == pool_record::cancel              ? pool_flag_unbegun
                                                    : 0U;
     return (header.flags & ~may) == 0;
 }

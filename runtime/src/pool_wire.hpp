@@ -17,7 +17,8 @@
 //
 //     pool      setup | setup_message                 the first one, once
 //               task  | trace | request …             flag stream: credits says how many items
-//               cancel                                nobody wants the task's result any more
+//               cancel                                nobody wants the task's result any more, or
+//                                                     (flag unbegun) no more if it has not begun
 //               credit                                so many more items of a stream may come
 //               stop                                  no more tasks come: end when all are done
 //     worker    hello | hello_message                 once, after the warm-up, good or bad
@@ -64,6 +65,8 @@ enum class pool_record : std::uint8_t {
 inline constexpr std::uint8_t pool_flag_stream = 1;
 // Of a task: while it runs, the worker's loop shows that it turns (worker_record::beats).
 inline constexpr std::uint8_t pool_flag_beats = 2;
+// Of a cancel: does not concern a task that has begun.
+inline constexpr std::uint8_t pool_flag_unbegun = 4;
 
 struct pool_header {
     std::uint8_t kind;  // pool_record

@@ -143,9 +143,19 @@ void worker_core::on_readable(const error_code& ec)
 // may look at the channel again.
 bool worker_core::drain()
 {
+    if (!take_all())
+        return false;
+    for (const auto& task : std::exchange(to_cancel_, {}))
+        cancel(task);
+    return !over_;
+}
+
+// Until there is nothing: a batch ends with what was there when the channel was last looked at.
+bool worker_core::take_all()
+{
     error_code ec;
     bool good = true;
-    {
+    while (good && !ec) {
         auto batch = rx_.try_receive_batch(ec);
         bytes record;
         while (good && batch.next(record))
@@ -155,12 +165,10 @@ bool worker_core::drain()
         end(channel_errc::peer_broke_rules);
         return false;
     }
-    if (ec && ec != asio::error::would_block) {
+    if (ec != asio::error::would_block) {
         end(ec);
         return false;
     }
-    for (const auto& task : std::exchange(to_cancel_, {}))
-        cancel(task);
     return !over_;
 }
 
@@ -235,8 +243,9 @@ void worker_core::take_cancel(const parsed_record& record)
         return task->number == record.header.task && task->attempt == record.header.attempt;
     };
     // One that is unknown has been answered before this came.
+    const bool only_unbegun = (record.header.flags & pool_flag_unbegun) != 0;
     for (const auto& task : running_) {
-        if (is_it(task))
+        if (is_it(task) && !only_unbegun)
             to_cancel_.push_back(task);
     }
     for (const auto& task : queue_) {
@@ -373,19 +382,26 @@ void worker_core::say_hello(const std::string& why_not)
 // Nothing is begun before the answers to what has ended are where the pool finds them, even if this
 // process dies: it would not know that the next one was begun in the place of an ended one, and two
 // tasks would be told the death of one.
+//
+// Between the note that a task is begun and its handler the channel is looked at once more: when a
+// cancel is there, the pool may not have seen the note, and the task be over for it. What else is
+// found waits: an answer to it could be on its way still when the handler is called.
 void worker_core::pump()
 {
     for (int left = tasks_in_a_turn; left > 0 && !queue_.empty(); --left) {
         if (running_.size() >= setup_.tasks_at_once || over_ || !unsent_.empty())
             return;
-        const auto task = std::move(queue_.front());
-        queue_.pop_front();
+        const auto task = queue_.front();
         record_.begin();
-        if (task->cancelled)
-            continue;
-        begin(task);
-        // Those that wait in the channel, and who is cancelled.
-        if (!drain())
+        if (!take_all())
+            return;
+        const bool cancelled = task->cancelled
+            || std::find(to_cancel_.begin(), to_cancel_.end(), task) != to_cancel_.end();
+        queue_.pop_front();
+        if (!cancelled)
+            begin(task);
+        // Those that wait in the channel, and who is cancelled: the next one looks by itself.
+        if ((queue_.empty() || !to_cancel_.empty()) && !drain())
             return;
     }
     if (queue_.empty())

@@ -88,6 +88,7 @@ private:
     void listen();
     void on_readable(const error_code& ec);
     [[nodiscard]] bool drain();
+    [[nodiscard]] bool take_all();
     [[nodiscard]] bool take(bytes record);
     [[nodiscard]] bool take_setup(bytes payload);
     [[nodiscard]] bool take_task(const parsed_record& record);

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/ring_core.hpp>
 #include <procyard/ipc/segment.hpp>
 #include <procyard/ipc/unique_fd.hpp>
 
@@ -25,6 +26,11 @@
 // Nothing here is told by anything else, so each word stands for itself; but `begun` is raised
 // before the handler is called, and what the handler does happens after it. What was delivered and
 // not begun when the worker died has had no effect, so it can be run again, whatever it is.
+//
+// Of a living worker `begun` is half of an agreement. The worker raises it, and then looks into its
+// channel before it calls the handler; the pool puts a cancel there, and then looks at `begun`;
+// with a full fence in between on both sides. So one of them sees the other: a task that the pool
+// has seen not to be begun after it was cancelled never is.
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -65,8 +71,13 @@ public:
     }
     [[nodiscard]] const segment& memory() const noexcept { return segment_; }
 
-    // Release: what the handler does, which the pool may see by other ways, comes after.
-    void begin() noexcept { words_->begun.store(++begun_, std::memory_order_release); }
+    // Release: what the handler does, which the pool may see by other ways, comes after. The fence
+    // pairs with begun_after_cancel(): what is looked at next in the channel is not older.
+    void begin() noexcept
+    {
+        words_->begun.store(++begun_, std::memory_order_release);
+        machine_atomics::full_fence();
+    }
     // Relaxed, as the counters: a number by itself, which publishes nothing.
     void beat() noexcept { (void)words_->beats.fetch_add(1, std::memory_order_relaxed); }
     void count(std::size_t counter, std::uint64_t n) noexcept
@@ -112,6 +123,12 @@ public:
     [[nodiscard]] std::uint64_t begun() const noexcept
     {
         return words_ == nullptr ? 0 : words_->begun.load(std::memory_order_acquire);
+    }
+    // When the cancels that count are in the channel.
+    [[nodiscard]] std::uint64_t begun_after_cancel() const noexcept
+    {
+        machine_atomics::full_fence();
+        return begun();
     }
     [[nodiscard]] std::uint64_t beats() const noexcept
     {

@@ -131,6 +131,105 @@ TEST_SUITE("process_pool: cancellation")
         pool.stop();
     }
 
+    TEST_CASE("what was sent ahead to a worker that is deaf is over at once when it is cancelled, "
+              "or has waited for too long")
+    {
+        temporary_directory place;
+        const auto notes = (place.path() / "notes").string();
+        pool_gate gate((place.path() / "gate").string());
+        const auto clock = std::make_shared<procyard::manual_clock>();
+        auto options = of_workers(1);
+        options.prefetch = 2;
+        options.clock = clock;
+        pooled pool(options);
+        pool.must_start();
+        const auto before = pool.it->workers();
+        auto running = pool.submit(make_work("gate", 0, gate.path()));
+        pool.until([&] { return gate.is_reached(); });
+        auto unwanted = pool.submit(make_work("note", 1, notes));
+        procyard::submit_options how;
+        how.queue_deadline = 10ms;
+        auto late = pool.submit(make_work("note", 2, notes), how);
+        CHECK(pool.it->metrics().prefetched == 2);
+        unwanted.cancel();
+        CHECK(pool.error(unwanted) == asio::error::operation_aborted);
+        CHECK(unwanted.report().outcome == pool_outcome::cancelled);
+        CHECK(unwanted.report().attempts == 0);
+        clock->advance(10ms);
+        CHECK(pool.error(late) == pool_errc::queue_deadline);
+        CHECK(late.report().attempts == 0);
+        CHECK_FALSE(running.is_done());
+        gate.open();
+        (void)pool.result(running);
+        (void)pool.call(make_work("note", 3, notes));
+        CHECK(lines_of(notes) == std::vector<std::string>{"3 1"});
+        CHECK(pool.it->workers() == before);
+        pool.stop();
+    }
+
+    TEST_CASE("what waits behind a request that is longer than the channel is cancelled when there "
+              "is room")
+    {
+        temporary_directory place;
+        const auto notes = (place.path() / "notes").string();
+        pool_gate gate((place.path() / "gate").string());
+        auto options = of_workers(1);
+        options.prefetch = 2;
+        options.channels.capacity_bytes = 4096;
+        options.ask_grace = std::chrono::hours(1);
+        pooled pool(options);
+        pool.must_start();
+        auto running = pool.submit(make_work("gate", 0, gate.path()));
+        pool.until([&] { return gate.is_reached(); });
+        auto lengthy = pool.submit(make_work("length", 0, std::string(200'000, 'r')));
+        auto unwanted = pool.submit(make_work("note", 1, notes));
+        unwanted.cancel();
+        CHECK_FALSE(unwanted.is_done());
+        gate.open();
+        CHECK(pool.error(unwanted) == asio::error::operation_aborted);
+        (void)pool.result(running);
+        CHECK(pool.result(lengthy).number == 200'000);
+        CHECK(pool.call(make_work("square", 4)).number == 16);
+        CHECK(lines_of(notes).empty());
+        pool.stop();
+    }
+
+    TEST_CASE("a task that is cancelled, or late, in the moment in which it is begun is done, or "
+              "was never begun")
+    {
+        temporary_directory place;
+        const auto notes = (place.path() / "notes").string();
+        auto options = of_workers(1);
+        options.prefetch = 2;
+        options.ask_grace = std::chrono::hours(1);
+        pooled pool(options);
+        pool.must_start();
+        std::vector<std::string> begun;
+        for (std::uint64_t round = 0; round < 1000; ++round) {
+            CAPTURE(round);
+            procyard::submit_options how;
+            if (round % 2 == 0)
+                how.queue_deadline = std::chrono::microseconds(round % 100);
+            auto first = pool.submit(make_work("square", 2));
+            auto task = pool.submit(make_work("note", round, notes), how);
+            for (std::uint64_t turns = round / 2; turns % 8 != 0; --turns)
+                pool.ctx.poll_one();
+            pool.ctx.restart();
+            if (round % 2 != 0)
+                task.cancel();
+            outcome<procyard::error_code, answer> got;
+            task.async_result(got.handler());
+            run_until(pool.ctx, [&] { return got.done(); });
+            if (!got.error())
+                begun.push_back(std::to_string(round) + " 1");
+            CHECK(pool.result(first).number == 4);
+        }
+        (void)pool.call(make_work("square", 3));
+        CHECK(lines_of(notes) == begun);
+        MESSAGE(begun.size() << " of 1,000 were begun");
+        pool.stop();
+    }
+
     TEST_CASE("a task may be cancelled at any moment between its submission and its handler")
     {
         auto options = of_workers(1);

@@ -388,6 +388,90 @@ TEST_CASE(
     CHECK(pool.ended(1, 3) == "t3 cancelled, start w2/0");
 }
 
+TEST_CASE(
+    "a task that its worker is known not to begin any more is over at once, and keeps its place "
+    "there until that has said so")
+{
+    auto how = pool_stage::plain(1, 1);
+    how.prefetch = 2;
+    pool_stage pool(how);
+    pool.begin();
+    for (int i = 0; i < 4; ++i)
+        pool.submit();
+    CHECK(pool.begun(1, 1) == "");  // nobody has asked
+    CHECK(pool.cancel(3) == "ask t3 w1");
+    CHECK(pool.begun(1, 3) == "");  // begun meanwhile
+    CHECK(pool.begun(1, 1) == "t3 cancelled");
+    CHECK(pool.fsm.outputs().front().attempt == 0);
+    CHECK_FALSE(pool.fsm.outputs().front().has_run);
+    CHECK(pool.fsm.is_withdrawn(1, 3, 1));
+    CHECK_FALSE(pool.fsm.is_withdrawn(1, 3, 2));
+    CHECK_FALSE(pool.fsm.is_withdrawn(1, 2, 1));
+    CHECK(pool.begun(1, 1) == "");
+    CHECK(pool.cancel(3) == "");
+    CHECK(pool.done(1, 1) == "t1 done, deliver t4 w1");
+    CHECK(pool.done(1, 3, pool_outcome::cancelled) == "");
+    CHECK_FALSE(pool.fsm.is_withdrawn(1, 3, 1));
+    CHECK(pool.done(1, 2) == "t2 done");
+    CHECK(pool.done(1, 4) == "t4 done");
+    CHECK(pool.fsm.unfinished() == 0);
+    CHECK(pool.pass(1h) == "");
+}
+
+TEST_CASE("a worker that does not let go of what it shall not begin is ended")
+{
+    auto how = pool_stage::plain(1, 1);
+    how.prefetch = 1;
+    pool_stage pool(how);
+    pool.begin();
+    pool.submit();
+    pool.submit({.queue_until = pool.now + 1s, .idempotent = true});
+    CHECK(pool.pass(1s) == "ask t2 w1");
+    CHECK(pool.begun(1, 1) == "t2 queue deadline");
+    CHECK(pool.pass(1h) == "");
+    CHECK(pool.done(1, 1) == "t1 done");
+    CHECK(pool.pass(1s) == "terminate w1");
+    // Even one that says that it has begun it blames nobody.
+    CHECK(pool.ended(1, 2) == "start w2/0");
+    CHECK(pool.fsm.unfinished() == 0);
+}
+
+TEST_CASE(
+    "what waits behind a task for too long is over when that is certain, or when it is known to "
+    "have begun in time")
+{
+    auto how = pool_stage::plain(1, 1);
+    how.prefetch = 2;
+    pool_stage pool(how);
+    pool.begin();
+    pool.submit();
+    pool.submit({.queue_until = pool.now + 1s});
+    pool.submit({.queue_until = pool.now + 1s});
+    CHECK(pool.pass(1s) == "ask t2 w1, ask t3 w1");
+    CHECK(pool.begun(1, 2) == "t3 queue deadline");
+    // It goes on, and whoever wants to be rid of it has to say so.
+    CHECK(pool.done(1, 1) == "t1 done");
+    CHECK(pool.pass(1h) == "");
+    CHECK(pool.cancel(2) == "ask t2 w1");
+    CHECK(pool.done(1, 2) == "t2 done");
+    CHECK(pool.done(1, 3, pool_outcome::cancelled) == "");
+}
+
+TEST_CASE("nobody is taken from a worker that was not asked, since it is being ended")
+{
+    auto how = pool_stage::plain(1, 1);
+    how.prefetch = 1;
+    pool_stage pool(how);
+    pool.begin();
+    pool.submit();
+    pool.submit();
+    CHECK(pool.cancel(1) == "ask t1 w1");
+    CHECK(pool.pass(1s) == "terminate w1");
+    CHECK(pool.cancel(2) == "");
+    CHECK(pool.begun(1, 1) == "");
+    CHECK(pool.ended(1, 1) == "t1 cancelled, t2 cancelled, start w2/0");
+}
+
 TEST_CASE("a task that waits in a worker that dies is cancelled if that was asked for")
 {
     auto how = pool_stage::plain(1, 1);

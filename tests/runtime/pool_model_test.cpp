@@ -38,7 +38,8 @@ struct known_task {
     bool admitted = false;
     bool over = false;
     bool cancelled = false;
-    bool asked = false;
+    bool asked = false;       // to be left, whether begun or not
+    bool asked_off = false;   // to be left if it has not been begun
     bool begun_ever = false;  // by anybody, as far as an honest worker has said
     bool lied_about = false;  // a worker has denied to have begun it, or claimed to
     unsigned strikes = 0;
@@ -58,6 +59,7 @@ struct known_worker {
     std::vector<pool_task_number> tasks{};  // that have not ended, in the order of delivery
     std::vector<char> begun{};
     std::vector<std::uint64_t> places{};  // the how manieth delivery each was
+    std::vector<char> withdrawn{};        // it has heard of it before it could begin it
     std::uint64_t delivered = 0;
     std::uint64_t started = 0;
     time_point beat{};
@@ -103,6 +105,7 @@ public:
 
     std::string broken() const { return broken_; }
     std::size_t over(pool_outcome what) const { return over_[static_cast<std::size_t>(what)]; }
+    std::size_t withdrawn() const { return withdrawn_; }
 
 private:
     bool goes_on() const { return broken_.empty() && !fsm_.finished(); }
@@ -233,7 +236,7 @@ private:
             return;
         case 2: {
             const auto task = pick(tasks_.size() + 3);
-            if (tasks_.count(task) == 0 || tasks_[task].over || tasks_[task].worker != stranger)
+            if (place_at(stranger, task) == 0)
                 note([&] { fsm_.task_ended(stranger, task, pool_outcome::done, now_); });
             return;
         }
@@ -251,6 +254,8 @@ private:
         if (workers_.empty())
             return advance();
         const auto [number, one] = *any_worker();
+        if (pick(6) == 0)
+            return confirm(number);
         if (one.killed)
             return end(number);
         if (one.stubborn)
@@ -285,6 +290,11 @@ private:
                 continue;
             one.started = one.places[i];
             auto& task = tasks_[one.tasks[i]];
+            // It counts it, and passes it over.
+            if (one.withdrawn[i])
+                continue;
+            if (task.over && !task.lied_about)
+                fail("task " + std::to_string(one.tasks[i]) + " is over, and begun");
             if (task.begun_ever && !task.terms.idempotent && !task.lied_about)
                 fail("task " + std::to_string(one.tasks[i]) + " is begun twice");
             task.begun_ever = true;
@@ -301,9 +311,11 @@ private:
             return;
         const auto which = pick(one.tasks.size());
         const auto task = one.tasks[which];
-        if (tasks_[task].asked && pick(2) == 0)
+        const bool may_leave = tasks_[task].asked || one.withdrawn[which]
+            || (tasks_[task].asked_off && !one.begun[which]);
+        if (may_leave && pick(2) == 0)
             return end_task(number, which, pool_outcome::cancelled);
-        if (one.begun[which])
+        if (one.begun[which] && !one.withdrawn[which])
             end_task(number, which, pick(5) == 0 ? pool_outcome::task_failed : pool_outcome::done);
     }
 
@@ -314,11 +326,37 @@ private:
         one.tasks.erase(one.tasks.begin() + static_cast<std::ptrdiff_t>(which));
         one.places.erase(one.places.begin() + static_cast<std::ptrdiff_t>(which));
         one.begun.erase(one.begun.begin() + static_cast<std::ptrdiff_t>(which));
+        one.withdrawn.erase(one.withdrawn.begin() + static_cast<std::ptrdiff_t>(which));
         ending_task_ = task;
         note([&] { fsm_.task_ended(number, task, said, now_); });
         ending_task_ = 0;
         if (broken_.empty() && !tasks_[task].over)
             fail("a task has ended, and is not over");
+    }
+
+    // The worker has heard what it was asked; and the pool looks how far it is, which may be a lie.
+    void confirm(pool_worker_number number)
+    {
+        auto& one = workers_[number];
+        auto said = one.started;
+        const bool lies = !kind_ && pick(8) == 0;
+        if (lies)
+            said = pick(one.delivered + 3);
+        for (std::size_t i = 0; i < one.tasks.size(); ++i) {
+            auto& task = tasks_[one.tasks[i]];
+            const bool was_asked = task.asked || task.asked_off;
+            task.lied_about = task.lied_about || (lies && was_asked);
+            one.withdrawn[i] = one.withdrawn[i] || (was_asked && !one.begun[i]);
+        }
+        confirming_ = number;
+        confirmed_ = said;
+        note([&] { fsm_.worker_begun(number, said, now_); });
+        confirming_ = 0;
+        for (std::size_t i = 0; i < one.tasks.size(); ++i) {
+            const auto& task = tasks_[one.tasks[i]];
+            if (one.withdrawn[i] && !task.over && !task.lied_about)
+                fail("task " + std::to_string(one.tasks[i]) + " cannot be begun, and is not over");
+        }
     }
 
     void die(pool_worker_number number)
@@ -360,7 +398,8 @@ private:
             if (one.tasks.empty())
                 continue;
             if (one.begun[0])
-                return end_task(number, 0, pool_outcome::done);
+                return end_task(number, 0,
+                                one.withdrawn[0] ? pool_outcome::cancelled : pool_outcome::done);
         }
         // Who is stubborn and has no deadline would be so for ever.
         for (auto& [number, one] : workers_) {
@@ -527,9 +566,10 @@ private:
         at.places.push_back(++at.delivered);
         at.tasks.push_back(one.task);
         at.begun.push_back(0);
+        at.withdrawn.push_back(0);
         task.worker = one.worker;
         task.delivered_at = now_;
-        task.asked = false;
+        task.asked = task.asked_off = false;
     }
 
     void check_order(pool_task_number number)
@@ -552,7 +592,8 @@ private:
         auto& task = tasks_[one.task];
         if (task.over || task.worker != one.worker || workers_.count(one.worker) == 0)
             return fail("asks of a task that the worker does not have");
-        if (std::exchange(task.asked, true))
+        const bool is_off = one.outcome == pool_outcome::queue_deadline;
+        if (task.asked || std::exchange(is_off ? task.asked_off : task.asked, true))
             fail("asks twice");
     }
 
@@ -569,6 +610,17 @@ private:
             fail("a strike that does not count");
         if (task.strikes >= limit_of(task))
             fail("as many strikes as a task may have, and it is not over");
+    }
+
+    // 0: the worker does not have it.
+    std::uint64_t place_at(pool_worker_number worker, pool_task_number task) const
+    {
+        const auto at = workers_.find(worker);
+        if (at == workers_.end())
+            return 0;
+        const auto& tasks = at->second.tasks;
+        const auto found = std::find(tasks.begin(), tasks.end(), task);
+        return found == tasks.end() ? 0 : at->second.places[std::size_t(found - tasks.begin())];
     }
 
     unsigned limit_of(const known_task& task) const
@@ -592,8 +644,12 @@ private:
             return fail("a task is over twice");
         unfinished_.erase(one.task);
         ++over_[static_cast<std::size_t>(one.outcome)];
-        if (task.worker != 0 && ending_task_ != one.task && ending_worker_ != task.worker)
-            fail("over, and its worker has neither answered nor gone");
+        const bool is_let_go =
+            (task.asked || task.asked_off) && place_at(confirming_, one.task) > confirmed_;
+        if (task.worker != 0 && ending_task_ != one.task && ending_worker_ != task.worker
+            && !is_let_go)
+            fail("over, and its worker has neither answered nor gone, and may begin it");
+        withdrawn_ += is_let_go ? 1 : 0;
         if (one.waited < 0s || one.ran < 0s)
             fail("a time below nothing");
         const bool honest = !task.lied_about;
@@ -679,7 +735,10 @@ private:
     pool_worker_number last_worker_ = 0;
     pool_task_number ending_task_ = 0;
     pool_worker_number ending_worker_ = 0;
+    pool_worker_number confirming_ = 0;
+    std::uint64_t confirmed_ = 0;  // what it is said to have begun
     std::size_t over_[procyard::pool_outcomes] = {};
+    std::size_t withdrawn_ = 0;
     time_point drain_by_ = time_point::max();
     time_point kill_by_ = time_point::max();
     bool kind_ = false;
@@ -699,6 +758,7 @@ TEST_CASE("100,000 random steps keep every promise of the pool")
     std::size_t steps = 0;
     std::uint64_t seed = 0;
     std::size_t over[procyard::pool_outcomes] = {};
+    std::size_t withdrawn = 0;
     while (steps < most) {
         CAPTURE(seed);
         random_world world(++seed);
@@ -706,11 +766,13 @@ TEST_CASE("100,000 random steps keep every promise of the pool")
         REQUIRE(world.broken() == "");
         for (std::size_t i = 0; i < procyard::pool_outcomes; ++i)
             over[i] += world.over(static_cast<pool_outcome>(i));
+        withdrawn += world.withdrawn();
     }
     // Otherwise it would say nothing of one of them.
     for (std::size_t i = 0; i < procyard::pool_outcomes; ++i) {
         CAPTURE(to_string(static_cast<pool_outcome>(i)));
         CHECK(over[i] > 0);
     }
-    MESSAGE(seed << " worlds, " << steps << " steps");
+    CHECK(withdrawn > 0);
+    MESSAGE(seed << " worlds, " << steps << " steps, " << withdrawn << " tasks withdrawn");
 }

@@ -70,6 +70,12 @@ public:
         fsm.task_ended(worker, task, how, now);
         return note();
     }
+    /// It has heard all that it was asked, and has begun so many.
+    std::string begun(std::uint64_t worker, std::uint64_t started)
+    {
+        fsm.worker_begun(worker, started, now);
+        return note();
+    }
     std::string beat(std::uint64_t worker)
     {
         fsm.worker_beat(worker, now);

@@ -105,7 +105,12 @@ TEST_SUITE("pool_wire")
         CHECK_FALSE(parses(header, pool_side::pool));  // no stream
         header.flags = pool_flag_stream;
         CHECK(parses(header, pool_side::pool));
-        header.flags = 4;
+        header.flags = pool_flag_unbegun;
+        CHECK_FALSE(parses(header, pool_side::pool));
+        header = header_of(cancel, 1, 1);
+        header.flags = pool_flag_unbegun;
+        CHECK(parses(header, pool_side::pool));
+        header.flags = pool_flag_stream;
         CHECK_FALSE(parses(header, pool_side::pool));
         header = header_of(result, 1, 1);
         header.flags = pool_flag_stream;
@@ -195,6 +200,7 @@ TEST_SUITE("pool_wire")
         own.count(2, 9);  // there is none
         own.count(1'000'000, 9);
         CHECK(peer.begun() == 2);
+        CHECK(peer.begun_after_cancel() == 2);
         CHECK(peer.beats() == 1);
         CHECK(peer.counter(0) == 5);
         CHECK(peer.counter(1) == 7);

@@ -21,6 +21,7 @@
 
 #include <doctest/doctest.h>
 
+#include <procyard/ipc/unique_fd.hpp>
 #include <procyard/runtime/process_pool.hpp>
 
 #include "pool_types.hpp"
@@ -70,6 +71,28 @@ inline bool is_alive(pid_t pid)
 {
     return ::kill(pid, 0) == 0;
 }
+
+/// What a task "gate" stands before, deaf to all, until it is opened.
+class pool_gate {
+public:
+    explicit pool_gate(std::string path) : path_(std::move(path))
+    {
+        REQUIRE(::mkfifo(path_.c_str(), 0600) == 0);
+    }
+
+    [[nodiscard]] const std::string& path() const noexcept { return path_; }
+    /// Whether a task stands there. From then on it needs open().
+    [[nodiscard]] bool is_reached()
+    {
+        held_.reset(::open(path_.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC));
+        return static_cast<bool>(held_);
+    }
+    void open() { held_.reset(); }
+
+private:
+    std::string path_;
+    procyard::unique_fd held_{};
+};
 
 struct pooled {
     explicit pooled(const procyard::pool_options& options = of_workers(1),

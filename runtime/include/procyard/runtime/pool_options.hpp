@@ -88,9 +88,9 @@ struct pool_options {
     unsigned tasks_per_worker = 1;
     /// So many further tasks wait in the worker's own channel, so that it has the next one without
     /// asking: 0 to 1,024. They are sent when there are more tasks than workers, and are nobody's
-    /// fault when the worker dies before it has begun them. A worker whose handler is no coroutine
-    /// hears between two tasks that one of them is cancelled, or has waited for too long; with 0
-    /// all that wait do so in the pool, and are over at once.
+    /// fault when the worker dies before it has begun them. One that is cancelled, or has waited
+    /// for too long, is over at once, whatever its worker is busy with; but one that is not in the
+    /// worker's channel yet, since a request is longer than that, only when it is.
     unsigned prefetch = 1;
     /// So many tasks wait in the pool. A submission that finds as many waits until there is room.
     /// At least 1.
@@ -152,9 +152,8 @@ struct submit_options {
     /// For `pool_balance::sticky_key`.
     std::uint64_t key = 0;
     /// How long it may wait until it is begun, from its submission; `pool_errc::queue_deadline`. 0
-    /// or less: that is over already. A task that was sent ahead (`pool_options::prefetch`) is over
-    /// when its worker has heard that it is not wanted, which is after the task that runs there if
-    /// its handler is no coroutine.
+    /// or less: that is over already. The same for a task that was sent ahead
+    /// (`pool_options::prefetch`).
     std::chrono::nanoseconds queue_deadline = std::chrono::nanoseconds::max();
     /// How long it may run: then it is cancelled as by `cancel()`, and its worker stopped if need
     /// be; `pool_errc::run_deadline`.

@@ -169,10 +169,10 @@ public:
             token, state_);
     }
 
-    /// Cancels the task: one that waits is over at once; one that was sent ahead, when its worker
-    /// has heard of it (pool_options::prefetch); one that runs is told so, then its worker
-    /// gets SIGTERM, then SIGKILL (pool_options::ask_grace, term_grace). One that is over stays as
-    /// it is. What waits for it ends when it is over.
+    /// Cancels the task: one that waits is over at once, also if it was sent ahead
+    /// (pool_options::prefetch); one that runs is told so, then its worker gets SIGTERM, then
+    /// SIGKILL (pool_options::ask_grace, term_grace). One that is over stays as it is. What waits
+    /// for it ends when it is over.
     void cancel()
     {
         if (state_)
