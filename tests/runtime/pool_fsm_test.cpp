@@ -208,6 +208,31 @@ TEST_CASE("with sticky keys a task waits for its worker, in order, and moves whe
 }
 
 TEST_CASE(
+    "a key whose worker is gone moves as a whole, in order: what was sent there, and what waits")
+{
+    auto how = pool_stage::plain(2, 2);
+    how.balance = pool_balance::sticky_key;
+    how.prefetch = 2;
+    pool_stage pool(how);
+    pool.begin();
+    const auto key = pool.key_of(1, 0);
+    const auto other = pool.key_of(2, key + 1);
+    const auto first = pool.last + 1;
+    const auto is = [&](std::uint64_t n) { return "t" + std::to_string(first + n); };
+    for (int i = 0; i < 5; ++i)
+        pool.submit({.key = key});
+    CHECK(pool.submit({.key = other}) == "deliver " + is(5) + " w2");
+    CHECK(pool.fsm.queued() == 2);
+    // Older than what the other one has in its queue, and younger than what it runs.
+    CHECK(pool.ended(1, pool.delivered_to(1) - 2)
+          == is(0) + " worker died, deliver " + is(1) + " w2, deliver " + is(2)
+              + " w2, start w3/0");
+    // Its old worker's slot has a new one: what the other one has it keeps, the rest goes back.
+    CHECK(pool.ready(3) == "deliver " + is(3) + " w3, deliver " + is(4) + " w3");
+    CHECK(pool.submit({.key = key}) == "deliver " + is(6) + " w3");
+}
+
+TEST_CASE(
     "the task that ran when its worker died is over, what waited behind it is delivered again")
 {
     auto how = pool_stage::plain(1, 1);

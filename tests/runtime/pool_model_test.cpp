@@ -17,6 +17,8 @@
 #include <utility>
 #include <vector>
 
+#include "pool_known.hpp"
+
 using procyard::pool_balance;
 using procyard::pool_outcome;
 using procyard::to_string;
@@ -24,6 +26,8 @@ using procyard::detail::pool_fsm;
 using procyard::detail::pool_output;
 using procyard::detail::pool_task_number;
 using procyard::detail::pool_worker_number;
+using procyard_test::known_task;
+using procyard_test::known_worker;
 using namespace std::chrono_literals;
 
 namespace {
@@ -31,39 +35,6 @@ namespace {
 using kind = pool_output::kind;
 using time_point = pool_fsm::time_point;
 using duration = pool_fsm::duration;
-
-// What the world knows of a task, from what it has said and was told.
-struct known_task {
-    pool_fsm::task_terms terms{};
-    bool admitted = false;
-    bool over = false;
-    bool cancelled = false;
-    bool asked = false;       // to be left, whether begun or not
-    bool asked_off = false;   // to be left if it has not been begun
-    bool begun_ever = false;  // by anybody, as far as an honest worker has said
-    bool lied_about = false;  // a worker has denied to have begun it, or claimed to
-    unsigned strikes = 0;
-    pool_worker_number worker = 0;  // who has it now
-    time_point delivered_at{};
-};
-
-// A worker of the world, which the machine has started and has not been told the end of.
-struct known_worker {
-    std::size_t slot = 0;
-    bool ready = false;
-    bool retired = false;
-    bool killed = false;
-    std::optional<time_point> terminated{};
-    bool stubborn = false;  // answers nothing, and ends only by a kill
-    bool alone = false;
-    std::vector<pool_task_number> tasks{};  // that have not ended, in the order of delivery
-    std::vector<char> begun{};
-    std::vector<std::uint64_t> places{};  // the how manieth delivery each was
-    std::vector<char> withdrawn{};        // it has heard of it before it could begin it
-    std::uint64_t delivered = 0;
-    std::uint64_t started = 0;
-    time_point beat{};
-};
 
 // A world that behaves at random, and knows what may never be, from what it is told alone: it does
 // not look into the machine, but for how many workers drain.
@@ -202,6 +173,8 @@ private:
             how_.max_workers = static_cast<unsigned>(1 + pick(6));
             how_.min_workers = static_cast<unsigned>(pick(how_.max_workers + 1));
             changed_size_ = true;
+            for (auto& [slot, when] : changed_)
+                when = slot >= how_.max_workers ? inputs_ + 1 : when;
             note([&] { fsm_.resize(how_.min_workers, how_.max_workers, now_); });
             return;
         case 1: return keeps_ready([&] { fsm_.recycle_all(now_); });
@@ -279,6 +252,7 @@ private:
     {
         workers_[number].ready = true;
         workers_[number].beat = now_;
+        changed_[workers_[number].slot] = inputs_ + 1;
         keeps_ready([&] { fsm_.worker_ready(number, now_); });
     }
 
@@ -379,6 +353,7 @@ private:
         for (const auto task : dying_.tasks)
             tasks_[task].worker = 0;
         ending_worker_ = number;
+        changed_[dying_.slot] = inputs_ + 1;
         note([&] { fsm_.worker_ended(number, said, now_); });
         ending_worker_ = 0;
         dying_ = {};
@@ -561,8 +536,10 @@ private:
         if ((at.alone && !at.tasks.empty()) || (task.strikes > 0 && at.delivered > 0))
             fail("a task that has a strike is not alone in a fresh worker");
         at.alone = task.strikes > 0;
-        if (task.strikes == 0)
+        if (task.strikes == 0) {
             check_order(one.task);
+            check_home(task.terms.key, one.slot);
+        }
         at.places.push_back(++at.delivered);
         at.tasks.push_back(one.task);
         at.begun.push_back(0);
@@ -585,6 +562,19 @@ private:
                 || (before.terms.priority == task.terms.priority && other < number))
                 fail("task " + std::to_string(number) + " goes before " + std::to_string(other));
         }
+    }
+
+    // A key moves only if its worker has gone, or to one that has come.
+    void check_home(std::uint64_t key, std::size_t slot)
+    {
+        if (how_.balance != pool_balance::sticky_key)
+            return;
+        auto& [home, since] = homes_.try_emplace(key, slot, inputs_).first->second;
+        if (home != slot && home < how_.max_workers && changed_[home] < since
+            && changed_[slot] < since)
+            fail("key " + std::to_string(key) + " leaves its worker for nothing");
+        home = slot;
+        since = inputs_;
     }
 
     void on_ask(const pool_output& one)
@@ -684,6 +674,7 @@ private:
         if (workers_.count(one.worker) == 0)
             return fail("stops what does not live");
         auto& at = workers_[one.worker];
+        changed_[at.slot] = inputs_;
         if (one.what == kind::retire && (std::exchange(at.retired, true) || at.terminated))
             fail("told to end twice");
         if (one.what == kind::retire && !at.tasks.empty())
@@ -732,6 +723,8 @@ private:
     std::set<pool_task_number> unfinished_{};
     std::map<pool_worker_number, known_worker> workers_{};
     known_worker dying_{};
+    std::map<std::size_t, std::uint64_t> changed_{};  // each slot: when its worker came or went
+    std::map<std::uint64_t, std::pair<std::size_t, std::uint64_t>> homes_{};  // each key's, when
     pool_worker_number last_worker_ = 0;
     pool_task_number ending_task_ = 0;
     pool_worker_number ending_worker_ = 0;

@@ -11,6 +11,7 @@
 #include <functional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "limit_guard.hpp"
@@ -242,6 +243,40 @@ TEST_SUITE("process_pool: workers")
             all.insert(first);
         }
         CHECK(all.size() > 1);
+        pool.stop();
+    }
+
+    TEST_CASE("tasks of one key are begun in the order of their submission, one after the other")
+    {
+        temporary_directory place;
+        auto options = of_workers(3);
+        options.balance = procyard::pool_balance::sticky_key;
+        options.prefetch = 2;
+        pooled pool(options);
+        pool.must_start();
+        constexpr std::uint64_t keys = 6;
+        constexpr std::uint64_t each = 40;
+        const auto notes = [&](std::uint64_t key) {
+            return (place.path() / ("notes of " + std::to_string(key))).string();
+        };
+        std::vector<procyard::pool_task<answer>> tasks;
+        std::vector<std::string> expected;
+        for (std::uint64_t n = 0; n < each; ++n) {
+            expected.push_back(std::to_string(n) + " 1");
+            for (std::uint64_t key = 0; key < keys; ++key) {
+                procyard::submit_options how;
+                how.key = key;
+                tasks.push_back(pool.submit(make_work("note", n, notes(key)), how));
+            }
+        }
+        std::vector<std::int64_t> homes(keys);
+        for (std::size_t i = 0; i < tasks.size(); ++i) {
+            auto& home = homes[i % keys];
+            const auto pid = pool.result(tasks[i]).pid;
+            CHECK(std::exchange(home, pid) == (i < keys ? 0 : pid));
+        }
+        for (std::uint64_t key = 0; key < keys; ++key)
+            CHECK(lines_of(notes(key)) == expected);
         pool.stop();
     }
 

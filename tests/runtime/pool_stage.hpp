@@ -4,9 +4,12 @@
 
 #include "pool_fsm.hpp"
 
+#include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace procyard_test {
 
@@ -32,6 +35,23 @@ public:
     }
 
     explicit pool_stage(const fsm_type::setup& how) : fsm(how, 1) { }
+
+    /// A key from `from` on whose tasks go to this worker. All are idle, before and after.
+    std::uint64_t key_of(std::uint64_t worker, std::uint64_t from)
+    {
+        for (std::uint64_t key = from;; ++key) {
+            submit({.key = key});
+            const auto home = fsm.outputs().back().worker;
+            done(home, last);
+            if (home == worker)
+                return key;
+        }
+    }
+    /// How many tasks it has been sent.
+    std::uint64_t delivered_to(std::uint64_t worker) const
+    {
+        return worker < delivered_.size() ? delivered_[worker] : 0;
+    }
 
     std::string start()
     {
@@ -127,7 +147,7 @@ private:
         return broken.empty() ? text : "BROKEN: " + std::string(broken);
     }
 
-    std::string words(const procyard::detail::pool_output& one) const
+    std::string words(const procyard::detail::pool_output& one)
     {
         using kind = procyard::detail::pool_output::kind;
         const auto worker = "w" + std::to_string(one.worker);
@@ -135,6 +155,8 @@ private:
         switch (one.what) {
         case kind::start_worker: return "start " + worker + '/' + std::to_string(one.slot);
         case kind::deliver:
+            delivered_.resize(std::max<std::size_t>(delivered_.size(), one.worker + 1));
+            ++delivered_[one.worker];
             return "deliver " + task + ' ' + worker
                 + (one.attempt > 1 ? " #" + std::to_string(one.attempt) : std::string());
         case kind::ask: return "ask " + task + ' ' + worker;
@@ -148,6 +170,8 @@ private:
         }
         return "?";
     }
+
+    std::vector<std::uint64_t> delivered_{};  // by the worker's number
 };
 
 }  // namespace procyard_test

@@ -28,8 +28,9 @@ enum class pool_balance : std::uint8_t {
     round_robin,
     /// The same one for the same `submit_options::key`, as long as the same workers are ready, also
     /// when it is busy and others are not. A worker that becomes ready takes its part of the keys
-    /// of all, one that goes leaves its own to the others. A key that moves may run in both for a
-    /// while: this is for caches, and excludes nobody.
+    /// of all, one that goes leaves its own to the others. Those of a key are begun in the order of
+    /// priority, then of submission, as long as it does not move. A key that moves may run in both
+    /// for a while: this is for caches, and excludes nobody.
     sticky_key,
 };
 
