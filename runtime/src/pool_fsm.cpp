@@ -17,6 +17,9 @@ namespace {
 using kind = pool_output::kind;
 using task_state = pool_task::state;
 
+// So many workers may die before they have begun a task that was the next one for each.
+constexpr unsigned most_suspicions = 3;
+
 // SplitMix64's finish: each bit of the result depends on each one of the value.
 std::uint64_t mixed(std::uint64_t value) noexcept
 {
@@ -459,7 +462,13 @@ void pool_fsm::ask(pool_place place, pool_outcome verdict, time_point now)
 }
 
 // Its worker is gone.
-void pool_fsm::after_death(pool_place place, bool begun, time_point now)
+//
+// What it had not begun is no fault of anybody's; but a task can kill who receives it, by its mere
+// size. So the one that came next is suspected, and goes to a worker of its own; when that dies
+// twice, without having begun it, the suspicion is enough. Rejected: a strike, which is for what has
+// run, and which one death that came from outside would give to a task with a limit of one; and no
+// limit, with which such a task takes one worker after the other for ever.
+void pool_fsm::after_death(pool_place place, bool begun, bool suspected, time_point now)
 {
     auto& task = tasks_[place];
     if (begun && !task.running)
@@ -481,6 +490,16 @@ void pool_fsm::after_death(pool_place place, bool begun, time_point now)
         task.alone = true;
         // It was begun in time.
         task.terms.queue_until = time_point::max();
+    } else if (suspected) {
+        if (task.suspicions + 1 >= most_suspicions)
+            return complete(place, pool_outcome::poisoned, now);
+        ++task.suspicions;
+        outputs_.push_back({.what = kind::struck,
+                            .worker = task.worker,
+                            .slot = task.slot,
+                            .task = task.number,
+                            .attempt = task.strikes});
+        task.alone = true;
     }
     task.asked = false;
     task.running = false;

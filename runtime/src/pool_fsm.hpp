@@ -269,7 +269,7 @@ private:
     void run(pool_place place, worker& at, time_point now);
     void take_from(worker& at, pool_place place, time_point now);
     void ask(pool_place place, pool_outcome verdict, time_point now);
-    void after_death(pool_place place, bool begun, time_point now);
+    void after_death(pool_place place, bool begun, bool suspected, time_point now);
     void complete(pool_place place, pool_outcome outcome, time_point now);
     void tell_end(const pool_task& task, pool_outcome outcome, bool has_run, time_point now);
     void on_task_due(pool_place place, time_point now);

@@ -40,7 +40,7 @@ struct pool_task {
     pool_task_terms terms{};
     timer_clock::time_point submitted{};
     state stands = state::waiting;
-    bool alone = false;  // has a strike, and runs alone
+    bool alone = false;  // has a strike, or is suspected, and runs alone
     bool asked = false;  // its worker was told that it is cancelled
     // It is over, and will not be begun: its worker has it until that has said so, or is gone.
     bool withdrawn = false;
@@ -48,6 +48,7 @@ struct pool_task {
     // What it ends with when its worker has answered or is gone.
     std::optional<pool_outcome> verdict{};
     unsigned strikes = 0;
+    unsigned suspicions = 0;     // workers that died when it was the next one to be begun
     std::uint32_t slot = 0;      // who has it or had it last; queued, with sticky keys: its home
     std::uint64_t worker = 0;    // as well
     std::uint64_t delivery = 0;  // the how manieth of its worker's

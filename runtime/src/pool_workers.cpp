@@ -349,12 +349,14 @@ void pool_fsm::on_end(std::size_t which, worker& one, std::uint64_t started, tim
     const auto begun_by = std::min(std::max(started, one.least_started), one.delivered);
     one.next_to_run = no_place;
     bool any_begun = false;
+    // Where nothing ran, and nobody wanted its end, what it was about to take is suspected.
+    bool may_suspect = one.stands == phase::ready;
     while (!one.tasks.empty()) {
         const auto place = one.tasks.first();
         const bool begun = tasks_[place].delivery <= begun_by;
         any_begun = any_begun || begun;
         take_from(one, place, now);
-        after_death(place, begun, now);
+        after_death(place, begun, std::exchange(may_suspect, false) && !begun, now);
     }
     auto& at = slots_[which];
     learn_from(at, one, any_begun, now);

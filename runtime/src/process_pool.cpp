@@ -20,7 +20,10 @@ PROCYARD_NAMESPACE_BEGIN
 std::string pool_task_report::to_string() const
 {
     std::string made(procyard::to_string(outcome));
-    made += " after " + std::to_string(attempts) + (attempts == 1 ? " attempt" : " attempts");
+    if (outcome == pool_outcome::poisoned && attempts == 0)
+        made += " before it was begun, after " + std::to_string(deaths.size()) + " deaths";
+    else
+        made += " after " + std::to_string(attempts) + (attempts == 1 ? " attempt" : " attempts");
     made += ", waited " + detail::to_text(wait_time) + ", ran " + detail::to_text(run_time);
     if (!text.empty())
         made += ": " + text;

@@ -247,17 +247,59 @@ TEST_CASE(
     CHECK(pool.ready(2) == "deliver t2 w2, deliver t3 w2, deliver t4 w2");
 }
 
-TEST_CASE("what was delivered and not begun is nobody's fault, however often")
+TEST_CASE("what was delivered behind another that ran is nobody's fault, however often")
 {
-    pool_stage pool(pool_stage::plain(1, 1));
+    auto how = pool_stage::plain(1, 1);
+    how.prefetch = 1;
+    pool_stage pool(how);
     pool.begin();
-    pool.submit();
+    CHECK(pool.submit() == "deliver t1 w1");
+    CHECK(pool.submit({.priority = -1}) == "deliver t2 w1");
     for (std::uint64_t worker = 1; worker < 10; ++worker) {
-        CHECK(pool.ended(worker, 0) == "");
-        pool.pass(30s);
-        CHECK(pool.ready(worker + 1) == "deliver t1 w" + std::to_string(worker + 1));
+        // The one that ran is gone with its worker, and another comes before what was behind it.
+        const auto next = "t" + std::to_string(worker + 2);
+        const auto in_front = worker == 1 ? "t1" : "t" + std::to_string(worker + 1);
+        const auto after = "w" + std::to_string(worker + 1);
+        CHECK(pool.ended(worker, 1) == in_front + " worker died, start " + after + "/0");
+        CHECK(pool.submit() == "");
+        CHECK(pool.ready(worker + 1) == "deliver " + next + " " + after + ", deliver t2 " + after);
     }
-    CHECK(pool.done(10, 1) == "t1 done");
+    CHECK(pool.done(10, 11) == "t11 done");
+    CHECK(pool.done(10, 2) == "t2 done");
+}
+
+TEST_CASE("a task that its workers die of when they receive it is alone soon, and poisoned")
+{
+    auto how = pool_stage::plain(2, 2);
+    how.prefetch = 2;
+    pool_stage pool(how);
+    pool.begin();
+    CHECK(pool.submit() == "deliver t1 w1");
+    CHECK(pool.submit() == "deliver t2 w2");
+    CHECK(pool.submit() == "deliver t3 w1");
+    CHECK(pool.ended(1, 0) == "struck t1");
+    pool.pass(30s);
+    CHECK(pool.ready(3) == "deliver t1 w3, deliver t3 w2");
+    CHECK(pool.ended(3, 0) == "struck t1");
+    pool.pass(30s);
+    CHECK(pool.ready(4) == "deliver t1 w4");
+    CHECK(pool.ended(4, 0) == "t1 poisoned");
+    CHECK(pool.done(2, 2) == "t2 done");
+    CHECK(pool.done(2, 3) == "t3 done");
+}
+
+TEST_CASE("nobody is suspected when a worker ends that was to end")
+{
+    auto how = pool_stage::plain(1, 1);
+    how.prefetch = 1;
+    pool_stage pool(how);
+    pool.begin();
+    CHECK(pool.submit({.run_limit = 1s}) == "deliver t1 w1");
+    CHECK(pool.submit() == "deliver t2 w1");
+    pool.pass(1s);
+    pool.pass(how.ask_grace);
+    CHECK(pool.ended(1, 1) == "t1 run deadline, start w2/0");
+    CHECK(pool.ready(2) == "deliver t2 w2");
 }
 
 TEST_CASE("an idempotent task runs again alone in a fresh worker, and is poisoned in the end")

@@ -91,11 +91,32 @@ TEST_SUITE("process_pool: hostile workers")
             pooled pool(quick(), "work", liar(lie));
             pool.must_start();
             const auto before = pool.it->workers();
-            // It has begun nothing, as far as its record says: so it is tried again, and again.
-            const auto task = pool.submit(make_work("square", 1));
+            // It has begun nothing, as far as its record says: so it is tried again, twice.
+            auto task = pool.submit(make_work("square", 1));
             pool.until([&] { return contains(pool.it->explanation(), "it broke the protocol"); });
             CHECK(pool.it->workers() != before);
-            CHECK_FALSE(task.is_done());
+            CHECK(pool.error(task) == pool_errc::poisoned);
+            CHECK(task.report().deaths.size() == 3);
+            pool.stop(0ns);
+        }
+    }
+
+    TEST_CASE("a task that workers die of when they receive it is poisoned, idempotent or not "
+              "(complaint 15)")
+    {
+        for (const bool idempotent : {false, true}) {
+            CAPTURE(idempotent);
+            pooled pool(quick(), "work", liar("dies of it"));
+            pool.must_start();
+            procyard::submit_options how;
+            how.idempotent = idempotent;
+            auto task = pool.submit(make_work("square", 1), how);
+            CHECK(pool.error(task) == pool_errc::poisoned);
+            REQUIRE(task.report().deaths.size() == 3);
+            for (const auto& death : task.report().deaths)
+                CHECK(death->status->signal() == SIGKILL);
+            const auto said = task.report().to_string();
+            CHECK_MESSAGE(contains(said, "poisoned before it was begun, after 3 deaths"), said);
             pool.stop(0ns);
         }
     }

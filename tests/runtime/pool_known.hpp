@@ -23,8 +23,11 @@ struct known_task {
     bool begun_ever = false;  // by anybody, as far as an honest worker has said
     bool lied_about = false;  // a worker has denied to have begun it, or claimed to
     unsigned strikes = 0;
+    unsigned suspicions = 0;  // workers that died before they had begun it, as the next one
     procyard::detail::pool_worker_number worker = 0;  // who has it now
     procyard::timer_clock::time_point delivered_at{};
+
+    [[nodiscard]] bool must_be_alone() const { return strikes + suspicions > 0; }
 };
 
 /// A worker of the world, which the machine has started and has not been told the end of.

@@ -193,6 +193,8 @@ asio::awaitable<void> work(asio::any_io_executor ex)
         const auto record = co_await all.next(kept);
         if (record.kind() == pool_record::stop)
             co_return;
+        if (record.kind() == pool_record::task && lie == "dies of it")
+            (void)::raise(SIGKILL);
         if (record.kind() == pool_record::task)
             co_await answer_falsely(all, record.header);
     }

@@ -533,10 +533,10 @@ private:
             fail("what may be begun once was, and is delivered again");
         if (one.attempt != task.strikes + 1)
             fail("a wrong attempt");
-        if ((at.alone && !at.tasks.empty()) || (task.strikes > 0 && at.delivered > 0))
-            fail("a task that has a strike is not alone in a fresh worker");
-        at.alone = task.strikes > 0;
-        if (task.strikes == 0) {
+        if ((at.alone && !at.tasks.empty()) || (task.must_be_alone() && at.delivered > 0))
+            fail("a task that has a strike, or is suspected, is not alone in a fresh worker");
+        at.alone = task.must_be_alone();
+        if (!task.must_be_alone()) {
             check_order(one.task);
             check_home(task.terms.key, one.slot);
         }
@@ -554,7 +554,7 @@ private:
         const auto& task = tasks_[number];
         for (const auto other : unfinished_) {
             const auto& before = tasks_[other];
-            if (before.worker != 0 || !before.admitted || before.strikes > 0 || other == number)
+            if (before.worker != 0 || !before.admitted || before.must_be_alone() || other == number)
                 continue;
             if (how_.balance == pool_balance::sticky_key && before.terms.key != task.terms.key)
                 continue;
@@ -592,6 +592,8 @@ private:
         auto& task = tasks_[one.task];
         if (one.worker != ending_worker_ || task.worker != 0)
             fail("a strike of somebody who has not ended");
+        if (one.attempt == task.strikes)
+            return on_suspected(one.task, task);
         if (!task.terms.idempotent)
             fail("a strike of a task that may not be begun again");
         if (!was_begun(one.task) && !task.lied_about)
@@ -600,6 +602,26 @@ private:
             fail("a strike that does not count");
         if (task.strikes >= limit_of(task))
             fail("as many strikes as a task may have, and it is not over");
+    }
+
+    void on_suspected(pool_task_number number, known_task& task)
+    {
+        if (!is_suspect(number))
+            fail("suspects a task that was not the next one of a worker that served");
+        if (++task.suspicions >= 3)
+            fail("as many suspicions as are enough, and it is not over");
+    }
+
+    // Whether it was the first that the worker which has just died would have begun.
+    bool is_suspect(pool_task_number number) const
+    {
+        const bool served = dying_.ready && !dying_.retired && !dying_.terminated && !dying_.killed;
+        if (!served || dying_.tasks.empty())
+            return false;
+        const auto lied = [&](auto each) { return tasks_.at(each).lied_about; };
+        if (std::any_of(dying_.tasks.begin(), dying_.tasks.end(), lied))
+            return true;
+        return dying_.tasks.front() == number && dying_.begun.front() == 0;
     }
 
     // 0: the worker does not have it.
@@ -660,7 +682,8 @@ private:
         case pool_outcome::cancelled: right = task.cancelled; break;
         case pool_outcome::poisoned:
             right =
-                task.terms.idempotent && task.strikes + 1 == limit_of(task) && (begun || !honest);
+                (task.terms.idempotent && task.strikes + 1 == limit_of(task) && (begun || !honest))
+                || (task.suspicions == 2 && is_suspect(one.task));
             break;
         case pool_outcome::stopped: right = stopping_; break;
         }

@@ -31,8 +31,8 @@ enum class pool_errc {
     /// The worker's own loop has stood still for longer than the task allows. Equal to
     /// `errc::timed_out`.
     heartbeat_lost,
-    /// As many workers have died while they ran the task as it may cost. Their deaths are in the
-    /// report.
+    /// As many workers have died while they ran the task as it may cost, or three before they had
+    /// begun it, as the next one. Their deaths are in the report.
     poisoned,
     /// A stream of responses has ended before its end: its worker has died.
     truncated,

@@ -23,8 +23,8 @@ struct PROCYARD_RUNTIME_EXPORT pool_task_report {
     pool_outcome outcome = pool_outcome::done;
     /// How often it was sent to a worker as one that could have been begun before.
     unsigned attempts = 0;
-    /// The workers that have died while they ran it, in order: how, what they have used, the end of
-    /// what they had to say.
+    /// The workers that have died while they ran it, or before they had begun it as the next one,
+    /// in order: how, what they have used, the end of what they had to say.
     std::vector<std::shared_ptr<const death_report>> deaths{};
     /// Of `task_failed`: what the handler has thrown. Of `bad_message`: what was wrong.
     std::string text{};
