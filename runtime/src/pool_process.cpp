@@ -373,12 +373,21 @@ void pool_process::flush()
             views[i] = unsent_[i].get();
         const auto sent = tx_.try_send_some(std::span(views).first(count), ec);
         for (std::size_t i = 0; i < sent; ++i)
-            unsent_[i].has_gone();
+            has_gone(unsent_[i]);
         unsent_.erase(unsent_.begin(), unsent_.begin() + static_cast<std::ptrdiff_t>(sent));
     }
     // Of any other error the one who listens hears as well.
     if (ec == asio::error::would_block || ec == channel_errc::too_long)
         send_first();
+}
+
+void pool_process::has_gone(const outgoing& what) noexcept
+{
+    if (!what.task)
+        return;
+    ++sent_;
+    if (what.task->worker == what.worker)
+        what.task->unsent = false;
 }
 
 bool pool_process::has_been_asked() noexcept
@@ -395,7 +404,7 @@ void pool_process::send_first()
     tx_.async_send(first->get(), [me = shared_from_this(), first](const error_code& ec) {
         me->sending_ = false;
         if (!ec)
-            first->has_gone();
+            me->has_gone(*first);
         if (ec == channel_errc::too_long)
             me->broke_rules("a record was too long for its channel");
         if (ec)

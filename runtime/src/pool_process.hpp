@@ -113,6 +113,8 @@ public:
     [[nodiscard]] std::size_t slot() const noexcept { return slot_; }
     [[nodiscard]] pid_t pid() const noexcept { return child_ ? child_.id() : 0; }
     [[nodiscard]] const peer_worker_record& record() const noexcept { return record_; }
+    // How many of the tasks that were delivered have been in its channel, to the last byte.
+    [[nodiscard]] std::uint64_t sent() const noexcept { return sent_; }
 
     // The owner's: it is in the list of those to be flushed.
     bool is_dirty = false;
@@ -133,11 +135,6 @@ private:
         std::vector<std::byte> own;
         std::uint64_t worker = 0;  // that it was delivered to: another one may have it by now
         [[nodiscard]] bytes get() const noexcept { return task ? bytes(task->record) : bytes(own); }
-        void has_gone() const noexcept
-        {
-            if (task && task->worker == worker)
-                task->unsent = false;
-        }
     };
 
     [[nodiscard]] command prepare(const trace_context& trace, error_code& ec);
@@ -152,6 +149,7 @@ private:
 
     void say(pool_header header);
     void send_first();
+    void has_gone(const outgoing& what) noexcept;
     void listen();
     void on_readable(const error_code& ec);
     void stopped_listening(const error_code& ec);
@@ -179,6 +177,7 @@ private:
     std::string text_{};  // why it had to end
 
     std::vector<outgoing> unsent_{};
+    std::uint64_t sent_ = 0;  // tasks
     bool sending_ = false;
     bool asking_ = false;  // has_been_asked() was not true since
     bool greeted_ = false;

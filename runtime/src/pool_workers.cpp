@@ -67,12 +67,16 @@ void pool_fsm::worker_ready(pool_worker_number number, time_point now)
     settle(now);
 }
 
-void pool_fsm::worker_ended(pool_worker_number number, std::uint64_t started, time_point now)
+// As it has said, within what can be. Not even what does not run, as far as the pool knows, is run
+// again if it says that it has begun that: an answer that made room for it may be lost. But what
+// was not in its channel yet is nobody's fault.
+void pool_fsm::worker_ended(pool_worker_number number, std::uint64_t started, std::uint64_t sent,
+                            time_point now)
 {
     begin();
     std::size_t which = 0;
     if (auto* const one = find(number, which))
-        on_end(which, *one, started, now);
+        on_end(which, *one, std::min(std::max(started, one->least_started), sent), now);
     settle(now);
 }
 
@@ -342,11 +346,9 @@ pool_fsm::worker* pool_fsm::find(pool_worker_number number, std::size_t& which)
     return at.main.number == number ? &at.main : &at.extra;
 }
 
-void pool_fsm::on_end(std::size_t which, worker& one, std::uint64_t started, time_point now)
+// `begun_by`: the last of its tasks that it has begun.
+void pool_fsm::on_end(std::size_t which, worker& one, std::uint64_t begun_by, time_point now)
 {
-    // As it has said, within what can be. Not even what does not run, as far as the pool knows, is
-    // run again if it says that it has begun that: an answer that made room for it may be lost.
-    const auto begun_by = std::min(std::max(started, one.least_started), one.delivered);
     one.next_to_run = no_place;
     bool any_begun = false;
     // Where nothing ran, and nobody wanted its end, what it was about to take is suspected.

@@ -370,6 +370,26 @@ TEST_CASE("a worker cannot claim to have begun more than it was sent, nor less t
     CHECK(wide.ready(2) == "deliver t3 w2");
 }
 
+TEST_CASE("what was not in its worker's channel yet is nobody's fault, whatever that has said")
+{
+    auto how = pool_stage::plain(1, 1);
+    how.tasks_per_worker = 2;
+    how.prefetch = 2;
+    pool_stage pool(how);
+    pool.begin();
+    pool.submit(idempotent);
+    for (int i = 0; i < 2; ++i)
+        pool.submit();
+    pool.submit(idempotent);
+    CHECK(pool.ended(1, UINT64_MAX, 1) == "struck t1, start w2/0");
+    CHECK(pool.ready(2) == "deliver t1 w2 #2");
+    CHECK(pool.done(2, 1) == "t1 done, deliver t2 w2, deliver t3 w2, deliver t4 w2");
+    // It has had one before, and the second one is on its way.
+    CHECK(pool.ended(2, UINT64_MAX, 1) == "start w3/0");
+    CHECK(pool.ready(3) == "deliver t2 w3, deliver t3 w3, deliver t4 w3");
+    CHECK(pool.ended(3, UINT64_MAX, 0) == "");
+}
+
 TEST_CASE("what has come by the time that the machine is told of is judged by nobody before it is "
           "known")
 {

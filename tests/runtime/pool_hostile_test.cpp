@@ -151,6 +151,19 @@ TEST_SUITE("process_pool: hostile workers")
         pool.stop(0ns);
     }
 
+    TEST_CASE("a task that is on its way to one that says it has begun it is not blamed")
+    {
+        auto options = quick();
+        options.channels.capacity_bytes = 4096;
+        pooled pool(options, "work", liar("begun much"));
+        pool.must_start();
+        auto first = pool.submit(make_work("square", 1));
+        const auto second = pool.submit(make_work("length", 0, std::string(200'000, 'r')));
+        CHECK(pool.error(first) == pool_errc::worker_died);
+        CHECK_FALSE(second.is_done());
+        pool.stop(0ns);
+    }
+
     TEST_CASE("one that closes its channel and lives on is killed")
     {
         pooled pool(quick(), "work", liar("closes and lives"));

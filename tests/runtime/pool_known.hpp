@@ -46,6 +46,7 @@ struct known_worker {
     std::vector<char> withdrawn{};        // it has heard of it before it could begin it
     std::uint64_t delivered = 0;
     std::uint64_t started = 0;
+    std::uint64_t answered = 0;  // the last one
     procyard::timer_clock::time_point beat{};
 };
 

@@ -205,7 +205,7 @@ private:
             return;
         case 1:
             if (!is_alive)
-                note([&] { fsm_.worker_ended(stranger, pick(5), now_); });
+                note([&] { fsm_.worker_ended(stranger, pick(5), pick(5), now_); });
             return;
         case 2: {
             const auto task = pick(tasks_.size() + 3);
@@ -297,6 +297,7 @@ private:
     {
         auto& one = workers_[number];
         const auto task = one.tasks[which];
+        one.answered = std::max(one.answered, one.places[which]);
         one.tasks.erase(one.tasks.begin() + static_cast<std::ptrdiff_t>(which));
         one.places.erase(one.places.begin() + static_cast<std::ptrdiff_t>(which));
         one.begun.erase(one.begun.begin() + static_cast<std::ptrdiff_t>(which));
@@ -343,10 +344,16 @@ private:
     {
         auto& one = workers_[number];
         auto said = one.started;
+        // All that it has answered or begun has come to it.
+        const auto least = std::max(one.started, one.answered);
+        const auto sent = least + pick(one.delivered - least + 1);
         if (!kind_ && pick(8) == 0) {
             said = pick(4) == 0 ? ~std::uint64_t{0} : pick(one.delivered + 3);
-            for (const auto task : one.tasks)
-                tasks_[task].lied_about = true;
+            for (std::size_t i = 0; i < one.tasks.size(); ++i) {
+                // Nobody believes it what has not come to it.
+                auto& task = tasks_[one.tasks[i]];
+                task.lied_about = task.lied_about || one.places[i] <= sent;
+            }
         }
         dying_ = std::move(one);
         workers_.erase(number);
@@ -354,7 +361,7 @@ private:
             tasks_[task].worker = 0;
         ending_worker_ = number;
         changed_[dying_.slot] = inputs_ + 1;
-        note([&] { fsm_.worker_ended(number, said, now_); });
+        note([&] { fsm_.worker_ended(number, said, sent, now_); });
         ending_worker_ = 0;
         dying_ = {};
     }

@@ -80,9 +80,14 @@ public:
         fsm.worker_ready(worker, now);
         return note();
     }
+    /// All that it was sent has been in its channel, unless told.
     std::string ended(std::uint64_t worker, std::uint64_t started = 0)
     {
-        fsm.worker_ended(worker, started, now);
+        return ended(worker, started, delivered_to(worker));
+    }
+    std::string ended(std::uint64_t worker, std::uint64_t started, std::uint64_t sent)
+    {
+        fsm.worker_ended(worker, started, sent, now);
         return note();
     }
     std::string done(std::uint64_t worker, std::uint64_t task, outcome how = outcome::done)
