@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <string>
 #include <vector>
@@ -170,6 +171,36 @@ TEST_SUITE("process_pool: deaths")
         CHECK(before.report().deaths.empty());
         CHECK(lines_of(notes) == std::vector<std::string>{"7 1"});
         pool.stop();
+    }
+
+    // Nobody reads meanwhile, so the worker is in the middle of its answer when it dies.
+    TEST_CASE("an answer that is longer than the channel, and is cut off by a death, is none")
+    {
+        for (const bool is_idempotent : {false, true}) {
+            CAPTURE(is_idempotent);
+            temporary_directory place;
+            const auto notes = (place.path() / "notes").string();
+            auto options = of_workers(1);
+            options.tasks_per_worker = 2;
+            options.channels.capacity_bytes = 64 * 1024;
+            pooled pool(options, "later");
+            pool.must_start();
+            auto killer = pool.submit(make_work("die behind a line", SIGKILL, notes));
+            auto task = pool.submit(make_work("note at length", 2'000'000, notes),
+                                    is_idempotent ? idempotent() : procyard::submit_options{});
+            const auto end = std::chrono::steady_clock::now() + deadlock_guard;
+            while (zombie_children() == 0)
+                REQUIRE_MESSAGE(std::chrono::steady_clock::now() < end, "hung");
+            CHECK(pool.error(killer) == pool_errc::worker_died);
+            if (is_idempotent)
+                CHECK(pool.result(task).text == std::string(2'000'000, 'x'));
+            else
+                CHECK(pool.error(task) == pool_errc::worker_died);
+            CHECK(task.report().deaths.size() == 1);
+            CHECK(lines_of(notes).size() == (is_idempotent ? 2 : 1));
+            CHECK(pool.call(make_work("square", 3)).number == 9);
+            pool.stop();
+        }
     }
 
     TEST_CASE("results that a worker has committed before its death count")

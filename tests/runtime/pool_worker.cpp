@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <stdexcept>
@@ -145,6 +146,11 @@ const std::map<std::string, action>& actions()
              append_line(w.text, std::to_string(w.number) + ' ' + std::to_string(j.attempt()));
              die(SIGKILL);
          }},
+        {"note at length",
+         [](const work& w, pool_job&, answer& a) {
+             append_line(w.text, "answers");
+             a.text.assign(w.number, 'x');
+         }},
         {"long", [](const work& w, pool_job&, answer& a) { a.text.assign(w.number, 'x'); }},
         {"length", [](const work& w, pool_job&, answer& a) { a.number = w.text.size(); }},
         {"environment", [](const work& w, pool_job&, answer& a) { a.text = variable(w.text); }},
@@ -205,6 +211,14 @@ asio::awaitable<answer> work_later(work request, pool_job j)
         asio::steady_timer never(co_await asio::this_coro::executor,
                                  asio::steady_timer::time_point::max());
         co_await never.async_wait(asio::use_awaitable);
+    }
+    if (request.what == "die behind a line") {
+        asio::steady_timer soon(co_await asio::this_coro::executor);
+        while (!std::ifstream(request.text).good()) {
+            soon.expires_after(std::chrono::milliseconds(1));
+            co_await soon.async_wait(asio::use_awaitable);
+        }
+        die(static_cast<int>(request.number));
     }
     if (request.what == "for a time") {
         asio::steady_timer soon(co_await asio::this_coro::executor,

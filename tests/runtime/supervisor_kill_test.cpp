@@ -11,19 +11,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstddef>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <random>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "killed_host.hpp"
 #include "procyard_test.hpp"
 #include "spawning.hpp"
 #include "supervisor_fixture.hpp"
@@ -45,15 +43,6 @@ using procyard::supervisor;
 using procyard::supervisor_options;
 
 namespace {
-
-constexpr const char* place_variable = "PROCYARD_TEST_PLACE";
-
-std::filesystem::path place()
-{
-    const char* const name = std::getenv(place_variable);
-    REQUIRE(name != nullptr);
-    return name;
-}
 
 command exclusive(const char* mode, const std::filesystem::path& file)
 {
@@ -87,35 +76,6 @@ supervisor_options in(const std::filesystem::path& where)
     options.state_directory = where / "of the supervisor";
     options.intensity = {1'000'000, 1h};
     return options;
-}
-
-std::string text_of(const std::filesystem::path& file)
-{
-    std::ifstream stream(file);
-    return {std::istreambuf_iterator<char>(stream), {}};
-}
-
-// Those that became ours, one after the other.
-void bury_orphans()
-{
-    std::istringstream pids(text_of("/proc/thread-self/children"));
-    for (pid_t pid = 0; pids >> pid;) {
-        siginfo_t info{};
-        (void)::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG);
-    }
-}
-
-// A test case of this program, as a process of its own.
-procyard::child start_host(asio::io_context& ctx, const std::string& test_case,
-                           const std::filesystem::path& where)
-{
-    return procyard::spawn(
-        command("/proc/self/exe",
-                {"--test-case=" + test_case, "--no-skip", "--no-intro", "--no-colors"})
-            .env(place_variable, where.string())
-            .tree(procyard::tree_mode::none)
-            .std_out(stdio::pipe()),
-        ctx.get_executor());
 }
 
 int kills_wanted()
@@ -202,19 +162,11 @@ TEST_SUITE("supervisor_kill")
         const subreaper_guard guard;
         const temporary_directory where;
         std::mt19937 random(20261122);
-        const auto pick = [&](unsigned below) { return random() % below; };
         asio::io_context ctx;
         const int kills = kills_wanted();
         for (int i = 0; i < kills; ++i) {
             auto host = start_host(ctx, "host: supervises", where.path());
-            std::string buffered;
-            for (auto lines = pick(12); lines > 0; --lines)
-                (void)read_line(ctx, host.std_out(), buffered);
-            // Not by giving the processor away: that takes as long as others like.
-            for (auto turns = pick(200'000); turns > 0; --turns)
-                (void)random();
-            host.kill();
-            CHECK(wait(ctx, host) == procyard::exit_status::signaled(SIGKILL));
+            kill_some_time(ctx, host, random, 12);
             bury_orphans();
         }
         auto last = start_host(ctx, "host: stops in order", where.path());

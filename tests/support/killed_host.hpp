@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: BSL-1.0
+// A test case of the program that runs, as a process of its own, which is killed: what is left?
+#ifndef PROCYARD_TESTS_SUPPORT_KILLED_HOST_HPP
+#define PROCYARD_TESTS_SUPPORT_KILLED_HOST_HPP
+
+#include <boost/asio/io_context.hpp>
+
+#include <sys/wait.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <random>
+#include <sstream>
+#include <string>
+
+#include <doctest/doctest.h>
+
+#include <procyard/runtime/spawn.hpp>
+
+#include "spawning.hpp"
+
+namespace procyard_test {
+
+inline constexpr const char* place_variable = "PROCYARD_TEST_PLACE";
+
+/// The host's: where it may leave files.
+inline std::filesystem::path place()
+{
+    const char* const name = std::getenv(place_variable);
+    REQUIRE(name != nullptr);
+    return name;
+}
+
+inline std::string text_of(const std::filesystem::path& file)
+{
+    std::ifstream stream(file);
+    return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+/// Those that became ours, one after the other, if they have ended.
+inline void bury_orphans()
+{
+    std::istringstream pids(text_of("/proc/thread-self/children"));
+    for (pid_t pid = 0; pids >> pid;) {
+        siginfo_t info{};
+        (void)::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG);
+    }
+}
+
+/// A test case of this program, as a process of its own. Its temporary files are at its place, too.
+inline procyard::child start_host(boost::asio::io_context& ctx, const std::string& test_case,
+                                  const std::filesystem::path& where)
+{
+    return procyard::spawn(
+        procyard::command("/proc/self/exe",
+                          {"--test-case=" + test_case, "--no-skip", "--no-intro", "--no-colors"})
+            .env(place_variable, where.string())
+            .env("TMPDIR", where.string())
+            .env("XDG_RUNTIME_DIR", where.string())
+            .tree(procyard::tree_mode::none)
+            .std_out(procyard::stdio::pipe()),
+        ctx.get_executor());
+}
+
+/// After at most so many lines that it says, and a while: kills it as nobody can prevent.
+inline void kill_some_time(boost::asio::io_context& ctx, procyard::child& host,
+                           std::mt19937& random, unsigned most_lines)
+{
+    std::string buffered;
+    for (auto lines = random() % most_lines; lines > 0; --lines)
+        (void)read_line(ctx, host.std_out(), buffered);
+    // Not by giving the processor away: that takes as long as others like.
+    for (auto turns = random() % 200'000; turns > 0; --turns)
+        (void)random();
+    host.kill();
+    CHECK(wait(ctx, host) == procyard::exit_status::signaled(SIGKILL));
+}
+
+}  // namespace procyard_test
+
+#endif
