@@ -23,13 +23,14 @@
 
 #include <procyard/ipc/pipe.hpp>
 #include <procyard/runtime/child.hpp>
-#include <procyard/runtime/spawn.hpp>
+#include <procyard/runtime/spawn_error.hpp>
 
 #include "manager_text.hpp"
 #include "notify_socket.hpp"
 #include "output_lines.hpp"
 #include "service_command.hpp"
 #include "service_runner.hpp"
+#include "spawn_whole_tree.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -132,7 +133,7 @@ void command_runner::start()
         const auto what = prepare(newline, ec);
         spawn_failure failure;
         if (!ec)
-            child_ = spawn(what, setup_.executor, failure);
+            child_ = spawn_whole_tree(what, setup_.executor, failure);
         if (!child_) {
             notifications_.close();
             death_report report;

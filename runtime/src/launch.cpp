@@ -59,24 +59,24 @@ bool means_cgroup_takes_nobody(int error_number) noexcept
 }
 
 // What the child's place leaves to choose from.
-tree_mode mode_by_place(const command& what)
+tree_mode mode_by_place(const command& what, tree_mode without_cgroup)
 {
     // A member of somebody else's group is no tree of its own; one in a cgroup of the user's choice
     // gets no other.
     const auto& group = access::process_group(what);
     if (group && *group != 0)
         return tree_mode::none;
-    return access::cgroup(what).empty() ? tree_mode::automatic : tree_mode::process_group;
+    return access::cgroup(what).empty() ? tree_mode::automatic : without_cgroup;
 }
 
 }  // namespace
 
-tree_mode chosen_mode(const command& what)
+tree_mode chosen_mode(const command& what, tree_mode without_cgroup)
 {
     const auto mode = access::tree(what);
     if (mode != tree_mode::automatic || !access::cgroup_parent(what).empty())
         return mode;
-    return mode_by_place(what);
+    return mode_by_place(what, without_cgroup);
 }
 
 spawn_failure launch::prepare()
@@ -101,6 +101,7 @@ spawn_failure launch::prepare_tree()
 {
     tree_request request;
     request.mode = tree_mode_;
+    request.without_cgroup = without_cgroup_;
     request.cgroup_parent = access::cgroup_parent(what_).native();
     request.own = &service_.cgroup();
     request.spoken_for = [&service = service_](pid_t pid) { return service.has_child(pid); };
@@ -114,7 +115,9 @@ spawn_failure launch::prepare_tree()
         // Then as if nothing had been asked for; that cannot fail.
         core_->info.not_applied.push_back(std::move(failure));
         request = {};
-        request.mode = mode_by_place(what_);
+        request.mode = mode_by_place(what_, without_cgroup_);
+        request.without_cgroup = without_cgroup_;
+        request.spoken_for = [&service = service_](pid_t pid) { return service.has_child(pid); };
         request.own = &service_.cgroup();
         (void)core_->tree.prepare(std::move(request));
     }
@@ -214,7 +217,7 @@ std::optional<tree_mode> launch::other_way()
     // Not into it by the clone, but by a step of the child; and where that failed, without it.
     if (!cgroup_procs_ && !can_clone_into_cgroup())
         return tree_mode_;
-    return core_->tree.fall_back() ? std::optional(tree_mode::process_group) : std::nullopt;
+    return core_->tree.fall_back() ? std::optional(without_cgroup_) : std::nullopt;
 }
 
 spawn_failure launch::clone(launch_pads::lease& pad)

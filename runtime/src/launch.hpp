@@ -24,18 +24,20 @@
 PROCYARD_NAMESPACE_BEGIN
 namespace detail {
 
-/// What keeps a tree together where the command leaves it open.
-[[nodiscard]] tree_mode chosen_mode(const command& what);
+/// What keeps a tree together where the command leaves it open. `without_cgroup` is what it is to
+/// be where there is no cgroup of its own: `process_group` or `subreaper`.
+[[nodiscard]] tree_mode chosen_mode(const command& what, tree_mode without_cgroup);
 
 /// One attempt to spawn, from the checked command to the running child.
 class launch {
 public:
     launch(const command& what, child_service& service, const asio::any_io_executor& executor,
-           tree_mode mode)
+           tree_mode mode, tree_mode without_cgroup)
         : what_(what),
           service_(service),
           core_(std::make_shared<child_core>(service, executor)),
-          tree_mode_(mode)
+          tree_mode_(mode),
+          without_cgroup_(without_cgroup)
     {
     }
 
@@ -66,6 +68,7 @@ private:
     child_service& service_;
     std::shared_ptr<child_core> core_;
     tree_mode tree_mode_;
+    tree_mode without_cgroup_;
     unique_fd named_cgroup_;
     unique_fd cgroup_procs_;
     spawn_plan plan_;

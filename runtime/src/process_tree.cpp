@@ -44,14 +44,19 @@ std::string make_id()
 error_code process_tree::prepare(tree_request request)
 {
     const std::lock_guard lock(mutex_);
-    const bool wants_cgroup = request.mode == tree_mode::cgroup || !request.cgroup_parent.empty();
-    switch (request.mode) {
-    case tree_mode::automatic:
-    case tree_mode::cgroup:
+    auto mode = request.mode;
+    if (mode == tree_mode::automatic || mode == tree_mode::cgroup) {
+        const bool wants_cgroup = mode == tree_mode::cgroup || !request.cgroup_parent.empty();
         why_no_cgroup_ = make_leaf(request);
         may_fall_back_ = !wants_cgroup;
         mechanism_ = why_no_cgroup_ ? tree_mechanism::process_group : tree_mechanism::cgroup;
-        return wants_cgroup ? why_no_cgroup_ : error_code{};
+        if (wants_cgroup || !why_no_cgroup_)
+            return why_no_cgroup_;
+        mode = request.without_cgroup;
+    }
+    switch (mode) {
+    case tree_mode::automatic:
+    case tree_mode::cgroup: break;  // settled above
     case tree_mode::subreaper:
         mechanism_ = tree_mechanism::subreaper;
         spoken_for_ = std::move(request.spoken_for);

@@ -28,6 +28,8 @@ namespace detail {
 /// What is asked of a tree, before the child is made.
 struct tree_request {
     tree_mode mode = tree_mode::automatic;
+    /// What `automatic` becomes where no cgroup is to be had: `process_group` or `subreaper`.
+    tree_mode without_cgroup = tree_mode::process_group;
     /// The cgroup directory in which the leaf is made, named by the user; empty: our own cgroup.
     std::string cgroup_parent{};
     /// Where our own cgroup was looked up before; null: it is looked up for this tree alone.

@@ -19,6 +19,7 @@
 #include "child_service.hpp"
 #include "command_access.hpp"
 #include "launch.hpp"
+#include "spawn_whole_tree.hpp"
 #include "spawner_thread.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
@@ -42,12 +43,12 @@ void report(child_service& service, const command& what, const spawn_failure& fa
 
 std::shared_ptr<child_core> spawn_here(const command& what, child_service& service,
                                        const asio::any_io_executor& executor,
-                                       spawn_failure& failure)
+                                       spawn_failure& failure, tree_mode without_cgroup)
 {
     service.collect();
-    auto mode = chosen_mode(what);
+    auto mode = chosen_mode(what, without_cgroup);
     for (;;) {
-        launch attempt(what, service, executor, mode);
+        launch attempt(what, service, executor, mode, without_cgroup);
         failure = attempt.run();
         if (!failure) {
             auto core = attempt.take();
@@ -89,8 +90,9 @@ spawn_failure find_site(const command& what, const asio::any_io_executor& execut
     return {};
 }
 
-std::shared_ptr<child_core>
-spawn_anywhere(const command& what, const asio::any_io_executor& executor, spawn_failure& failure)
+std::shared_ptr<child_core> spawn_anywhere(const command& what,
+                                           const asio::any_io_executor& executor,
+                                           spawn_failure& failure, tree_mode without_cgroup)
 {
     spawn_site site;
     failure = find_site(what, executor, access::parent_death_signal(what) != 0, site);
@@ -98,12 +100,12 @@ spawn_anywhere(const command& what, const asio::any_io_executor& executor, spawn
         return nullptr;
     auto& service = *site.service;
     if (site.thread == nullptr || site.thread->is_current())
-        return spawn_here(what, service, executor, failure);
+        return spawn_here(what, service, executor, failure, without_cgroup);
 
     std::promise<std::shared_ptr<child_core>> promise;
     site.thread->post([&] {
         try {
-            promise.set_value(spawn_here(what, service, executor, failure));
+            promise.set_value(spawn_here(what, service, executor, failure, without_cgroup));
         } catch (...) {
             // The caller's to know. That thread has nobody above it who could catch.
             promise.set_exception(std::current_exception());
@@ -134,7 +136,7 @@ public:
         // Acquire, pairs with the release in cancel().
         if (!cancelled_.load(std::memory_order_acquire)) {
             try {
-                core = spawn_here(what_, service, executor_, failure);
+                core = spawn_here(what_, service, executor_, failure, tree_mode::process_group);
             } catch (...) {
                 failure = make_failure_of_exception(what_);
             }
@@ -198,11 +200,18 @@ void start_spawn(command what, asio::any_io_executor executor, spawn_failure* fa
     site.thread->post([operation, service = site.service] { operation->run(*service); });
 }
 
+child spawn_whole_tree(const command& what, const asio::any_io_executor& executor,
+                       spawn_failure& failure)
+{
+    auto core = spawn_anywhere(what, executor, failure, tree_mode::subreaper);
+    return core ? child_access::make(std::move(core)) : child();
+}
+
 }  // namespace detail
 
 child spawn(const command& what, asio::any_io_executor executor, spawn_failure& failure)
 {
-    auto core = detail::spawn_anywhere(what, executor, failure);
+    auto core = detail::spawn_anywhere(what, executor, failure, tree_mode::process_group);
     return core ? detail::child_access::make(std::move(core)) : child();
 }
 

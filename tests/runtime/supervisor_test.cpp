@@ -5,6 +5,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
@@ -18,6 +19,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <fstream>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -27,6 +29,7 @@
 #include <vector>
 
 #include "procyard_test.hpp"
+#include "run_fixture.hpp"
 #include "spawning.hpp"
 #include "supervisor_fixture.hpp"
 #include "temporary_directory.hpp"
@@ -51,6 +54,18 @@ using procyard::supervisor_result;
 namespace {
 
 using fixture = supervised;
+
+// Ready when its leader is, and its daemons are written down.
+service daemonizing(std::string name, command what, std::vector<pid_t>& daemons)
+{
+    service made(std::move(name), std::move(what));
+    made.ready_when(readiness::line_with("ready"))
+        .log([&daemons](procyard::service_output, std::string_view line) {
+            if (const auto pid = reported_pid(line, "member"))
+                daemons.push_back(pid);
+        });
+    return made;
+}
 
 }  // namespace
 
@@ -127,12 +142,37 @@ TEST_SUITE("supervisor")
     TEST_CASE("one that daemonizes is stopped with everything it started (case 44)")
     {
         fixture f;
-        f.it().add(
-            service("a", helper({"--mode=daemon"})).ready_when(readiness::line_with("ready")));
+        std::vector<pid_t> daemons;
+        f.it().add(daemonizing("a", helper({"--mode=daemon"}), daemons));
         f.it().start();
+        run_until(f.ctx, [&] { return daemons.size() == 1; });
+        f.until("a", service_state::ready);
+        REQUIRE(lives(daemons[0]));
+        f.it().restart("a");
+        f.until("a", service_state::ready, 2);
+        CHECK_MESSAGE(!lives(daemons[0]), "the first daemon is there beside the second");
+        run_until(f.ctx, [&] { return daemons.size() == 2; });
+        REQUIRE(lives(daemons[1]));
+        f.stop();
+        CHECK_FALSE(lives(daemons[1]));
+        CHECK(children() == 0);
+    }
+
+    TEST_CASE("one whose command has chosen how its tree is held keeps it")
+    {
+        fixture f;
+        std::vector<pid_t> daemons;
+        f.it().add(daemonizing(
+            "a", helper({"--mode=daemon"}).tree(procyard::tree_mode::process_group), daemons));
+        f.it().start();
+        run_until(f.ctx, [&] { return daemons.size() == 1; });
         f.until("a", service_state::ready);
         f.stop();
-        CHECK(children() == 0);
+        // It has left the group for a session of its own.
+        CHECK(lives(daemons[0]));
+        ::kill(daemons[0], SIGKILL);
+        // Ours, if this process has become a subreaper before; else ECHILD.
+        ::waitpid(daemons[0], nullptr, 0);
     }
 
     TEST_CASE("one that ignores SIGTERM is killed when its grace is over (case 45)")
@@ -170,17 +210,24 @@ TEST_SUITE("supervisor")
         fixture f;
         const temporary_directory where;
         const auto there = (where.path() / "there").string();
+        const auto number = (where.path() / "number").string();
         // It writes for ever, in a session of its own and without a mark, and seldom.
         f.it().add(service("a",
-                           command::shell("setsid env -i /bin/bash -c 'while echo x; do : > "
-                                          + there + "; read -rt 0.05 _ <> <(:); done' & until [ -e "
-                                          + there + " ]; do :; done; exit 3"))
+                           command::shell("setsid env -i /bin/bash -c 'echo $$ > " + number
+                                          + "; while echo x; do : > " + there
+                                          + "; read -rt 0.05 _ <> <(:); done' & until [ -e " + there
+                                          + " ]; do :; done; exit 3"))
                        .one_shot()
                        .restart(procyard::restart_kind::temporary));
         f.it().start();
         run_until(f.ctx, [&] { return f.of("a").last_death != nullptr; });
         CHECK(f.of("a").last_death->status == procyard::exit_status::exited(3));
         f.stop();
+        // Nobody reads it any more, which ends it. It is ours if this process is a subreaper.
+        pid_t stranger = 0;
+        std::ifstream(number) >> stranger;
+        REQUIRE(stranger > 0);
+        ::waitpid(stranger, nullptr, 0);
     }
 
     TEST_CASE("hands each line of both outputs to the log, and the last one without its end")

@@ -360,7 +360,8 @@ TEST_SUITE("survivors")
         f.it().start();
         f.until("a", procyard::service_state::exited);
         CHECK(before.reap() == SIGKILL);
-        CHECK(seen == marker);
+        // What holds its tree may have a mark of its own behind it.
+        CHECK_MESSAGE(seen.starts_with(marker), seen);
         f.stop();
     }
 }

@@ -121,7 +121,10 @@ class PROCYARD_RUNTIME_EXPORT service {
 public:
     /// A program. It gets no standard input. Its outputs are read to their ends, whatever becomes
     /// of what was read, so that it never stands before a full pipe; those that the command sends
-    /// elsewhere than `stdio::inherit()` stay as they are.
+    /// elsewhere than `stdio::inherit()` stay as they are. With `tree_mode::automatic` what it has
+    /// started is held together by a cgroup, or where none is to be had by a subreaper, so that no
+    /// daemon survives a stop or a restart; another `command::tree` stands.
+    /// @par Process-wide effects   Without a cgroup: `tree_mode::subreaper`, from its first start.
     service(std::string name, command what);
     /// A coroutine, on the supervisor's executor.
     service(std::string name, service_body body);
