@@ -59,7 +59,7 @@ public:
     }
 
     void start() override;
-    void stop() override;
+    void stop(timer_clock::time_point deadline) override;
     void kill() override;
     void abandon() noexcept override;
     [[nodiscard]] pid_t pid() const noexcept override { return child_ ? child_.id() : 0; }
@@ -333,7 +333,7 @@ asio::awaitable<void> command_runner::climb(stop_ladder ladder)
     (void)co_await child_.async_stop(std::move(ladder), asio::as_tuple(asio::use_awaitable));
 }
 
-void command_runner::stop()
+void command_runner::stop(timer_clock::time_point)
 {
     end_checks();
     if (!child_)

@@ -41,7 +41,7 @@ public:
         }
     }
 
-    void stop() override
+    void stop(timer_clock::time_point) override
     {
         end_checks();
         asked_ = true;
@@ -49,7 +49,7 @@ public:
     }
 
     // There is no more that one can do to it: it ends when it comes to its next wait.
-    void kill() override { stop(); }
+    void kill() override { stop(setup_.clock->now()); }
 
     void abandon() noexcept override
     {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <algorithm>
+#include <chrono>
 #include <utility>
 #include <variant>
 
@@ -43,11 +44,18 @@ public:
             start_health();
     }
 
-    void stop() override
+    // Not its grace: of an outer budget it may have less, of which its members have their shares.
+    void stop(timer_clock::time_point deadline) override
     {
         end_checks();
         asked_ = true;
-        inner_->stop(how().stop_grace);
+        hurry(deadline);
+    }
+
+    void hurry(timer_clock::time_point deadline) override
+    {
+        const auto left = deadline - setup_.clock->now();
+        inner_->stop(std::max(left, timer_clock::duration::zero()));
     }
 
     void kill() override { inner_->stop(std::chrono::nanoseconds::zero()); }

@@ -67,7 +67,10 @@ public:
     virtual ~service_runner() = default;
 
     virtual void start() = 0;
-    virtual void stop() = 0;  // ask; once
+    // Ask; once. It is killed at the deadline.
+    virtual void stop(timer_clock::time_point deadline) = 0;
+    // It was asked, and the deadline is an earlier one now.
+    virtual void hurry(timer_clock::time_point) { }
     virtual void kill() = 0;  // once
     // Nobody listens any more: kill, and wait for nothing.
     virtual void abandon() noexcept = 0;

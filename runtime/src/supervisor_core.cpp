@@ -419,10 +419,11 @@ void supervisor_core::carry_out(const supervisor_output& what)
     if (found == services_[what.service].runners.end())
         return;
     const auto runner = found->second;  // it may end meanwhile
-    if (what.what == supervisor_output::kind::stop)
-        runner->stop();
-    else
-        runner->kill();
+    switch (what.what) {
+    case supervisor_output::kind::stop: return runner->stop(what.deadline);
+    case supervisor_output::kind::hurry: return runner->hurry(what.deadline);
+    default: return runner->kill();
+    }
 }
 
 void supervisor_core::start(std::size_t number, std::uint64_t generation)

@@ -302,13 +302,38 @@ void supervisor_fsm::close(time_point deadline, bool failed, time_point now)
 {
     const auto reserve = std::min<duration>(how_.kill_reserve, (deadline - now) / 2);
     const auto kill_at = std::max(now, deadline - std::max(reserve, duration::zero()));
-    if (closing_) {
+    if (closing_)
         closing_->kill_at = std::min(closing_->kill_at, kill_at);
-        return;
-    }
-    closing_ = closing{kill_at, failed};
-    for (auto& one : services_)
+    else
+        closing_ = closing{kill_at, failed};
+    for (std::size_t i = 0; i < services_.size(); ++i) {
+        auto& one = services_[i];
         one.wanted = false;
+        if (one.main_lives)
+            share(i, one.main, now);
+        if (one.extra)
+            share(i, *one.extra, now);
+    }
+}
+
+// What is stopping already has no more than its share either: it would use up what those have that
+// it depends on, which are killed then without having been asked.
+void supervisor_fsm::share(std::size_t which, incarnation& one, time_point now)
+{
+    if (one.phase != stopping)
+        return;
+    const auto most = later(now, share_of(which, now));
+    one.most = std::min(one.most, later(most, services_[which].how.most_extension));
+    if (most >= one.kill_at)
+        return;
+    one.kill_at = most;
+    step_.outputs.push_back({supervisor_output::kind::hurry, which, one.generation, most});
+}
+
+// What one level does not use the next ones have.
+supervisor_fsm::duration supervisor_fsm::share_of(std::size_t which, time_point now) const
+{
+    return std::max(closing_->kill_at - now, duration::zero()) / levels_below(which);
 }
 
 void supervisor_fsm::on_time(time_point now)
@@ -494,11 +519,8 @@ void supervisor_fsm::begin_stop(std::size_t which, incarnation& one, service_cau
                                 time_point now)
 {
     auto grace = services_[which].how.stop_grace;
-    if (closing_) {
-        // What one level does not use the next ones have.
-        const auto left = std::max(closing_->kill_at - now, duration::zero());
-        grace = std::min(grace, left / levels_below(which));
-    }
+    if (closing_)
+        grace = std::min(grace, share_of(which, now));
     one.kill_at = later(now, grace);
     one.most = later(one.kill_at, services_[which].how.most_extension);
     const auto goes_on = [&](std::size_t dependant) {

@@ -54,6 +54,7 @@ struct supervisor_output {
         stop,      // ask it to; SIGKILL follows at the deadline
         kill,      // now
         finished,  // nothing lives and nothing will
+        hurry,     // SIGKILL follows sooner than `stop` has said
     };
     kind what;
     std::size_t service = 0;
@@ -207,6 +208,8 @@ private:
     void settle(std::size_t which, service_cause cause, time_point now);
     void restart_siblings(std::size_t culprit);
     void close(time_point deadline, bool failed, time_point now);
+    void share(std::size_t which, incarnation& one, time_point now);
+    [[nodiscard]] duration share_of(std::size_t which, time_point now) const;
 
     [[nodiscard]] bool admits_restart(time_point now);
     [[nodiscard]] duration delay_of(const service& one);

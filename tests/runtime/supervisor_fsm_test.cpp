@@ -68,7 +68,7 @@ public:
     {
         std::string text;
         for (const auto& one : step.outputs) {
-            const char* const names[] = {"start", "stop", "kill", "finished"};
+            const char* const names[] = {"start", "stop", "kill", "finished", "hurry"};
             text += text.empty() ? "" : ", ";
             text += names[static_cast<std::size_t>(one.what)];
             if (one.what == supervisor_output::kind::finished)
@@ -509,6 +509,24 @@ TEST_SUITE("supervisor_fsm")
         CHECK(world.tick(4750ms) == "kill 0.1");
         CHECK(world.of(kind::ended_failed, 0) == "");
         CHECK(world.of(kind::ended_failed, 1) == "finished");
+    }
+
+    TEST_CASE("what is stopping when everything shall stop has no more than its share either")
+    {
+        auto slow = plain();
+        slow.stop_grace = 30s;
+        stage world;
+        world.fsm.add(slow);
+        world.fsm.add(after({0}, slow));
+        world.start_all();
+        CHECK(world.tell(kind::restart_service, 1) == "stop 1.1");
+        // 9.5 s for two levels: the first of them is killed after half of it.
+        CHECK(world.tell(kind::stop) == "hurry 1.1");
+        CHECK(world.tick(4749ms) == "");
+        CHECK(world.tick(1ms) == "kill 1.1, stop 0.1");
+        CHECK(world.tick(4749ms) == "");
+        CHECK(world.of(kind::ended_failed, 1) == "");
+        CHECK(world.of(kind::ended_clean, 0) == "finished");
     }
 
     TEST_CASE("a second, earlier deadline for the stop counts, a later one does not")

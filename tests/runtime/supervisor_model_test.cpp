@@ -295,6 +295,12 @@ private:
             alive_[which].asked_at = now_;
             check_stop_order(one.service);
             break;
+        case supervisor_output::kind::hurry:
+            if (alive_.count(which) == 0 || !alive_[which].asked || alive_[which].killed)
+                fail("hurries what does not stop");
+            if (!closing_)
+                fail("hurries without a reason");
+            break;
         case supervisor_output::kind::kill:
             if (alive_.count(which) == 0)
                 return fail("kills what does not live");

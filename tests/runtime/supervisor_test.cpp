@@ -16,6 +16,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/system/system_error.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -452,6 +453,54 @@ TEST_SUITE("supervisor")
         CHECK_FALSE(f.stop().failed);
         CHECK(f.came_to(service_state::exited) == "after.1 group.1");
         CHECK(children() == 0);
+    }
+
+    TEST_CASE("a group gets its part of the budget: its members are asked before they are killed")
+    {
+        supervisor_options options;
+        const auto clock = std::make_shared<manual_clock>();
+        options.clock = clock;
+        fixture f(options);
+        std::string asked;
+        const auto member = [&](const std::string& name, std::vector<std::string> after) {
+            service made(name, [&asked, name](service_context) -> asio::awaitable<void> {
+                try {
+                    co_await until_cancelled();
+                } catch (const boost::system::system_error&) {
+                    asked += name;
+                }
+            });
+            made.depends_on(std::move(after));
+            return made;
+        };
+        auto deaf = service("z", helper({"--mode=ignore-term"}));
+        deaf.depends_on({"y"}).ready_when(readiness::line_with("ready")).stop_grace(30s);
+        f.it().add(service("group", restart_strategy::one_for_one,
+                           {member("x", {}), member("y", {"x"}), deaf})
+                       .stop_grace(30s));
+        f.it().start();
+        f.until("group", service_state::ready);
+
+        outcome<error_code, supervisor_result> got;
+        SUBCASE("a stop of all, whose budget is less than its grace")
+        {
+            f.it().async_stop(got.handler());
+        }
+        SUBCASE("a stop of all while it is stopped with its grace")
+        {
+            f.it().stop("group");
+            f.until("group", service_state::stopping);
+            f.it().async_stop(got.handler());
+        }
+        run_until(f.ctx, [&] { return f.state("group") == service_state::stopping; });
+        CHECK(asked == "");
+        // The group has 9.5 s, and what is killed in it has a reserve, too: 9 s for three levels.
+        clock->advance(3s);
+        run_until(f.ctx, [&] { return got.done(); });
+        CHECK(asked == "yx");
+        CHECK(f.came_to(service_state::killing) == "");
+        CHECK(got.result().stop_time == 3s);
+        CHECK(got.result().left.empty());
     }
 
     TEST_CASE("destroyed while everything runs: nothing of it is left")
