@@ -103,10 +103,22 @@ void service_runner::supervise(asio::awaitable<void> part, asio::cancellation_si
     }
 }
 
+void service_runner::serves(bool ready) noexcept
+{
+    serves_ = ready;
+    if (!ready || std::exchange(watchdog_armed_, true))
+        return;
+    fed_ = setup_.clock->now();
+    watch_signal_.emit(asio::cancellation_type::terminal);
+}
+
+// Started here, and armed when it is ready: that must not fail for want of memory.
 void service_runner::start_watchdog()
 {
     fed_ = setup_.clock->now();
     most_hunger_ = *how().watchdog;
+    // Who runs once is never ready while it runs.
+    watchdog_armed_ = how().one_shot;
     supervise([](std::shared_ptr<service_runner> self) -> asio::awaitable<void> {
         co_await self->watch();
     }(shared_from_this()));
@@ -160,8 +172,8 @@ void service_runner::end_checks() noexcept
 asio::awaitable<void> service_runner::watch()
 {
     const auto due = [&] {
-        return most_hunger_ > timer_clock::time_point::max() - fed_ ? timer_clock::time_point::max()
-                                                                    : fed_ + most_hunger_;
+        constexpr auto never = timer_clock::time_point::max();
+        return !watchdog_armed_ || most_hunger_ > never - fed_ ? never : fed_ + most_hunger_;
     };
     do {
         // Ends early when the time is another one.

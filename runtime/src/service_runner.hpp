@@ -75,8 +75,9 @@ public:
     // Nobody listens any more: kill, and wait for nothing.
     virtual void abandon() noexcept = 0;
 
-    // Whether it is ready: only then is its health asked for.
-    void serves(bool ready) noexcept { serves_ = ready; }
+    // Whether it is ready: only then is its health asked for. From the first time on it has to feed
+    // its watchdog.
+    void serves(bool ready) noexcept;
     // It makes progress.
     virtual void alive();
     [[nodiscard]] virtual pid_t pid() const noexcept { return 0; }
@@ -91,7 +92,7 @@ protected:
     // is no memory) leaves a service that nobody watches: that is stopped, and started again.
     void supervise(asio::awaitable<void> part, asio::cancellation_signal* end = nullptr);
 
-    // For a service with a watchdog, from its start on.
+    // For a service with a watchdog, at its start. It bites no earlier than after serves().
     void start_watchdog();
     // Another time for a watchdog that there is, from now on.
     void set_watchdog(timer_clock::duration most);
@@ -122,6 +123,7 @@ private:
     asio::cancellation_signal probe_signal_{};
     timer_clock::time_point fed_{};
     timer_clock::duration most_hunger_{};
+    bool watchdog_armed_ = false;
     bool watchdog_bit_ = false;
     bool serves_ = false;
     bool checks_ended_ = false;

@@ -388,6 +388,77 @@ TEST_SUITE("supervisor")
         CHECK(f.last(service_state::failed).death->status->signal() == SIGABRT);
     }
 
+    TEST_CASE("a watchdog runs from readiness, also that of one that takes another's place")
+    {
+        supervisor_options options;
+        const auto clock = std::make_shared<manual_clock>();
+        options.clock = clock;
+        fixture f(options);
+        std::vector<service_context> inside;
+        f.it().add(service("a",
+                           [&](service_context me) -> asio::awaitable<void> {
+                               inside.push_back(me);
+                               co_await until_cancelled();
+                           })
+                       .ready_when(readiness::told())
+                       .watchdog(10s)
+                       .restart(restart_kind::temporary));
+        const auto pass = [&](std::chrono::nanoseconds time) {
+            f.ctx.restart();
+            f.ctx.poll();  // what was said before
+            clock->advance(time);
+            f.ctx.restart();
+            f.ctx.poll();
+        };
+        f.it().start();
+        run_until(f.ctx, [&] { return inside.size() == 1; });
+        pass(60s);
+        CHECK(f.state("a") == service_state::starting);
+        inside[0].ready();
+        f.until("a", service_state::ready);
+        f.it().replace("a");
+        run_until(f.ctx, [&] { return inside.size() == 2; });
+        for (int i = 0; i < 5; ++i) {
+            pass(9s);
+            inside[0].alive();
+        }
+        inside[1].ready();
+        f.until("a", service_state::ready, 2);
+        pass(9s);
+        CHECK(f.state("a") == service_state::ready);
+        pass(1s);
+        f.until("a", service_state::failed);
+        CHECK(f.last(service_state::failed).generation == 2);
+        CHECK(f.last(service_state::failed).cause == procyard::service_cause::unhealthy);
+    }
+
+    TEST_CASE("a command that starts for longer than its watchdog is left alone")
+    {
+        supervisor_options options;
+        const auto clock = std::make_shared<manual_clock>();
+        options.clock = clock;
+        fixture f(options);
+        const temporary_directory where;
+        const auto gate = (where.path() / "gate").string();
+        f.it().add(service("a",
+                           command::shell("until [ -e " + gate
+                                          + " ]; do :; done; echo ready; exec " PROCYARD_TEST_HELPER
+                                            " --mode=pause"))
+                       .watchdog(10s)
+                       .ready_when(readiness::line_with("ready"))
+                       .restart(restart_kind::temporary));
+        f.it().start();
+        f.until("a", service_state::starting);
+        clock->advance(60s);
+        f.ctx.poll();
+        CHECK(f.state("a") == service_state::starting);
+        std::ofstream(gate) << "open";
+        f.until("a", service_state::ready);
+        clock->advance(10s);
+        f.until("a", service_state::failed);
+        CHECK(f.last(service_state::failed).death->status->signal() == SIGABRT);
+    }
+
     TEST_CASE("health that is asked and fails three times in a row ends a service")
     {
         fixture f;

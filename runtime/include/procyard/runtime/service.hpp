@@ -154,10 +154,12 @@ public:
     /// coroutine by `service_context::extend`. The budget of the supervisor's own stop stands.
     /// Default: nothing.
     service& may_extend(std::chrono::nanoseconds most);
-    /// A command says `WATCHDOG=1` to its `NOTIFY_SOCKET` (it finds the time in `WATCHDOG_USEC`), a
-    /// coroutine calls `service_context::alive`, at least once in `most`. One that does not is
-    /// killed, a command by SIGABRT first, and has failed. A command may take another time by
-    /// `WATCHDOG_USEC`, and give itself up by `WATCHDOG=trigger`.
+    /// From the time on at which it was ready first, a command says `WATCHDOG=1` to its
+    /// `NOTIFY_SOCKET` (it finds the time in `WATCHDOG_USEC`), and a coroutine calls
+    /// `service_context::alive`, at least once in `most`. One that does not is killed, a command by
+    /// SIGABRT first, and has failed. A command may take another time by `WATCHDOG_USEC`, and give
+    /// itself up by `WATCHDOG=trigger`. Before it is ready
+    /// `start_timeout` is for it. A `one_shot` counts from its start.
     service& watchdog(std::chrono::nanoseconds most);
     /// Asked every `interval`, while the service is ready: after `failures` answers in a row that
     /// were false, threw or took longer than `most` it is stopped, and has failed.
