@@ -51,6 +51,7 @@ std::string_view to_string(service_cause cause) noexcept
     switch (cause) {
     case service_cause::asked: return "asked to";
     case service_cause::dependencies_ready: return "its dependencies are ready";
+    case service_cause::dependency_failed: return "a dependency has failed for good";
     case service_cause::became_ready: return "it says so";
     case service_cause::lost_readiness: return "it says that it is not ready";
     case service_cause::ended: return "it has ended";

@@ -456,6 +456,11 @@ bool supervisor_fsm::start_if_due(std::size_t which, time_point now)
     // Its siblings have gone: from here on it waits for what it depends on alone.
     one.together = false;
     one.sibling_failed = false;
+    if (waits_in_vain(one)) {
+        one.wanted = false;
+        move_to(which, failed, service_cause::dependency_failed, now);
+        return true;
+    }
     const auto serves = [&](std::size_t before_it) {
         return serves_dependants(services_[before_it]);
     };
@@ -492,6 +497,23 @@ bool supervisor_fsm::serves_dependants(const service& one) const
         return one.completed && one.state == exited;
     // What shall be stopped with others is not there for those that start.
     return one.main_lives && one.main.phase == ready && !to_be_stopped(one);
+}
+
+// It has ended by itself, and nobody starts it again. What was asked to stop may be asked to start,
+// by the same who did that.
+bool supervisor_fsm::is_over_for_dependants(const service& one)
+{
+    if (one.wanted || lives(one))
+        return false;
+    return one.state == failed || (one.state == exited && one.completed && !one.how.one_shot);
+}
+
+bool supervisor_fsm::waits_in_vain(const service& one) const
+{
+    const auto& needs = one.how.depends_on;
+    return std::any_of(needs.begin(), needs.end(), [&](std::size_t before_it) {
+        return is_over_for_dependants(services_[before_it]);
+    });
 }
 
 // Those that are restarted together start when the last of them has gone.
@@ -609,6 +631,15 @@ std::string_view supervisor_fsm::broken_promise() const
             return "the state does not say whether it lives";
         if (one.extra && one.extra->generation == one.main.generation)
             return "two incarnations with one number";
+        if (one.state == waiting && one.wanted && !one.together && !lives(one) && !closing_) {
+            if (waits_in_vain(one))
+                return "waits for what has ended for good";
+            const auto& needs = one.how.depends_on;
+            if (std::all_of(needs.begin(), needs.end(), [&](std::size_t before_it) {
+                    return serves_dependants(services_[before_it]);
+                }))
+                return "waits, and all it depends on is ready";
+        }
         if (!one.main_lives || !asked_to_stop(one.main) || one.main.out_of_order)
             continue;
         for (const auto other : one.dependants) {

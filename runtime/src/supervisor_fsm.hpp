@@ -89,7 +89,8 @@ struct service_transition {
 //
 // A service depends on services that were added before it alone, so the order in which they were
 // added is a topological one, and there are no cycles. It starts when all it depends on is ready,
-// and is stopped when no service that depends on it lives, of those that are stopped, too.
+// and is stopped when no service that depends on it lives, of those that are stopped, too. One that
+// would wait for what has ended for good fails instead; for what was stopped by request it waits.
 class supervisor_fsm {
 public:
     using time_point = timer_clock::time_point;
@@ -214,6 +215,8 @@ private:
     [[nodiscard]] bool admits_restart(time_point now);
     [[nodiscard]] duration delay_of(const service& one);
     [[nodiscard]] bool serves_dependants(const service& one) const;
+    [[nodiscard]] static bool is_over_for_dependants(const service& one);
+    [[nodiscard]] bool waits_in_vain(const service& one) const;
     [[nodiscard]] bool together_is_down() const;
     [[nodiscard]] unsigned levels_below(std::size_t which) const;
 

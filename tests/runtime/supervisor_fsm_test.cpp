@@ -234,6 +234,64 @@ TEST_SUITE("supervisor_fsm")
         CHECK(world.of(kind::ready, 0) == "start 2.1");
     }
 
+    TEST_CASE("what depends on one that has ended for good fails, and says why")
+    {
+        auto once = plain();
+        once.restart = restart_kind::temporary;
+        stage world;
+        world.fsm.add(once);
+        world.fsm.add(after({0}));
+        world.fsm.add(after({1}));
+        world.fsm.add(plain());
+        CHECK(world.tell(kind::start) == "start 0.1, start 3.1");
+        world.history.clear();
+        SUBCASE("by a failure")
+        {
+            CHECK(world.of(kind::ended_failed, 0) == "");
+            CHECK(world.states() == "failed, failed, failed, starting");
+            CHECK(world.history
+                  == std::vector<std::string>{"0 failed: it has failed",
+                                              "1 failed: a dependency has failed for good",
+                                              "2 failed: a dependency has failed for good"});
+        }
+        SUBCASE("with success, before anybody needed it")
+        {
+            CHECK(world.of(kind::ended_clean, 0) == "");
+            CHECK(world.states() == "exited, failed, failed, starting");
+        }
+        SUBCASE("but what was stopped by request is waited for")
+        {
+            world.tell(kind::stop_service, 0);
+            CHECK(world.of(kind::ended_failed, 0) == "");
+            CHECK(world.states() == "exited, waiting, waiting, starting");
+        }
+        // In their order, each by request.
+        CHECK(world.tell(kind::start_service, 0) == "start 0.2");
+        world.tell(kind::start_service, 1);
+        CHECK(world.of(kind::ready, 0) == "start 1.1");
+        CHECK(world.of(kind::ready, 1)
+              == (world.fsm.state(2) == service_state::failed ? "" : "start 2.1"));
+    }
+
+    TEST_CASE("one that runs goes on without what has failed; it fails when it is to start again")
+    {
+        auto once = plain();
+        once.restart = restart_kind::temporary;
+        auto later = after({0});
+        later.backoff.first = 1s;
+        stage world(with(restart_strategy::one_for_one));
+        world.fsm.add(once);
+        world.fsm.add(later);
+        world.start_all();
+        world.of(kind::ended_failed, 0);
+        CHECK(world.states() == "failed, ready");
+        world.of(kind::ended_failed, 1);
+        CHECK(world.states() == "failed, backoff");
+        CHECK(world.tick(1s) == "");
+        CHECK(world.states() == "failed, failed");
+        CHECK(world.history.back() == "1 failed: a dependency has failed for good");
+    }
+
     TEST_CASE("a one-shot serves those that depend on it by its success")
     {
         stage world;

@@ -235,6 +235,8 @@ private:
         for (const auto& one : step.outputs)
             obey(one);
         check_patience();
+        for (std::size_t i = 0; i < setups_.size(); ++i)
+            check_wait(i);
         const auto next = fsm_.next();
         if (input.what == kind::tick && next && *next <= now_)
             fail("wakes up for nothing");
@@ -327,15 +329,41 @@ private:
             fail("more than one incarnation lives");
         for (const auto before :
              replaces ? std::vector<std::size_t>{} : setups_[one.service].depends_on) {
-            const bool serves =
-                (!setups_[before].one_shot && states_[before] == service_state::ready)
-                || (setups_[before].one_shot && states_[before] == service_state::exited
-                    && ended_well_[before]);
-            if (!serves)
+            if (!serves(before))
                 fail("started before " + std::to_string(before) + " was ready, which is "
                      + std::string(to_string(states_[before])));
         }
         alive_[{one.service, one.generation}] = {.since = now_};
+    }
+
+    // Who waits does so for somebody who may come: not when all are there, and not for one who has
+    // ended for good by himself. Those that are restarted together wait for each other first.
+    void check_wait(std::size_t service)
+    {
+        if (closing_ || states_[service] != service_state::waiting || incarnations(service) > 0)
+            return;
+        const bool somebody_goes = std::any_of(alive_.begin(), alive_.end(), [](const auto& one) {
+            return one.second.asked || one.second.killed;
+        });
+        if (somebody_goes || (how_.strategy != restart_strategy::one_for_one && fsm_.next()))
+            return;
+        const auto& needs = setups_[service].depends_on;
+        if (std::all_of(needs.begin(), needs.end(), [&](auto before) { return serves(before); }))
+            return fail("waits for nobody");
+        for (const auto before : needs) {
+            const bool ended = states_[before] == service_state::failed
+                || (states_[before] == service_state::exited && ended_well_[before]
+                    && !setups_[before].one_shot);
+            if (ended && incarnations(before) == 0)
+                fail("waits for what has ended for good");
+        }
+    }
+
+    bool serves(std::size_t service) const
+    {
+        const auto state = states_[service];
+        return setups_[service].one_shot ? state == service_state::exited && ended_well_[service]
+                                         : state == service_state::ready;
     }
 
     void check_stop_order(std::size_t service)

@@ -71,7 +71,7 @@ enum class service_state : std::uint8_t {
     exited,
     /// Has ended, and is started again after a delay.
     backoff,
-    /// Has ended badly, and is not started again.
+    /// Has ended badly, or cannot start, and is not started again.
     failed,
     /// Is not supervised any more; nothing of it lives.
     removed,
@@ -83,6 +83,8 @@ enum class service_cause : std::uint8_t {
     asked,
     /// All it depends on is ready.
     dependencies_ready,
+    /// What it depends on has failed for good, and it cannot start.
+    dependency_failed,
     /// It has said that it is ready.
     became_ready,
     /// It has said that it is not ready any more.
