@@ -75,7 +75,7 @@ supervisor_core::supervisor_core(asio::any_io_executor ex, supervisor_options op
     if (options_.state_directory.empty())
         return;
     book_ = std::make_shared<survivor_book>(options_.state_directory);
-    sweep_ = std::make_unique<survivor_sweep>(book_->marker(), book_->old());
+    sweeping_ = true;
 }
 
 std::optional<std::size_t> supervisor_core::find(std::string_view name) const
@@ -171,9 +171,9 @@ void supervisor_core::wait(handler h)
 void supervisor_core::wait_for_sweep(sweep_handler h)
 {
     const auto one = std::make_shared<pending<void(error_code)>>(executor_, std::move(h));
-    if (sweep_ && !sweep_timer_ && !result_)
+    if (sweeping_ && !sweep_timer_ && !result_)
         sweep();
-    if (!sweep_)
+    if (!sweeping_)
         return one->complete({});
     if (result_)
         return one->complete(asio::error::timed_out);
@@ -253,10 +253,10 @@ void supervisor_core::tell(const supervisor_input& input)
     inputs_.push_back(input);
     if (telling_)
         return;
-    if (sweep_) {
+    if (sweeping_) {
         if (!sweep_timer_ && !result_)
             sweep();
-        if (sweep_)
+        if (sweeping_)
             return arm();
     }
     struct guard {
@@ -273,15 +273,28 @@ void supervisor_core::tell(const supervisor_input& input)
     arm();
 }
 
+// Whether nothing is left of another supervisor with our directory: neither its lock nor a process.
+bool supervisor_core::sweep_once()
+{
+    if (!book_->open())
+        return false;
+    if (!sweep_)
+        sweep_ = std::make_unique<survivor_sweep>(book_->marker(), book_->old());
+    return !sweep_->pass();
+}
+
 // Kills what another supervisor has left, and looks again until it has gone.
 void supervisor_core::sweep()
 {
     bool left = true;
     try {
-        left = sweep_->pass();
-    } catch (const std::bad_alloc&) {  // then the next time
+        left = !sweep_once();
+    } catch (const std::bad_alloc&) {        // then the next time
+    } catch (const std::exception& error) {  // another one was first, or the files are unreadable
+        return give_up_sweep(error.what());
     }
     if (!left) {
+        sweeping_ = false;
         sweep_.reset();
         sweep_timer_.reset();
         book_->forget_the_old();
@@ -290,8 +303,11 @@ void supervisor_core::sweep()
     // By the machine's clock: it is the kernel that is waited for.
     if (!sweep_timer_)
         sweep_ends_ = steady_timer_clock()->after(options_.sweep_budget);
-    if (steady_timer_clock()->now() >= sweep_ends_)
-        return give_up_sweep();
+    if (steady_timer_clock()->now() >= sweep_ends_) {
+        return give_up_sweep(sweep_ ? "survivors of another supervisor that cannot be killed: "
+                                     + sweep_->describe_left()
+                                    : book_->describe_holder());
+    }
     arm_sweep();
 }
 
@@ -309,7 +325,7 @@ void supervisor_core::arm_sweep()
                                          if (ec || !self || self->abandoned_ || self->result_)
                                              return;
                                          self->sweep();
-                                         if (!self->sweep_)
+                                         if (!self->sweeping_)
                                              self->tell({kind::tick});
                                      }));
 }
@@ -324,9 +340,9 @@ void supervisor_core::end_sweep(error_code ec)
 
 // Who cannot be killed (another user's, in the kernel) may hold whatever a service needs. Nothing
 // was started, so this is the end, and it says who they are.
-void supervisor_core::give_up_sweep()
+void supervisor_core::give_up_sweep(std::string why)
 {
-    culprit_ = "survivors of another supervisor that cannot be killed: " + sweep_->describe_left();
+    culprit_ = std::move(why);
     sweep_timer_ = std::make_shared<asio::cancellation_signal>();
     all_have_gone_ = true;
     asio::post(executor_, [weak = weak_from_this()] {

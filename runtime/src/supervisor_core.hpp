@@ -89,10 +89,11 @@ private:
     void start(std::size_t number, std::uint64_t generation);
     void cannot_start(std::size_t number, std::uint64_t generation, const std::string& why);
     void refuse_if_needed(std::string_view name) const;
+    [[nodiscard]] bool sweep_once();
     void sweep();
     void arm_sweep();
     void end_sweep(error_code ec);
-    void give_up_sweep();
+    void give_up_sweep(std::string why);
     void arm();
     void on_timer();
     [[nodiscard]] bool logs_are_flushed() const noexcept;
@@ -111,7 +112,9 @@ private:
     bool is_group_;
 
     std::shared_ptr<survivor_book> book_{};
-    // Until those that another supervisor has left are gone: nothing is done before.
+    // Until the directory is ours, and those that another supervisor has left are gone: nothing is
+    // done before.
+    bool sweeping_ = false;
     std::unique_ptr<survivor_sweep> sweep_{};
     std::chrono::nanoseconds sweep_delay_ = std::chrono::milliseconds(1);
     std::shared_ptr<asio::cancellation_signal> sweep_timer_{};

@@ -2,8 +2,6 @@
 #include "survivor_book.hpp"
 
 #include <fcntl.h>
-#include <sched.h>
-#include <signal.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -33,8 +31,6 @@ constexpr const char* state_name = "state";
 constexpr const char* draft_name = "state.new";
 constexpr const char* lock_name = "lock";
 constexpr std::size_t most_bytes = 64 << 20;
-// How often a lock is asked for whose holder is dead.
-constexpr int most_attempts = 10'000;
 
 std::string line_of(const char* path)
 {
@@ -82,7 +78,19 @@ std::string leaf_of(pid_t pid)
 survivor_book::survivor_book(std::filesystem::path directory) : path_(std::move(directory))
 {
     open_directory();
-    lock();
+    (void)open();
+}
+
+bool survivor_book::open()
+{
+    if (is_open_)
+        return true;
+    if (!take_lock())
+        return false;
+    // For people; who has the lock is what the lock says.
+    const auto own = std::to_string(holder_.pid) + '\n';
+    (void)::ftruncate(lock_.get(), 0);
+    (void)::pwrite(lock_.get(), own.data(), own.size(), 0);
     read();
     if (now_.marker.empty())
         now_.marker = new_marker();
@@ -91,6 +99,8 @@ survivor_book::survivor_book(std::filesystem::path directory) : path_(std::move(
     text.records = old_;
     write_file(to_text(text));
     changed_ = false;
+    is_open_ = true;
+    return true;
 }
 
 // What the file says is killed, so nobody else may write it.
@@ -113,40 +123,36 @@ void survivor_book::open_directory()
                                  + "\" may be written by other users");
 }
 
-void survivor_book::lock()
+bool survivor_book::take_lock()
 {
-    lock_.reset(retry_eintr([&] {
-        return ::openat(directory_.get(), lock_name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
-                        0600);
-    }));
-    struct flock all{};
-    all.l_type = F_WRLCK;
-    all.l_whence = SEEK_SET;
-    bool held = false;
-    for (int i = 0; lock_ && !held && i < most_attempts; ++i) {
-        held = retry_eintr([&] { return ::fcntl(lock_.get(), F_OFD_SETLK, &all); }) == 0;
-        if (held || (errno != EAGAIN && errno != EACCES))
-            break;
-        // The lock is that of an open file, which a child has for a moment before its exec: of a
-        // holder that is dead, it comes free by itself.
-        std::string holder;
-        error_code ignored;
-        (void)read_file(directory_.get(), lock_name, holder, ignored);
-        const auto pid = parse_pid(holder.substr(0, holder.find('\n')));
-        if (pid && ::kill(*pid, 0) == 0) {
-            throw std::runtime_error("supervisor: state directory \"" + path_.string()
-                                     + "\" is that of process " + std::to_string(*pid)
-                                     + ", which lives");
-        }
-        (void)::sched_yield();
-        errno = EAGAIN;
+    if (!lock_) {
+        lock_.reset(retry_eintr([&] {
+            return ::openat(directory_.get(), lock_name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
+                            0600);
+        }));
     }
-    if (!held)
-        throw boost::system::system_error(last_error(),
-                                          "supervisor: lock of \"" + path_.string() + '"');
-    const auto own = std::to_string(::getpid()) + '\n';
-    (void)::ftruncate(lock_.get(), 0);
-    (void)::pwrite(lock_.get(), own.data(), own.size(), 0);
+    const auto refuse = [&](const error_code& cause) {
+        throw boost::system::system_error(cause, "supervisor: lock of \"" + path_.string() + '"');
+    };
+    if (!lock_)
+        refuse(last_error());
+    auto found = lock_state::lives;
+    try {
+        found = detail::take_lock(lock_.get(), holder_);
+    } catch (const boost::system::system_error& error) {
+        refuse(error.code());
+    }
+    if (found == lock_state::lives) {
+        throw std::runtime_error("supervisor: state directory \"" + path_.string()
+                                 + "\" is that of " + to_text(holder_) + ", which lives");
+    }
+    return found == lock_state::taken;
+}
+
+std::string survivor_book::describe_holder() const
+{
+    return "state directory \"" + path_.string() + "\": " + to_text(holder_)
+        + " is dead, but a copy of it that it has forked has the lock";
 }
 
 void survivor_book::read()

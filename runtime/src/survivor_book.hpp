@@ -12,22 +12,30 @@
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/unique_fd.hpp>
 
+#include "survivor_lock.hpp"
 #include "survivor_record.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
 
-// The state directory of a supervisor: `lock`, which says that it lives, and `state`, which says
-// what would outlive it. The file is written beside its old version and takes its place, so that it
-// is whole whenever the supervisor is killed. A machine that loses its power needs no record: its
-// processes have gone.
+// The state directory of a supervisor: `lock`, which it holds as long as it lives, and `state`,
+// which says what would outlive it. The file is written beside its old version and takes its
+// place, so that it is whole whenever the supervisor is killed. A machine that loses its power
+// needs no record: its processes have gone.
 class survivor_book {
 public:
     // Makes the directory if need be, and reads what another supervisor has left.
     // throws system_error, runtime_error: with the path; another supervisor lives, others may write
     // here, it is not ours
     explicit survivor_book(std::filesystem::path directory);
+
+    // Whether it is ours. It is not as long as a copy of a supervisor that is dead holds the lock,
+    // a child before its exec: then it is asked again, and until then there is nothing in it.
+    // throws as the constructor does: another one may have come first
+    [[nodiscard]] bool open();
+    // Who has it, while it is not ours: for a message.
+    [[nodiscard]] std::string describe_holder() const;
 
     // For PROCYARD_TREE.
     [[nodiscard]] const std::string& marker() const noexcept { return now_.marker; }
@@ -48,13 +56,15 @@ public:
 
 private:
     void open_directory();
-    void lock();
+    [[nodiscard]] bool take_lock();
     void read();
     void write_file(const std::string& text);
 
     std::filesystem::path path_;
     unique_fd directory_{};
     unique_fd lock_{};
+    lock_holder holder_{};
+    bool is_open_ = false;
     std::vector<survivor_record> old_{};
     survivor_file now_{};
     bool changed_ = true;

@@ -99,10 +99,11 @@ struct service_snapshot {
 /// How a supervisor has ended.
 /// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct supervisor_result {
-    /// There were more restarts than the intensity allows, or survivors that could not be killed.
+    /// There were more restarts than the intensity allows, survivors that could not be killed, or
+    /// the state directory did not come free.
     bool failed = false;
-    /// Which service had the last one too many, or which processes of another supervisor could not
-    /// be killed; empty if none.
+    /// Which service had the last one too many, which processes of another supervisor could not be
+    /// killed, or whose the state directory is; empty if none.
     std::string culprit{};
     /// What still lived when the stop's budget was over (a coroutine that does not listen to
     /// cancellation, a process that cannot be killed): empty when all have gone.
@@ -128,8 +129,9 @@ struct supervisor_options {
     /// is killed, with all that it has started, and has gone before anything is started: there are
     /// never two incarnations. Empty: nothing is written down, and nobody is looked for.
     std::filesystem::path state_directory{};
-    /// How long those that another supervisor has left may take to be gone, by the machine's clock.
-    /// Then the supervisor has failed, and its result's `culprit` says who is left.
+    /// How long those that another supervisor has left may take to be gone, with its lock of the
+    /// directory, by the machine's clock. Then the supervisor has failed, and its result's
+    /// `culprit` says who is left.
     std::chrono::nanoseconds sweep_budget = std::chrono::seconds(30);
     /// Null: the machine's steady clock.
     std::shared_ptr<timer_clock> clock{};
@@ -158,7 +160,8 @@ public:
     using executor_type = asio::any_io_executor;
 
     /// @throws std::runtime_error   the state directory is that of a supervisor that lives, or
-    ///                              cannot be used; the message has the path
+    ///                              cannot be used; the message has the path, and the pid of who
+    ///                              has it
     explicit supervisor(asio::any_io_executor ex, supervisor_options options = {});
     supervisor(supervisor&&) noexcept = default;
     supervisor& operator=(supervisor&&) noexcept;
@@ -194,7 +197,8 @@ public:
     /// `service::listen`. Services may be added before; they start by themselves when it is over.
     /// @par Completion signature   `void(error_code)`
     /// @par Errors                 `timed_out`: they were not gone after the options'
-    ///                             `sweep_budget`, or the supervisor was stopped before;
+    ///                             `sweep_budget`, the supervisor was stopped before, or another
+    ///                             one has got the directory that it waited for;
     ///                             `operation_aborted`
     /// @par Cancellation           terminal, partial, total: the wait ends, the sweep goes on.
     /// @par Thread safety          As async_wait.
