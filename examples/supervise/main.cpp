@@ -40,11 +40,11 @@ using namespace procyard;
 
 namespace {
 
-constexpr std::string_view usage =
-    "supervise run FILE [--socket PATH]\n"
-    "supervise check FILE\n"
-    "supervise status [--socket PATH]\n"
-    "supervise logs|start|stop|restart|replace NAME [--socket PATH]\n";
+constexpr std::string_view usage = "supervise run FILE [--socket PATH]\n"
+                                   "supervise check FILE\n"
+                                   "supervise status [--socket PATH]\n"
+                                   "supervise logs NAME [--follow] [--socket PATH]\n"
+                                   "supervise start|stop|restart|replace NAME [--socket PATH]\n";
 constexpr std::size_t longest_request = 4096;
 constexpr long most_clients = 16;
 constexpr auto time_of_client = std::chrono::seconds(5);
@@ -53,6 +53,7 @@ constexpr auto retry_pause = std::chrono::milliseconds(50);
 struct arguments {
     std::vector<std::string> words{};
     std::string socket = "supervise.sock";
+    bool follow = false;
 };
 
 arguments parse(std::span<char* const> given)
@@ -62,7 +63,9 @@ arguments parse(std::span<char* const> given)
         const std::string_view word = given[i];
         if (word == "--socket" && i + 1 < given.size())
             all.socket = given[++i];
-        else if (word.starts_with("--"))
+        else if (word == "--follow" || word == "-f")
+            all.follow = true;
+        else if (word.starts_with('-'))
             throw std::invalid_argument("what is \"" + std::string(word) + "\"?");
         else
             all.words.emplace_back(word);
@@ -72,12 +75,20 @@ arguments parse(std::span<char* const> given)
 
 using shared_client = std::shared_ptr<unix_stream::socket>;
 
-asio::awaitable<void> answer_one(shared_client client, std::shared_ptr<supervise::runner> all)
+asio::awaitable<void> answer_one(shared_client client, std::shared_ptr<supervise::runner> all,
+                                 asio::steady_timer& limit)
 {
     std::string request;
     const auto size = co_await asio::async_read_until(
         *client, asio::dynamic_buffer(request, longest_request), '\n', asio::use_awaitable);
-    const auto text = all->answer(std::string_view(request).substr(0, size - 1));
+    request.resize(size - 1);
+    constexpr std::string_view follow = "follow ";
+    if (request.starts_with(follow)) {
+        limit.cancel();
+        co_await all->follow(client, request.substr(follow.size()));
+        co_return;
+    }
+    const auto text = all->answer(request);
     co_await asio::async_write(*client, asio::buffer(text), asio::use_awaitable);
 }
 
@@ -90,9 +101,12 @@ asio::awaitable<void> serve(shared_client client, std::shared_ptr<supervise::run
             client->close(ec);
     });
     try {
-        co_await answer_one(client, all);
+        co_await answer_one(client, all, limit);
     } catch (const boost::system::system_error&) {  // it has gone, or says nothing of use
     }
+    // A follower's wait for its end may hold the socket still.
+    boost::system::error_code ignored;
+    client->close(ignored);
 }
 
 asio::awaitable<std::pair<boost::system::error_code, shared_client>>
@@ -190,6 +204,31 @@ asio::awaitable<int> ask(std::string request, std::string socket)
     co_return is_good ? 0 : 1;
 }
 
+// Prints what comes as it comes, until the runner ends.
+asio::awaitable<int> follow(std::string name, std::string socket)
+{
+    unix_stream::socket server(co_await asio::this_coro::executor);
+    co_await server.async_connect(unix_stream::endpoint(socket), asio::use_awaitable);
+    const auto request = "follow " + name + '\n';
+    co_await asio::async_write(server, asio::buffer(request), asio::use_awaitable);
+    std::string text;
+    boost::system::error_code ec;
+    const auto size = co_await asio::async_read_until(
+        server, asio::dynamic_buffer(text), '\n', asio::redirect_error(asio::use_awaitable, ec));
+    if (ec || text.substr(0, size) != "ok\n") {
+        std::cerr << "supervise: " << (text.empty() ? "no answer\n" : text);
+        co_return 1;
+    }
+    text.erase(0, size);
+    while (!ec && std::cout << text << std::flush) {
+        text.resize(longest_request);
+        const auto got = co_await server.async_read_some(
+            asio::buffer(text), asio::redirect_error(asio::use_awaitable, ec));
+        text.resize(got);
+    }
+    co_return std::cout ? 0 : 1;
+}
+
 int run_to_end(asio::awaitable<int> body)
 {
     asio::io_context context(1);
@@ -220,10 +259,12 @@ int obey(const arguments& given)
         std::signal(SIGPIPE, SIG_IGN);  // who reads our output may go
         return run_to_end(run(supervise::read_config(words[1]), given.socket));
     }
-    if (is("status", 1))
+    if (given.follow && is("logs", 2))
+        return run_to_end(follow(words[1], given.socket));
+    if (is("status", 1) && !given.follow)
         return run_to_end(ask("status", given.socket));
     for (const auto* const verb : {"logs", "start", "stop", "restart", "replace"}) {
-        if (is(verb, 2))
+        if (is(verb, 2) && !given.follow)
             return run_to_end(ask(words[0] + ' ' + words[1], given.socket));
     }
     std::cerr << usage;

@@ -3,20 +3,26 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/cancellation_type.hpp>
+#include <boost/asio/error.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/system/system_error.hpp>
 
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <iostream>
+#include <limits>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -30,7 +36,9 @@ using namespace procyard;
 
 namespace {
 
-constexpr std::size_t lines_kept = 200;
+// Fewer than may ask, so that there is always somebody who may stop a service.
+constexpr int most_followers = 8;
+constexpr std::size_t bytes_at_once = 64 << 10;
 constexpr std::size_t events_shown = 12;
 
 unique_fd listen_on(const std::string& name, std::uint16_t port)
@@ -103,7 +111,8 @@ service service_of(const service_config& one)
 
 runner::runner(const asio::any_io_executor& ex, config how)
     : how_(std::move(how)),
-      on_terminal_(::isatty(STDOUT_FILENO) == 1)
+      on_terminal_(::isatty(STDOUT_FILENO) == 1),
+      executor_(ex)
 {
     supervisor_options options;
     options.strategy = how_.strategy;
@@ -130,7 +139,7 @@ void runner::add(const service_config& one)
     std::optional<rotating_file> file;
     if (!one.log.empty())
         file.emplace(one.log, one.rotation);
-    lines_[one.name];
+    lines_.try_emplace(one.name, executor_);
     // From a queue: a disk that takes its time loses lines, and counts them.
     made.log([this, file, name = one.name](log_batch batch) mutable -> asio::awaitable<void> {
         for (const auto& line : batch.lines) {
@@ -145,10 +154,9 @@ void runner::add(const service_config& one)
 
 void runner::keep(const std::string& name, service_output from, std::string_view line)
 {
-    auto& lines = lines_[name];
-    lines.push_back((from == service_output::err ? "! " : "  ") + printable(std::string(line)));
-    if (lines.size() > lines_kept)
-        lines.pop_front();
+    auto& lines = lines_.at(name);
+    lines.ring.push((from == service_output::err ? "! " : "  ") + printable(std::string(line)));
+    lines.news.cancel();
 }
 
 // On a terminal the table and the last events, drawn over what was there; else a line for each.
@@ -161,10 +169,11 @@ void runner::on_event(const service_event& event)
     events_.push_back(printable(event.to_string()));
     if (events_.size() > events_shown)
         events_.pop_front();
-    std::string screen = "\x1b[H\x1b[J" + table() + '\n';
-    for (const auto& line : events_)
-        screen += line + '\n';
-    std::cout << screen << std::flush;
+    terminal_size size;
+    winsize told{};
+    if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &told) == 0 && told.ws_row > 0 && told.ws_col > 0)
+        size = {told.ws_row, told.ws_col};
+    std::cout << "\x1b[H\x1b[J" << screen_of(table(), events_, size) << std::flush;
 }
 
 std::string runner::table() const
@@ -203,10 +212,48 @@ std::string runner::answer(std::string_view request)
     const auto found = lines_.find(name);
     if (found == lines_.end())
         return "error: there is no service \"" + name + "\"\n";
+    const auto& ring = found->second.ring;
+    return "ok\n" + ring.since(ring.begin(), std::numeric_limits<std::size_t>::max()).text;
+}
+
+asio::awaitable<void> runner::follow(std::shared_ptr<unix_stream::socket> client, std::string name)
+{
+    const auto found = lines_.find(name);
     std::string text = "ok\n";
-    for (const auto& line : found->second)
-        text += line + '\n';
-    return text;
+    if (found == lines_.end())
+        text = "error: there is no service \"" + name + "\"\n";
+    else if (followers_ == most_followers)
+        text = "error: " + std::to_string(followers_) + " follow already\n";
+    co_await asio::async_write(*client, asio::buffer(text), asio::use_awaitable);
+    if (!text.starts_with("ok"))
+        co_return;
+    struct counted {
+        int& number;
+        explicit counted(int& all) : number(++all) { }
+        counted(const counted&) = delete;
+        ~counted() { --number; }
+    };
+    const counted one(followers_);
+    auto& lines = found->second;
+    // It has nothing more to say, so what can be read is its end.
+    const auto gone = std::make_shared<bool>(false);
+    client->async_wait(unix_stream::socket::wait_read,
+                       [gone, client, news = &lines.news](const boost::system::error_code& ec) {
+                           *gone = true;
+                           if (ec != asio::error::operation_aborted)
+                               news->cancel();
+                       });
+    const auto state = co_await asio::this_coro::cancellation_state;
+    auto next = lines.ring.begin();
+    while (!*gone && state.cancelled() == asio::cancellation_type::none) {
+        // A copy, of a bounded size: the ring goes on while the client takes its time.
+        const auto part = lines.ring.since(next, bytes_at_once);
+        next = part.next;
+        if (part.text.empty())
+            (void)co_await lines.news.async_wait(asio::as_tuple(asio::use_awaitable));
+        else
+            co_await asio::async_write(*client, asio::buffer(part.text), asio::use_awaitable);
+    }
 }
 
 }  // namespace supervise

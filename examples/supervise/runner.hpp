@@ -4,7 +4,9 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/steady_timer.hpp>
 
+#include <cstdint>
 #include <deque>
 #include <map>
 #include <memory>
@@ -12,9 +14,11 @@
 #include <string_view>
 
 #include <procyard/ipc/unique_fd.hpp>
+#include <procyard/ipc/unix_socket.hpp>
 #include <procyard/runtime/supervisor.hpp>
 
 #include "config.hpp"
+#include "line_ring.hpp"
 
 namespace supervise {
 
@@ -34,7 +38,20 @@ public:
     // `replace NAME`: the answer begins with `ok` or with `error: …`, in a line of its own.
     [[nodiscard]] std::string answer(std::string_view request);
 
+    // `follow NAME`: the lines that are kept, and then each that comes, until the client goes.
+    boost::asio::awaitable<void> follow(std::shared_ptr<procyard::unix_stream::socket> client,
+                                        std::string name);
+
 private:
+    struct service_lines {
+        explicit service_lines(const boost::asio::any_io_executor& ex)
+            : news(ex, boost::asio::steady_timer::time_point::max())
+        {
+        }
+        line_ring ring{};
+        boost::asio::steady_timer news;  // never expires: waited for until it is cancelled
+    };
+
     void on_event(const procyard::service_event& event);
     void add(const service_config& one);
     void keep(const std::string& name, procyard::service_output from, std::string_view line);
@@ -42,7 +59,9 @@ private:
 
     config how_;
     bool on_terminal_;
-    std::map<std::string, std::deque<std::string>, std::less<>> lines_{};
+    boost::asio::any_io_executor executor_;
+    std::map<std::string, service_lines, std::less<>> lines_{};
+    int followers_ = 0;
     std::deque<std::string> events_{};
     std::unique_ptr<procyard::supervisor> supervisor_{};
 };

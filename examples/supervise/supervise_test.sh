@@ -138,6 +138,117 @@ typo)
     grep -q 'there is no service "TYPO"' err || fail "does not say who is not there"
     end 0
     ;;
+follow)
+    mkfifo feed
+    printf '[a]\ncommand = while cat feed; do :; done\n' > x.ini
+    start x.ini
+    until_said "a.1: starting -> ready"
+    echo one > feed
+    until "$supervise" logs a --socket control | grep -q '^  one$'; do turn; done
+    before=$(find "/proc/$runner/fd" -type l | wc -l)
+    "$supervise" logs a --follow --socket control > seen &
+    idle=$!
+    until grep -q '^  one$' seen; do turn; done
+    for word in two three; do
+        echo $word > feed
+        until grep -q "^  $word\$" seen; do turn; done
+    done
+    kill -9 "$idle"
+    wait "$idle" 2> /dev/null || :
+    idle=
+    # Although nothing is ever written again that would fail.
+    until [ "$(find "/proc/$runner/fd" -type l | wc -l)" = "$before" ]; do turn; done
+    "$supervise" logs b -f --socket control 2> err && fail "follows nobody"
+    grep -q 'there is no service "b"' err || fail "does not say who is not there"
+    "$supervise" logs a -f --socket control > seen &
+    idle=$!
+    until grep -q '^  three$' seen; do turn; done
+    [ "$(tail -n 3 seen)" = "$(printf '  one\n  two\n  three')" ] || fail "seen: $(cat seen)"
+    end 0
+    wait "$idle" || fail "a follower whose runner has ended fails"
+    idle=
+    ;;
+follow_slow)
+    printf '[a]\ncommand = yes 0123456789012345678901234567890123456789\n[b]\ncommand = exec tail -f /dev/null\n' > x.ini
+    start x.ini
+    until_said "a.1: starting -> ready"
+    # They ask, and do not read; one more than there are places for such.
+    python3 -c '
+import signal, socket
+all = [socket.socket(socket.AF_UNIX) for _ in range(9)]
+for one in all:
+    one.connect("control")
+    one.sendall(b"follow a\n")
+said = [one.recv(3) for one in all]
+print(sorted(said) == [b"err"] + 8 * [b"ok\n"] or said, flush=True)
+signal.pause()' > there &
+    idle=$!
+    until [ -s there ]; do turn; done
+    [ "$(cat there)" = True ] || fail "said: $(cat there)"
+    # What they have not read stands in their sockets, and nowhere else.
+    memory() {
+        awk '/^VmRSS/ { print $2 }' "/proc/$runner/status"
+    }
+    before=$(memory)
+    for _ in $(seq 50); do
+        "$supervise" status --socket control > seen || fail "no answer beside slow ones"
+        turn
+    done
+    after=$(memory)
+    [ "$after" -lt $((before + 16384)) ] || fail "grows from $before to $after KiB"
+    "$supervise" restart b --socket control || fail "is not obeyed"
+    until_said "b.2: starting -> ready"
+    end 0
+    ;;
+terminal)
+    # The view that is drawn anew: in a terminal of 12 lines and 60 columns.
+    printf '[a]\ncommand = exec tail -f /dev/null\n[b]\ncommand = exec tail -f /dev/null\ndepends_on = a\n' > x.ini
+    cat > view.py <<'END'
+import fcntl, os, pty, re, select, signal, struct, subprocess, sys, termios
+supervise = sys.argv[1]
+pid, fd = pty.fork()
+if pid == 0:
+    os.execv(supervise, [supervise, "run", "x.ini", "--socket", "control"])
+fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 60, 0, 0))
+seen = b""
+def read():
+    global seen
+    if not select.select([fd], [], [], 50)[0]:
+        sys.exit("FAILED: nothing comes any more: %r" % seen[-2000:])
+    try:
+        more = os.read(fd, 65536)
+    except OSError:
+        more = b""
+    seen += more
+    return more
+def screen():
+    return seen.rsplit(b"\x1b[H\x1b[J", 1)[-1].decode()
+def until(pattern):
+    while not re.search(pattern, screen(), re.M):
+        if not read():
+            sys.exit("FAILED: never shown: %s: %r" % (pattern, seen[-2000:]))
+until(r"^b +ready +[0-9]+")
+drawn = seen.count(b"\x1b[H\x1b[J")
+if drawn < 4:
+    sys.exit("FAILED: drawn %d times" % drawn)
+ask = lambda *words: subprocess.run([supervise, *words, "--socket", "control"], check=True)
+for turn in range(2, 8):
+    ask("restart", "b")
+    until(r"^b +ready +[0-9]+(.|\r|\n)* b\.%d: starting -> ready" % turn)
+lines = screen().replace("\r", "").split("\n")
+if not lines[0].startswith("service ") or not lines[1].startswith("a ") or lines[3] != "":
+    sys.exit("FAILED: no table: %r" % lines)
+if len(lines) > 12 or max(map(len, lines)) > 60:
+    sys.exit("FAILED: more than the terminal has: %r" % lines)
+ask("stop", "b")
+until(r"^b +exited")
+os.kill(pid, signal.SIGINT)
+while read():
+    pass
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+END
+    python3 view.py "$supervise" > out 2>&1 || fail "the view"
+    ;;
 log)
     cat > x.ini <<'END'
 [a]

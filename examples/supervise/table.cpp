@@ -13,14 +13,6 @@ namespace {
 constexpr std::size_t columns = 7;
 using row = std::array<std::string, columns>;
 
-// The text of a process may contain anything; on a terminal that is not shown.
-std::string printable(std::string text)
-{
-    std::replace_if(
-        text.begin(), text.end(), [](char c) { return c >= 0 && (c < ' ' || c == '\x7f'); }, ' ');
-    return text;
-}
-
 row row_of(const procyard::service_snapshot& one, procyard::timer_clock::time_point now)
 {
     return {one.name,
@@ -77,6 +69,40 @@ std::string table_of(const std::vector<procyard::service_snapshot>& all,
         line.erase(line.find_last_not_of(' ') + 1);
         text += line + '\n';
     }
+    return text;
+}
+
+std::string_view clipped(std::string_view line, std::size_t characters)
+{
+    std::size_t at = 0;
+    for (; at < line.size(); ++at) {
+        const bool begins = (static_cast<unsigned char>(line[at]) & 0xc0U) != 0x80U;
+        if (begins && characters-- == 0)
+            break;
+    }
+    return line.substr(0, at);
+}
+
+std::string screen_of(std::string_view table, const std::deque<std::string>& events,
+                      terminal_size size)
+{
+    std::string text;
+    std::size_t room = std::max<std::size_t>(size.lines, 1) - 1;  // the cursor has one
+    const auto add = [&](std::string_view line) {
+        text += clipped(line, size.columns);
+        text += '\n';
+        --room;
+    };
+    while (!table.empty() && room > 0) {
+        const auto line = table.substr(0, table.find('\n'));
+        table.remove_prefix(std::min(line.size() + 1, table.size()));
+        add(line);
+    }
+    if (room == 0)
+        return text;
+    add("");
+    for (auto at = events.size() - std::min(room, events.size()); at < events.size(); ++at)
+        add(events[at]);
     return text;
 }
 
