@@ -250,6 +250,7 @@ asio::awaitable<void> command_runner::read(pipe_reader* from, service_output whi
         if (which == service_output::err)
             tail_.take(bytes);
         lines.take(bytes, each);
+        setup_.log->lose(lines.take_lost());
         if (ec)
             break;
     }

@@ -35,12 +35,27 @@ void log_feed::take(service_output from, std::string_view line) noexcept
             return queue_.lose_one();
         if (!is_task)
             return sink->plain(from, line);
-        queue_.push(from, line);
-    } catch (...) {  // the sink's own, or no memory
+    } catch (...) {  // the sink's own
         return queue_.lose_one();
     }
+    queue_.push(from, line);
     start();
 }
+
+// Of the coroutine: where an operation of it cannot be begun for want of memory, Asio destroys it,
+// and completes nothing. A feed that was taken to run then would take no line to its task again.
+struct log_feed::run_mark {
+    explicit run_mark(std::shared_ptr<log_feed> one) : feed(std::move(one)) { feed->runs_ = true; }
+    run_mark(run_mark&&) noexcept = default;
+    ~run_mark()
+    {
+        if (!feed)
+            return;
+        feed->runs_ = false;
+        feed->wake();  // whoever reads: nobody is waited for
+    }
+    std::shared_ptr<log_feed> feed;
+};
 
 void log_feed::start()
 {
@@ -48,19 +63,19 @@ void log_feed::start()
         return;
     try {
         cancel_ = std::make_shared<asio::cancellation_signal>();
-        runs_ = true;
-        asio::co_spawn(executor_, feed(shared_from_this()),
-                       asio::bind_cancellation_slot(
-                           cancel_->slot(),
-                           [self = shared_from_this(), kept = cancel_](const std::exception_ptr&) {
-                               self->runs_ = false;
-                               if (self->releasing_)
-                                   self->sink_.reset();
-                               self->wake();
-                               self->on_idle_();
-                           }));
+        asio::co_spawn(
+            executor_, feed(shared_from_this()),
+            asio::bind_cancellation_slot(cancel_->slot(),
+                                         [mark = run_mark(shared_from_this()),
+                                          kept = cancel_](const std::exception_ptr&) mutable {
+                                             const auto self = std::exchange(mark.feed, nullptr);
+                                             self->runs_ = false;
+                                             if (self->releasing_)
+                                                 self->sink_.reset();
+                                             self->wake();
+                                             self->on_idle_();
+                                         }));
     } catch (...) {  // no memory: what waits goes with the next line
-        runs_ = false;
     }
 }
 

@@ -34,6 +34,8 @@ public:
 
     // Never fails: what cannot be kept is counted.
     void take(service_output from, std::string_view line) noexcept;
+    // Lines that could not be brought here.
+    void lose(std::uint64_t lines) noexcept { queue_.lose_before_next(lines); }
     // Whoever reads should read no more before room() has completed. Never when nobody feeds the
     // task, for want of memory: the next line begins that anew.
     [[nodiscard]] bool full() const noexcept
@@ -53,6 +55,8 @@ public:
     [[nodiscard]] std::uint64_t lost() const noexcept { return queue_.lost(); }
 
 private:
+    struct run_mark;
+
     void start();
     static asio::awaitable<void> feed(std::shared_ptr<log_feed> self);
     [[nodiscard]] asio::awaitable<void> hand_out();

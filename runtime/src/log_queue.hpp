@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -36,20 +37,27 @@ public:
     [[nodiscard]] std::uint64_t lost() const noexcept { return lost_; }
 
     // With `block`, who brings lines stops when it is full; what comes all the same, from one who
-    // has ended, is kept up to a bound of its own.
-    void push(service_output from, std::string_view line)
+    // has ended, is kept up to a bound of its own. Without memory the line is lost, as one for
+    // which there is no room: whoever gets the next batch is told of both.
+    void push(service_output from, std::string_view line) noexcept
     {
         if (!make_room(line.size() + cost_of_line))
             return;
         // The bytes first: without their line they are taken back, and cost nothing.
         const auto before = bytes_.size();
-        bytes_ += line;
         try {
+            bytes_ += line;
             lines_.push_back({from, line.size()});
-        } catch (...) {
+        } catch (const std::bad_alloc&) {
             bytes_.resize(before);
-            throw;
+            lose_before_next(1);
         }
+    }
+    // Lines that have come, and not to the queue.
+    void lose_before_next(std::uint64_t lines) noexcept
+    {
+        lost_ += lines;
+        lost_since_ += lines;
     }
 
     // All that waits. The views are valid until the next call. Without memory it throws, and what
@@ -99,18 +107,16 @@ private:
         return bytes_.size() - begin_ + (lines_.size() - first_) * cost_of_line;
     }
 
-    [[nodiscard]] bool make_room(std::size_t needed)
+    [[nodiscard]] bool make_room(std::size_t needed) noexcept
     {
         const auto most = how_.most_bytes + (blocks() ? left_behind : 0);
         if (needed > most) {
-            ++lost_;
-            ++lost_since_;
+            lose_before_next(1);
             return false;
         }
         while (bytes_waiting() + needed > most) {
             begin_ += lines_[first_++].size;
-            ++lost_;
-            ++lost_since_;
+            lose_before_next(1);
         }
         // Not with each line: moving the rest to the front costs as much as it is long.
         if (begin_ > most || first_ > most / cost_of_line) {

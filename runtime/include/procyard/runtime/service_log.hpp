@@ -36,8 +36,8 @@ struct log_line {
 struct log_batch {
     /// The oldest first.
     std::span<const log_line> lines{};
-    /// How many were lost for want of room since the batch before, as a rule the ones right before
-    /// the first of these.
+    /// How many were lost for want of room, or of memory, since the batch before, as a rule the
+    /// ones right before the first of these.
     std::uint64_t lost = 0;
 };
 
