@@ -19,6 +19,7 @@
 #include "operation_contract.hpp"
 #include "procyard_test.hpp"
 #include "supervisor_fixture.hpp"
+#include "token_kinds.hpp"
 
 namespace asio = boost::asio;
 using namespace procyard_test;
@@ -36,11 +37,7 @@ struct waits_for_the_end {
             ctx.run_one();
         ctx.poll();
     }
-    template <class Token>
-    void start(Token&& token)
-    {
-        it->async_wait(std::forward<Token>(token));
-    }
+    auto start(auto&& token) { return it->async_wait(std::forward<decltype(token)>(token)); }
     void satisfy()
     {
         it->async_stop([](procyard::error_code, const supervisor_result&) { });
@@ -48,6 +45,12 @@ struct waits_for_the_end {
     void destroy() { it.reset(); }
 
     std::optional<supervisor> it;
+};
+
+struct stops : waits_for_the_end {
+    using waits_for_the_end::waits_for_the_end;
+    auto start(auto&& token) { return it->async_stop(std::forward<decltype(token)>(token)); }
+    void satisfy() { }
 };
 
 }  // namespace
@@ -80,6 +83,18 @@ TEST_SUITE("supervisor::async_wait")
         run(ctx);
         CHECK(got.count == 1);
         CHECK(got.ec == asio::error::operation_aborted);
+    }
+
+    TEST_CASE("serves every kind of completion token, and so does async_stop")
+    {
+        check_every_token<waits_for_the_end>();
+        check_every_token<stops>();
+    }
+
+    TEST_CASE("runs its handler on the handler's executor")
+    {
+        check_other_executor<waits_for_the_end>();
+        check_other_executor<stops>();
     }
 
     TEST_CASE("goes down with its io_context without a call")
