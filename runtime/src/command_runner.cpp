@@ -317,16 +317,16 @@ void command_runner::on_assignment(const notification& what)
         tell(supervisor_input::kind::extend, microseconds());
 }
 
-// Descriptors that come with anything else are closed with the message.
+// Descriptors that come with anything else are closed with the message. A name that is none is
+// ignored, as sd_notify(3) has it, and not what comes with it.
 void command_runner::on_store(notify_message& message)
 {
     const auto name = message.value_of("FDNAME");
     if (message.value_of("FDSTOREREMOVE") == "1")
         setup_.kept->remove(name);
-    else if (message.value_of("FDSTORE") == "1" && name.empty())
-        setup_.kept->keep("stored", std::move(message.descriptors));
-    else if (message.value_of("FDSTORE") == "1" && is_descriptor_name(name))
-        setup_.kept->keep(name, std::move(message.descriptors));
+    else if (message.value_of("FDSTORE") == "1")
+        setup_.kept->keep(is_descriptor_name(name) ? name : "stored",
+                          std::move(message.descriptors), message.value_of("FDPOLL") != "0");
 }
 
 asio::awaitable<void> command_runner::climb(stop_ladder ladder)

@@ -35,7 +35,7 @@ void connect_streams(command& what)
 void forget_our_own(command& what)
 {
     for (const char* const name : {"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID",
-                                   "LISTEN_FDS", "LISTEN_FDNAMES"}) {
+                                   "LISTEN_FDS", "LISTEN_FDNAMES", "FDSTORE"}) {
         if (!command_access::environment(what).contains(name))
             what.env_remove(name);
     }
@@ -84,6 +84,8 @@ command command_of(const runner_setup& setup, const std::string& notify_address)
     pass_descriptors(what, how, *setup.kept);
     if (!notify_address.empty())
         what.env("NOTIFY_SOCKET", notify_address);
+    if (how.most_kept > 0)
+        what.env("FDSTORE", std::to_string(how.most_kept));
     if (how.watchdog) {
         const auto most = std::chrono::duration_cast<std::chrono::microseconds>(*how.watchdog);
         what.env("WATCHDOG_USEC", std::to_string(most.count()));

@@ -123,7 +123,7 @@ void supervisor_core::add(const service& what)
                                                                if (const auto self = weak.lock())
                                                                    self->finish_if_over();
                                                            }),
-                         .kept = std::make_shared<descriptor_store>(how->most_kept)});
+                         .kept = std::make_shared<descriptor_store>(executor_, how->most_kept)});
     services_.back().since = options_.clock->now();
     (void)fsm_.add(std::move(setup));
     tell({kind::tick});

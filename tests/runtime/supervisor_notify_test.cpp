@@ -26,7 +26,6 @@
 
 #include <procyard/runtime/supervisor.hpp>
 
-#include "descriptor_store.hpp"
 #include "procyard_test.hpp"
 #include "spawning.hpp"
 #include "supervisor_fixture.hpp"
@@ -251,21 +250,22 @@ TEST_SUITE("sd_notify")
         f.it().start();
         f.until("a", service_state::ready);
         CHECK(f.of("a").status_text == "0 ");
-        CHECK(f.of("a").descriptors_kept == 2);
+        CHECK(f.of("a").descriptors_kept == 3);
         f.it().restart("a");
         f.until("a", service_state::ready, 2);
-        CHECK(f.of("a").status_text == "2 one:two");
+        // A name that is none is ignored.
+        CHECK(f.of("a").status_text == "3 one:two:stored");
         CHECK(f.of("a").descriptors_kept == 3);
         f.it().replace("a");
         f.until("a", service_state::ready, 3);
-        CHECK(f.of("a").status_text == "3 one:two:one");
+        CHECK(f.of("a").status_text == "3 one:two:stored");
         f.it().stop("a");
         f.until("a", service_state::exited);
         run_until(f.ctx, [&] { return f.of("a").descriptors_kept == 0; });
         f.stop();
     }
 
-    TEST_CASE("FDSTOREREMOVE=1 takes all of a name back; without permission nothing is kept")
+    TEST_CASE("without permission nothing is kept")
     {
         supervised f;
         f.it().add(
@@ -274,15 +274,29 @@ TEST_SUITE("sd_notify")
         f.until("a", service_state::ready);
         CHECK(f.of("a").descriptors_kept == 0);
         f.stop();
-        procyard::detail::descriptor_store kept(4);
-        for (const char* const name : {"x", "y", "x"}) {
-            std::vector<procyard::unique_fd> some;
-            some.emplace_back(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-            kept.keep(name, std::move(some));
-        }
-        kept.remove("x");
-        REQUIRE(kept.all().size() == 1);
-        CHECK(kept.all().front().name == "y");
+    }
+
+    TEST_CASE(
+        "FDPOLL=0 keeps what has hung up, which else is dropped; FDSTORE says how many may be")
+    {
+        supervised f;
+        f.it().add(service("a", helper({"--mode=notify-store", "!gone", "?kept"}))
+                       .ready_when(readiness::told())
+                       .keep_descriptors(2));
+        std::string told;
+        f.it().add(service("b", procyard::command::shell("echo $FDSTORE"))
+                       .one_shot()
+                       .keep_descriptors(7)
+                       .log([&](procyard::service_output, std::string_view line) { told = line; }));
+        f.it().start();
+        f.until("a", service_state::ready);
+        run_until(f.ctx, [&] { return f.of("a").descriptors_kept == 1; });
+        f.it().restart("a");
+        f.until("a", service_state::ready, 2);
+        CHECK(f.of("a").status_text == "1 kept");
+        f.until("b", service_state::exited);
+        CHECK(told == "7");
+        f.stop();
     }
 
     TEST_CASE("numbers in messages are decimal and whole, or none")

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <fcntl.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -109,18 +110,26 @@ int mode_notify_by_child(const helper_arguments& args)
     helper_pause();
 }
 
-// notify-store NAME…: says how many descriptors it got ("given N"), stores a pipe under each name,
-// says READY=1 and what it was given as STATUS=, and waits for a signal.
+// notify-store [!|?]NAME…: stores an event under each name; with ! a pipe that has hung up, with ?
+// one that is not to be polled. Says READY=1, and as STATUS= what it was given, and waits for a
+// signal.
 int mode_notify_store(const helper_arguments& args)
 {
     const char* const given = std::getenv("LISTEN_FDS");
     const char* const names = std::getenv("LISTEN_FDNAMES");
     const int fd = connect_to_supervisor();
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0)
-        ::_exit(92);
-    for (const auto& name : args)
-        say_with(fd, "FDSTORE=1\nFDNAME=" + name, ends[1]);
+    for (const auto& arg : args) {
+        int ends[2];
+        const bool hung_up = arg.starts_with('!') || arg.starts_with('?');
+        if (hung_up ? ::pipe2(ends, O_CLOEXEC) != 0 : (ends[1] = ::eventfd(0, EFD_CLOEXEC)) == -1)
+            ::_exit(92);
+        if (hung_up)
+            ::close(ends[0]);
+        say_with(fd,
+                 (arg.starts_with('?') ? "FDSTORE=1\nFDPOLL=0\nFDNAME=" : "FDSTORE=1\nFDNAME=")
+                     + arg.substr(hung_up ? 1 : 0),
+                 ends[1]);
+    }
     std::string status = "STATUS=";
     status += given == nullptr ? "0" : given;
     status += ' ';

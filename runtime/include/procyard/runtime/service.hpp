@@ -181,7 +181,8 @@ public:
     service& listen(std::string name, unique_fd descriptor);
     /// How many descriptors a command may leave with the supervisor (`FDSTORE=1`, `FDNAME`,
     /// `FDSTOREREMOVE=1`), which its later incarnations find behind those of `listen`. They are
-    /// closed when it does not run and shall not. More are refused, and closed. Default: 0.
+    /// closed when it does not run and shall not, and one that hangs up is (unless `FDPOLL=0`).
+    /// More are refused, and closed, and so is an open file that is there already. Default: 0.
     service& keep_descriptors(std::size_t most);
 
     [[nodiscard]] const std::string& name() const noexcept;
