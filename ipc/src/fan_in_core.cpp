@@ -216,6 +216,9 @@ channel_statistics fan_in_core::statistics(source_id id) const noexcept
 // No error: it has a message. would_block: it has none. Else it has ended.
 error_code fan_in_core::look(source& s)
 {
+    // A death is told by the set that joins the bells. To ask each idle one would be a system call
+    // for each, now and then, while others are busy.
+    s.channel->in_vain_ = 0;
     return room_now(*s.channel, false, busy_after_);
 }
 
