@@ -4,6 +4,9 @@
 
 #include <doctest/doctest.h>
 
+#include <signal.h>
+#include <sys/wait.h>
+
 #include <algorithm>
 #include <chrono>
 #include <map>
@@ -205,15 +208,17 @@ TEST_SUITE("process_pool: deaths")
 
     TEST_CASE("results that a worker has committed before its death count")
     {
-        pooled pool;
+        pooled pool(of_workers(1));
         pool.must_start();
-        auto options = of_workers(1);
-        std::vector<procyard::pool_task<answer>> tasks;
-        tasks.push_back(pool.submit(make_work("square", 5)));
-        tasks.push_back(pool.submit(make_work("die", SIGKILL)));
-        // The loop stands still until both are over: the death is heard together with the result.
-        CHECK(pool.result(tasks[0]).number == 25);
-        CHECK(pool.error(tasks[1]) == pool_errc::worker_died);
+        const auto worker = static_cast<id_t>(pool.it->workers().front());
+        auto first = pool.submit(make_work("square", 5));
+        auto last = pool.submit(make_work("die", SIGKILL));
+        // The loop stands still until it is dead: what it has answered is heard with its death.
+        siginfo_t info{};
+        REQUIRE(::waitid(P_PID, worker, &info, WEXITED | WNOWAIT) == 0);
+        CHECK(info.si_status == SIGKILL);
+        CHECK(pool.result(first).number == 25);
+        CHECK(pool.error(last) == pool_errc::worker_died);
         pool.stop();
     }
 
