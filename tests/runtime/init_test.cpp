@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <boost/asio/async_result.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
@@ -24,6 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -318,6 +320,35 @@ TEST_SUITE("run_as_init")
         ::kill(init.pid(), SIGUSR1);
         CHECK(report.line() == "usr1");
         CHECK(init.result() == 9);
+    }
+
+    TEST_CASE("what is passed on by default is what somebody sends on purpose")
+    {
+        const auto all = procyard::init_options::forwardable();
+        const auto has = [&](int number) {
+            return std::find(all.begin(), all.end(), number) != all.end();
+        };
+        for (const int number : {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM, SIGCONT,
+                                 SIGWINCH, SIGPWR, SIGRTMIN, SIGRTMAX})
+            CHECK_MESSAGE(has(number), number);
+        for (const int number : {SIGCHLD, SIGTSTP, SIGTTIN, SIGTTOU, SIGALRM, SIGPIPE, SIGSEGV,
+                                 SIGABRT, SIGKILL, SIGSTOP})
+            CHECK_FALSE_MESSAGE(has(number), number);
+        CHECK(static_cast<int>(all.size()) == 9 + SIGRTMAX - SIGRTMIN + 1);
+    }
+
+    TEST_CASE("a coroutine that waits for nothing that could come is a failure, and no hang")
+    {
+        CHECK(in_fork([] {
+                  return run_as_init([]() -> asio::awaitable<int> {
+                             // Its handler is dropped: nobody will ever call it.
+                             co_await asio::async_initiate<const asio::use_awaitable_t<>&, void()>(
+                                 [](auto&&) { }, asio::use_awaitable);
+                             co_return 0;
+                         })
+                      .exit_code();
+              })
+              == 1);
     }
 
     TEST_CASE("signals go to all that the main child has started, if so wished")
