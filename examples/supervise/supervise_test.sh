@@ -140,15 +140,15 @@ typo)
     ;;
 follow)
     mkfifo feed
-    printf '[a]\ncommand = while cat feed; do :; done\n' > x.ini
+    printf '[a]\ncommand = exec cat <> feed\n' > x.ini
     start x.ini
     until_said "a.1: starting -> ready"
+    before=$(find "/proc/$runner/fd" -type l | wc -l)
     echo one > feed
     until "$supervise" logs a --socket control | grep -q '^  one$'; do turn; done
-    before=$(find "/proc/$runner/fd" -type l | wc -l)
     "$supervise" logs a --follow --socket control > seen &
     idle=$!
-    until grep -q '^  one$' seen; do turn; done
+    until grep -qs '^  one$' seen; do turn; done
     for word in two three; do
         echo $word > feed
         until grep -q "^  $word\$" seen; do turn; done
@@ -160,10 +160,10 @@ follow)
     until [ "$(find "/proc/$runner/fd" -type l | wc -l)" = "$before" ]; do turn; done
     "$supervise" logs b -f --socket control 2> err && fail "follows nobody"
     grep -q 'there is no service "b"' err || fail "does not say who is not there"
-    "$supervise" logs a -f --socket control > seen &
+    "$supervise" logs a -f --socket control > late &
     idle=$!
-    until grep -q '^  three$' seen; do turn; done
-    [ "$(tail -n 3 seen)" = "$(printf '  one\n  two\n  three')" ] || fail "seen: $(cat seen)"
+    until grep -qs '^  three$' late; do turn; done
+    [ "$(cat late)" = "$(printf '  one\n  two\n  three')" ] || fail "late: $(cat late)"
     end 0
     wait "$idle" || fail "a follower whose runner has ended fails"
     idle=
