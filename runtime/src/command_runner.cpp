@@ -67,12 +67,14 @@ public:
 private:
     [[nodiscard]] command prepare(raw_pipe& newline, error_code& ec);
     void started();
+    void ask_to_stop();
     void lost_sight();
     void on_notification(notify_message& message);
     void on_assignment(const notification& what);
     void on_store(notify_message& message);
     void on_line(service_output from, std::string_view line);
 
+    asio::awaitable<void> run(command what);
     asio::awaitable<void> live();
     asio::awaitable<void> read(pipe_reader* from, service_output which);
     asio::awaitable<void> wait_for_newline();
@@ -83,12 +85,16 @@ private:
         return std::static_pointer_cast<command_runner>(shared_from_this());
     }
 
+    asio::cancellation_signal spawn_signal_{};
+    spawn_failure failure_{};
     child child_{};
     notify_socket notifications_;
     pipe_reader newline_;
     output_tail tail_;
     survivor_book::ticket record_{};
     unsigned outputs_open_ = 0;
+    bool is_spawned_ = false;
+    bool stops_ = false;
     bool killed_ = false;
     std::size_t bytes_read_ = 0;
     bool gone_ = false;  // nothing of it lives
@@ -108,7 +114,7 @@ std::size_t unread(pipe_reader& from)
 template <class Owner, class Member, class... Args>
 asio::awaitable<void> keep(Owner owner, Member member, Args... args)
 {
-    co_await ((*owner).*member)(args...);
+    co_await ((*owner).*member)(std::move(args)...);
 }
 
 command command_runner::prepare(raw_pipe& newline, error_code& ec)
@@ -128,28 +134,55 @@ void command_runner::start()
 {
     error_code ec;
     raw_pipe newline;
-    // In a block: the command holds the child's end of the pipe for the newline.
-    {
-        const auto what = prepare(newline, ec);
-        spawn_failure failure;
-        if (!ec)
-            child_ = spawn_whole_tree(what, setup_.executor, failure);
-        if (!child_) {
-            notifications_.close();
-            death_report report;
-            report.text = ec ? ec.message() : failure.to_string();
-            return tell_end(false, std::move(report));
-        }
-    }
-    if (newline.read_end)
+    auto what = prepare(newline, ec);
+    if (!ec && newline.read_end)
         newline_.assign(std::move(newline.read_end), ec);
+    if (ec) {
+        notifications_.close();
+        death_report report;
+        report.text = ec.message();
+        return tell_end(false, std::move(report));
+    }
+    asio::co_spawn(setup_.executor, keep(self(), &command_runner::run, std::move(what)),
+                   [me = self()](const std::exception_ptr& error) {
+                       if (error)
+                           me->lost_sight();
+                   });
+}
+
+// Not by the blocking spawn: an exec from a file system that hangs would hold all supervision, and
+// the stop. The command goes with the spawn: it holds the child's end of the pipe for the newline.
+asio::awaitable<void> command_runner::run(command what)
+{
+    auto token =
+        asio::bind_cancellation_slot(spawn_signal_.slot(), asio::as_tuple(asio::use_awaitable));
+    auto [ec, made] = co_await async_spawn_whole_tree(std::move(what), setup_.executor, failure_,
+                                                      std::move(token));
+    is_spawned_ = !ec;
+    if (ec) {
+        notifications_.close();
+        newline_.close();
+        death_report report;
+        report.text =
+            failure_ ? failure_.to_string() : std::string("killed before its program ran");
+        co_return tell_end(false, std::move(report));
+    }
+    child_ = std::move(made);
     started();
+    if (killed_)
+        kill();
+    else if (stops_)
+        ask_to_stop();
+    co_await live();
 }
 
 void command_runner::started()
 {
-    if (setup_.book)
+    // At once: who is not ready yet may be silent for long.
+    if (setup_.book) {
         record_ = setup_.book->add(how().name, setup_.generation, child_.id());
+        setup_.book->write();
+    }
     if (!notifications_.address().empty()) {
         notifications_.start(
             child_.id(), [this](notify_message& message) { on_notification(message); },
@@ -164,11 +197,8 @@ void command_runner::started()
         ++outputs_open_;
         supervise(keep(self(), &command_runner::read, from, which));
     }
-    asio::co_spawn(setup_.executor, keep(self(), &command_runner::live),
-                   [me = self()](const std::exception_ptr& error) {
-                       if (error)
-                           me->lost_sight();
-                   });
+    if (stops_ || killed_)
+        return;
     if (how().watchdog)
         start_watchdog();
     if (how().health)
@@ -337,10 +367,15 @@ asio::awaitable<void> command_runner::climb(stop_ladder ladder)
 void command_runner::stop(timer_clock::time_point)
 {
     end_checks();
-    if (!child_)
-        return;
+    stops_ = true;
     // After a watchdog the state in which it hangs is worth a core file.
     asked_ = !watchdog_bit();
+    if (is_spawned_)
+        ask_to_stop();
+}
+
+void command_runner::ask_to_stop()
+{
     const int number = watchdog_bit() ? SIGABRT : how().stop_signal;
     // The supervisor says when it is killed.
     auto ladder = stop_ladder{}.signal(number, std::chrono::nanoseconds::max());
@@ -352,14 +387,14 @@ void command_runner::kill()
 {
     end_checks();
     killed_ = true;
-    if (child_)
+    if (is_spawned_)
         supervise(keep(self(), &command_runner::climb, stop_ladder::kill()));
+    else
+        spawn_signal_.emit(asio::cancellation_type::terminal);
 }
 
 void command_runner::abandon() noexcept
 {
-    if (!child_)
-        return end_checks();
     // Not by dropping the child: what reads its outputs refers to it. The coroutines end when it
     // has, or with the context, whose end drops it.
     try {

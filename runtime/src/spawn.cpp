@@ -90,10 +90,10 @@ spawn_failure find_site(const command& what, const asio::any_io_executor& execut
     return {};
 }
 
-std::shared_ptr<child_core> spawn_anywhere(const command& what,
-                                           const asio::any_io_executor& executor,
-                                           spawn_failure& failure, tree_mode without_cgroup)
+std::shared_ptr<child_core>
+spawn_anywhere(const command& what, const asio::any_io_executor& executor, spawn_failure& failure)
 {
+    constexpr auto without_cgroup = tree_mode::process_group;
     spawn_site site;
     failure = find_site(what, executor, access::parent_death_signal(what) != 0, site);
     if (failure)
@@ -117,9 +117,10 @@ std::shared_ptr<child_core> spawn_anywhere(const command& what,
 /// An async_spawn on its way: waiting for the spawner thread, being spawned, or given up.
 class spawn_operation {
 public:
-    spawn_operation(command what, asio::any_io_executor executor, spawn_failure* failure_out,
-                    pending<void(error_code, child)> handler)
+    spawn_operation(command what, asio::any_io_executor executor, tree_mode without_cgroup,
+                    spawn_failure* failure_out, pending<void(error_code, child)> handler)
         : what_(std::move(what)),
+          without_cgroup_(without_cgroup),
           executor_(std::move(executor)),
           failure_out_(failure_out),
           handler_(std::move(handler))
@@ -136,7 +137,7 @@ public:
         // Acquire, pairs with the release in cancel().
         if (!cancelled_.load(std::memory_order_acquire)) {
             try {
-                core = spawn_here(what_, service, executor_, failure, tree_mode::process_group);
+                core = spawn_here(what_, service, executor_, failure, without_cgroup_);
             } catch (...) {
                 failure = make_failure_of_exception(what_);
             }
@@ -169,15 +170,15 @@ private:
     }
 
     command what_;
+    tree_mode without_cgroup_;
     asio::any_io_executor executor_;
     spawn_failure* failure_out_;
     pending<void(error_code, child)> handler_;
     std::atomic<bool> cancelled_{false};
 };
 
-}  // namespace
-
-void start_spawn(command what, asio::any_io_executor executor, spawn_failure* failure,
+void start_spawn(command what, asio::any_io_executor executor, tree_mode without_cgroup,
+                 spawn_failure* failure,
                  asio::any_completion_handler<void(error_code, child)> handler)
 {
     pending<void(error_code, child)> waiting(executor, std::move(handler));
@@ -189,8 +190,8 @@ void start_spawn(command what, asio::any_io_executor executor, spawn_failure* fa
         return;
     }
     auto slot = waiting.get_cancellation_slot();
-    auto operation =
-        std::make_shared<spawn_operation>(std::move(what), executor, failure, std::move(waiting));
+    auto operation = std::make_shared<spawn_operation>(std::move(what), executor, without_cgroup,
+                                                       failure, std::move(waiting));
     if (slot.is_connected()) {
         slot.assign([weak = std::weak_ptr(operation)](asio::cancellation_type) {
             if (const auto self = weak.lock())
@@ -200,18 +201,27 @@ void start_spawn(command what, asio::any_io_executor executor, spawn_failure* fa
     site.thread->post([operation, service = site.service] { operation->run(*service); });
 }
 
-child spawn_whole_tree(const command& what, const asio::any_io_executor& executor,
-                       spawn_failure& failure)
+}  // namespace
+
+void start_spawn(command what, asio::any_io_executor executor, spawn_failure* failure,
+                 asio::any_completion_handler<void(error_code, child)> handler)
 {
-    auto core = spawn_anywhere(what, executor, failure, tree_mode::subreaper);
-    return core ? child_access::make(std::move(core)) : child();
+    start_spawn(std::move(what), std::move(executor), tree_mode::process_group, failure,
+                std::move(handler));
+}
+
+void start_spawn_whole_tree(command what, asio::any_io_executor executor, spawn_failure& failure,
+                            asio::any_completion_handler<void(error_code, child)> handler)
+{
+    start_spawn(std::move(what), std::move(executor), tree_mode::subreaper, &failure,
+                std::move(handler));
 }
 
 }  // namespace detail
 
 child spawn(const command& what, asio::any_io_executor executor, spawn_failure& failure)
 {
-    auto core = detail::spawn_anywhere(what, executor, failure, tree_mode::process_group);
+    auto core = detail::spawn_anywhere(what, executor, failure);
     return core ? detail::child_access::make(std::move(core)) : child();
 }
 

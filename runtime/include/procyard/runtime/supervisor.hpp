@@ -121,8 +121,6 @@ struct supervisor_options {
     /// Everything has stopped after so long: each service has its grace, or its share of what is
     /// left if that is less, and is killed then.
     std::chrono::nanoseconds stop_budget = std::chrono::seconds(10);
-    /// By default the commands are spawned on the context's spawner thread (see `async_spawn`), as
-    /// all that have a parent-death signal are.
     orphan_policy orphans = orphan_policy::kill;
     /// Where the supervisor writes down what would outlive it, if it is killed: a directory for it
     /// alone, made if it is not there. What another supervisor with this directory has left behind
@@ -153,7 +151,9 @@ struct supervisor_options {
 ///                      there.
 /// @par Lifetime        When the object is destroyed without a stop, everything it supervises is
 ///                      killed (a coroutine: cancelled) and nothing waits for it.
-/// @par Cost            A timer, and nothing wakes up while nothing happens.
+/// @par Cost            A timer, and nothing wakes up while nothing happens. Commands are spawned
+///                      by the context's spawner thread (see `async_spawn`), one after the other:
+///                      an exec that hangs holds up the starts behind it, not the supervision.
 /// @par Example         @snippet examples/18_supervisor.cpp supervisor
 class PROCYARD_RUNTIME_EXPORT supervisor {
 public:

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a supervisor does while a program that it starts does not come to run.
+#include <procyard/runtime/supervisor.hpp>
+
+#include <doctest/doctest.h>
+
+#include <signal.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "busy_program.hpp"
+#include "procyard_test.hpp"
+#include "spawning.hpp"
+#include "supervisor_fixture.hpp"
+
+using namespace std::chrono_literals;
+using namespace procyard_test;
+using procyard::manual_clock;
+using procyard::service;
+using procyard::service_state;
+
+namespace {
+
+// A service whose exec does not come to an end before `release()`.
+struct hanging_start {
+    hanging_start()
+    {
+        it.it().add(service("slow", busy.run().arg("--mode=pause"))
+                        .restart(procyard::restart_kind::temporary));
+        it.it().add(sleeper("other"));
+        it.it().start();
+        it.until("other", service_state::ready);
+    }
+    static procyard::supervisor_options by(const std::shared_ptr<manual_clock>& clock)
+    {
+        procyard::supervisor_options options;
+        options.clock = clock;
+        return options;
+    }
+
+    std::shared_ptr<manual_clock> clock = std::make_shared<manual_clock>();
+    supervised it{by(clock)};
+    busy_program busy{PROCYARD_TEST_HELPER};
+};
+
+}  // namespace
+
+TEST_SUITE("supervisor")
+{
+    TEST_CASE("an exec that hangs holds up no supervision")
+    {
+        hanging_start f;
+        CHECK(f.it.state("slow") == service_state::starting);
+        CHECK(f.it.of("slow").pid == 0);
+        f.busy.release();
+        f.it.until("slow", service_state::ready);
+        CHECK(f.it.of("slow").pid > 0);
+        f.it.stop();
+        CHECK(children() == 0);
+    }
+
+    TEST_CASE("one that is stopped while its exec hangs is asked when it runs")
+    {
+        hanging_start f;
+        f.it.it().stop("slow");
+        f.it.until("slow", service_state::stopping);
+        f.busy.release();
+        f.it.until("slow", service_state::exited);
+        CHECK(f.it.last(service_state::exited).death->status->signal() == SIGTERM);
+        f.it.stop();
+    }
+
+    TEST_CASE("one whose grace is over while its exec hangs never serves")
+    {
+        hanging_start f;
+        f.it.it().stop("slow");
+        f.it.until("slow", service_state::stopping);
+        f.clock->advance(5s);
+        f.it.until("slow", service_state::killing);
+        f.busy.release();
+        f.it.until("slow", service_state::exited);
+        const auto& death = *f.it.last(service_state::exited).death;
+        CHECK(death.text == "killed before its program ran");
+        CHECK(children() == 0);
+        f.it.stop();
+    }
+
+    TEST_CASE("a supervisor that is destroyed while an exec hangs leaves nobody")
+    {
+        hanging_start f;
+        f.it.guarded.reset();
+        f.busy.release();
+        run(f.it.ctx);
+        CHECK(children() == 0);
+    }
+}
