@@ -29,6 +29,15 @@ procyard::pool_options impatient(unsigned workers = 1)
     return options;
 }
 
+// Nobody is ended for not agreeing.
+procyard::pool_options patient(unsigned prefetch)
+{
+    auto options = of_workers(1);
+    options.prefetch = prefetch;
+    options.ask_grace = std::chrono::hours(1);
+    return options;
+}
+
 }  // namespace
 
 TEST_SUITE("process_pool: cancellation")
@@ -71,9 +80,7 @@ TEST_SUITE("process_pool: cancellation")
     {
         temporary_directory place;
         const auto notes = (place.path() / "notes").string();
-        auto options = of_workers(1);
-        options.ask_grace = std::chrono::hours(1);
-        pooled pool(options);
+        pooled pool(patient(1));
         pool.must_start();
         const auto before = pool.it->workers();
         auto task = pool.submit(make_work("until cancelled", 0, notes));
@@ -91,9 +98,7 @@ TEST_SUITE("process_pool: cancellation")
     {
         temporary_directory place;
         const auto notes = (place.path() / "notes").string();
-        auto options = of_workers(1);
-        options.ask_grace = std::chrono::hours(1);
-        pooled pool(options, "later");
+        pooled pool(patient(1), "later");
         pool.must_start();
         const auto before = pool.it->workers();
         auto task = pool.submit(make_work("wait", 0, notes));
@@ -108,10 +113,7 @@ TEST_SUITE("process_pool: cancellation")
     {
         temporary_directory place;
         const auto notes = (place.path() / "notes").string();
-        auto options = of_workers(1);
-        options.prefetch = 1;
-        options.ask_grace = std::chrono::hours(1);
-        pooled pool(options, "later");
+        pooled pool(patient(1), "later");
         pool.must_start();
         const auto before = pool.it->workers();
         auto running = pool.submit(make_work("wait", 0, notes));
@@ -173,10 +175,8 @@ TEST_SUITE("process_pool: cancellation")
         temporary_directory place;
         const auto notes = (place.path() / "notes").string();
         pool_gate gate((place.path() / "gate").string());
-        auto options = of_workers(1);
-        options.prefetch = 2;
+        auto options = patient(2);
         options.channels.capacity_bytes = 4096;
-        options.ask_grace = std::chrono::hours(1);
         pooled pool(options);
         pool.must_start();
         auto running = pool.submit(make_work("gate", 0, gate.path()));
@@ -199,10 +199,7 @@ TEST_SUITE("process_pool: cancellation")
     {
         temporary_directory place;
         const auto notes = (place.path() / "notes").string();
-        auto options = of_workers(1);
-        options.prefetch = 2;
-        options.ask_grace = std::chrono::hours(1);
-        pooled pool(options);
+        pooled pool(patient(2));
         pool.must_start();
         std::vector<std::string> begun;
         for (std::uint64_t round = 0; round < 1000; ++round) {
@@ -232,10 +229,7 @@ TEST_SUITE("process_pool: cancellation")
 
     TEST_CASE("a task may be cancelled at any moment between its submission and its handler")
     {
-        auto options = of_workers(1);
-        options.prefetch = 0;
-        options.ask_grace = std::chrono::hours(1);
-        pooled pool(options, "later");
+        pooled pool(patient(0), "later");
         pool.must_start();
         for (int round = 0; round < 300; ++round) {
             CAPTURE(round);
@@ -385,9 +379,7 @@ TEST_SUITE("process_pool: cancellation")
     {
         temporary_directory place;
         const auto notes = (place.path() / "notes").string();
-        auto options = of_workers(1);
-        options.ask_grace = std::chrono::hours(1);
-        pooled pool(options);
+        pooled pool(patient(1));
         pool.must_start();
         {
             const auto dropped = pool.submit(make_work("until cancelled", 0, notes));

@@ -108,9 +108,8 @@ TEST_CASE("one that waits for room is cancelled without having been admitted")
 
 TEST_CASE("tasks go to the worker that has the fewest, and are sent ahead when all have work")
 {
-    auto how = pool_stage::plain(2, 2);
+    auto how = pool_stage::plain(2, 2, 1);
     how.tasks_per_worker = 2;
-    how.prefetch = 1;
     pool_stage pool(how);
     pool.begin();
     CHECK(pool.submit() == "deliver t1 w1");
@@ -128,9 +127,7 @@ TEST_CASE("tasks go to the worker that has the fewest, and are sent ahead when a
 
 TEST_CASE("what a worker that is about to come can run is not sent behind another task")
 {
-    auto how = pool_stage::plain(1, 2);
-    how.prefetch = 4;
-    pool_stage pool(how);
+    pool_stage pool(pool_stage::plain(1, 2, 4));
     pool.begin();
     CHECK(pool.submit() == "deliver t1 w1");
     CHECK(pool.submit() == "start w2/1");
@@ -141,9 +138,8 @@ TEST_CASE("what a worker that is about to come can run is not sent behind anothe
 
 TEST_CASE("round robin takes each worker in turn")
 {
-    auto how = pool_stage::plain(3, 3);
+    auto how = pool_stage::plain(3, 3, 1);
     how.balance = pool_balance::round_robin;
-    how.prefetch = 1;
     pool_stage pool(how);
     pool.begin();
     CHECK(pool.submit() == "deliver t1 w2");
@@ -210,17 +206,15 @@ TEST_CASE("with sticky keys a task waits for its worker, in order, and moves whe
 TEST_CASE(
     "a key whose worker is gone moves as a whole, in order: what was sent there, and what waits")
 {
-    auto how = pool_stage::plain(2, 2);
+    auto how = pool_stage::plain(2, 2, 2);
     how.balance = pool_balance::sticky_key;
-    how.prefetch = 2;
     pool_stage pool(how);
     pool.begin();
     const auto key = pool.key_of(1, 0);
     const auto other = pool.key_of(2, key + 1);
     const auto first = pool.last + 1;
     const auto is = [&](std::uint64_t n) { return "t" + std::to_string(first + n); };
-    for (int i = 0; i < 5; ++i)
-        pool.submit({.key = key});
+    pool.submit_many(5, {.key = key});
     CHECK(pool.submit({.key = other}) == "deliver " + is(5) + " w2");
     CHECK(pool.fsm.queued() == 2);
     // Older than what the other one has in its queue, and younger than what it runs.
@@ -235,9 +229,7 @@ TEST_CASE(
 TEST_CASE(
     "the task that ran when its worker died is over, what waited behind it is delivered again")
 {
-    auto how = pool_stage::plain(1, 1);
-    how.prefetch = 2;
-    pool_stage pool(how);
+    pool_stage pool(pool_stage::plain(1, 1, 2));
     pool.begin();
     pool.submit();
     pool.submit(idempotent);
@@ -348,12 +340,10 @@ TEST_CASE("when all workers have run something, one is replaced for a task that 
 
 TEST_CASE("a worker cannot claim to have begun more than it was sent, nor less than it has ended")
 {
-    auto how = pool_stage::plain(1, 1);
-    how.prefetch = 2;
+    auto how = pool_stage::plain(1, 1, 2);
     pool_stage pool(how);
     pool.begin();
-    for (int i = 0; i < 3; ++i)
-        pool.submit();
+    pool.submit_many(3);
     CHECK(pool.submit() == "");
     // Not even what does not run, as far as is known, is begun twice: an answer may be lost.
     CHECK(pool.ended(1, UINT64_MAX)
@@ -363,8 +353,7 @@ TEST_CASE("a worker cannot claim to have begun more than it was sent, nor less t
     how.tasks_per_worker = 2;
     pool_stage wide(how);
     wide.begin();
-    for (int i = 0; i < 3; ++i)
-        wide.submit();
+    wide.submit_many(3);
     CHECK(wide.done(1, 2) == "t2 done");
     CHECK(wide.ended(1, 0) == "t1 worker died, start w2/0");
     CHECK(wide.ready(2) == "deliver t3 w2");
@@ -372,14 +361,12 @@ TEST_CASE("a worker cannot claim to have begun more than it was sent, nor less t
 
 TEST_CASE("what was not in its worker's channel yet is nobody's fault, whatever that has said")
 {
-    auto how = pool_stage::plain(1, 1);
+    auto how = pool_stage::plain(1, 1, 2);
     how.tasks_per_worker = 2;
-    how.prefetch = 2;
     pool_stage pool(how);
     pool.begin();
     pool.submit(idempotent);
-    for (int i = 0; i < 2; ++i)
-        pool.submit();
+    pool.submit_many(2);
     pool.submit(idempotent);
     CHECK(pool.ended(1, UINT64_MAX, 1) == "struck t1, start w2/0");
     CHECK(pool.ready(2) == "deliver t1 w2 #2");
@@ -459,12 +446,9 @@ TEST_CASE("a worker that agrees to cancel a task is left in peace")
 TEST_CASE(
     "a task that waits in its worker is asked for, and nobody is killed for what does not run")
 {
-    auto how = pool_stage::plain(1, 1);
-    how.prefetch = 2;
-    pool_stage pool(how);
+    pool_stage pool(pool_stage::plain(1, 1, 2));
     pool.begin();
-    for (int i = 0; i < 3; ++i)
-        pool.submit();
+    pool.submit_many(3);
     CHECK(pool.cancel(2) == "ask t2 w1");
     CHECK(pool.cancel(3) == "ask t3 w1");
     CHECK(pool.pass(1h) == "");
@@ -479,12 +463,9 @@ TEST_CASE(
     "a task that its worker is known not to begin any more is over at once, and keeps its place "
     "there until that has said so")
 {
-    auto how = pool_stage::plain(1, 1);
-    how.prefetch = 2;
-    pool_stage pool(how);
+    pool_stage pool(pool_stage::plain(1, 1, 2));
     pool.begin();
-    for (int i = 0; i < 4; ++i)
-        pool.submit();
+    pool.submit_many(4);
     CHECK(pool.begun(1, 1) == "");  // nobody has asked
     CHECK(pool.cancel(3) == "ask t3 w1");
     CHECK(pool.begun(1, 3) == "");  // begun meanwhile
@@ -507,9 +488,7 @@ TEST_CASE(
 
 TEST_CASE("a worker that does not let go of what it shall not begin is ended")
 {
-    auto how = pool_stage::plain(1, 1);
-    how.prefetch = 1;
-    pool_stage pool(how);
+    pool_stage pool(pool_stage::plain(1, 1, 1));
     pool.begin();
     pool.submit();
     pool.submit({.queue_until = pool.now + 1s, .idempotent = true});
@@ -527,9 +506,7 @@ TEST_CASE(
     "what waits behind a task for too long is over when that is certain, or when it is known to "
     "have begun in time")
 {
-    auto how = pool_stage::plain(1, 1);
-    how.prefetch = 2;
-    pool_stage pool(how);
+    pool_stage pool(pool_stage::plain(1, 1, 2));
     pool.begin();
     pool.submit();
     pool.submit({.queue_until = pool.now + 1s});
@@ -546,9 +523,7 @@ TEST_CASE(
 
 TEST_CASE("nobody is taken from a worker that was not asked, since it is being ended")
 {
-    auto how = pool_stage::plain(1, 1);
-    how.prefetch = 1;
-    pool_stage pool(how);
+    pool_stage pool(pool_stage::plain(1, 1, 1));
     pool.begin();
     pool.submit();
     pool.submit();
@@ -561,12 +536,9 @@ TEST_CASE("nobody is taken from a worker that was not asked, since it is being e
 
 TEST_CASE("a task that waits in a worker that dies is cancelled if that was asked for")
 {
-    auto how = pool_stage::plain(1, 1);
-    how.prefetch = 2;
-    pool_stage pool(how);
+    pool_stage pool(pool_stage::plain(1, 1, 2));
     pool.begin();
-    for (int i = 0; i < 3; ++i)
-        pool.submit();
+    pool.submit_many(3);
     pool.cancel(2);
     CHECK(pool.ended(1, 1) == "t1 worker died, t2 cancelled, start w2/0");
     CHECK(pool.ready(2) == "deliver t3 w2");
@@ -585,9 +557,8 @@ TEST_CASE("a task that its worker has not begun has not run, whatever was to be 
 
 TEST_CASE("those beside a task whose worker is killed are queued again, struck or over")
 {
-    auto how = pool_stage::plain(1, 1);
+    auto how = pool_stage::plain(1, 1, 1);
     how.tasks_per_worker = 3;
-    how.prefetch = 1;
     pool_stage pool(how);
     pool.begin();
     pool.submit();
@@ -640,9 +611,7 @@ TEST_CASE("a task that was begun in time may wait to be begun again")
 
 TEST_CASE("a task that waits in its worker for too long is asked for, and runs if it was too late")
 {
-    auto how = pool_stage::plain(1, 1);
-    how.prefetch = 1;
-    pool_stage pool(how);
+    pool_stage pool(pool_stage::plain(1, 1, 1));
     pool.begin();
     pool.submit();
     pool.submit({.queue_until = pool.now + 10ms});
@@ -673,9 +642,7 @@ TEST_CASE("a task that runs for too long is cancelled, and what comes then is to
 
 TEST_CASE("the run deadline counts from when a task runs, not from when it was delivered")
 {
-    auto how = pool_stage::plain(1, 1);
-    how.prefetch = 1;
-    pool_stage pool(how);
+    pool_stage pool(pool_stage::plain(1, 1, 1));
     pool.begin();
     pool.submit();
     pool.submit({.run_limit = 100ms});

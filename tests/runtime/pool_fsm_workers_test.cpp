@@ -65,8 +65,7 @@ TEST_CASE("idle workers go when there are more than there shall be")
     how.idle_timeout = 10s;
     pool_stage pool(how);
     pool.begin();
-    for (int i = 0; i < 3; ++i)
-        pool.submit();
+    pool.submit_many(3);
     pool.ready(2);
     pool.ready(3);
     pool.done(2, 2);
@@ -99,8 +98,7 @@ TEST_CASE("one that is idle stays while there is work for as many")
         pool.done(1, task);
         pool.done(2, task);
     }
-    for (int i = 0; i < 3; ++i)
-        pool.submit({.key = 1});
+    pool.submit_many(3, {.key = 1});
     CHECK(pool.fsm.workers(pool.now).idle == 1);
     CHECK(pool.fsm.workers(pool.now).busy == 1);
     CHECK(pool.pass(1h) == "");
@@ -247,8 +245,7 @@ TEST_CASE("all are replaced one after the other, and never fewer are ready (case
 {
     pool_stage pool(pool_stage::plain(4, 4));
     pool.begin();
-    for (int i = 0; i < 4; ++i)
-        pool.submit();
+    pool.submit_many(4);
     CHECK(pool.recycle_all() == "start w5/0");
     CHECK(pool.recycle_all() == "");
     for (std::uint64_t worker = 1; worker <= 4; ++worker) {
@@ -308,8 +305,7 @@ TEST_CASE("a pool that is made smaller lets its last workers go, when they have 
 {
     pool_stage pool(pool_stage::plain(3, 3));
     pool.begin();
-    for (int i = 0; i < 4; ++i)
-        pool.submit();
+    pool.submit_many(4);
     CHECK(pool.resize(1, 1) == "");
     CHECK(pool.done(3, 3) == "t3 done, retire w3");
     CHECK(pool.done(2, 2) == "t2 done, retire w2");
@@ -338,8 +334,7 @@ TEST_CASE("a stop runs what is queued, refuses what is not admitted, and finishe
     how.high_water = 1;
     pool_stage pool(how);
     pool.begin();
-    for (int i = 0; i < 3; ++i)
-        pool.submit();
+    pool.submit_many(3);
     CHECK(pool.stop(10s, 20s) == "t3 stopped");
     CHECK(pool.submit() == "t4 stopped");
     CHECK(pool.done(1, 1) == "t1 done, deliver t2 w1");
@@ -367,8 +362,7 @@ TEST_CASE("a stop cancels what is not done in time, and kills who does not end")
 {
     pool_stage pool(pool_stage::plain(2, 2));
     pool.begin();
-    for (int i = 0; i < 4; ++i)
-        pool.submit();
+    pool.submit_many(4);
     CHECK(pool.stop(10s, 11500ms) == "");
     CHECK(pool.pass(10s) == "t3 stopped, t4 stopped, ask t1 w1, ask t2 w2");
     CHECK(pool.done(2, 2, pool_outcome::cancelled) == "t2 stopped, retire w2");

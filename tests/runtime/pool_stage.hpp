@@ -23,12 +23,12 @@ public:
     using outcome = procyard::pool_outcome;
 
     /// Without jitter, and with room for one task at each worker unless told.
-    static fsm_type::setup plain(unsigned min, unsigned max)
+    static fsm_type::setup plain(unsigned min, unsigned max, unsigned prefetch = 0)
     {
         fsm_type::setup how;
         how.min_workers = min;
         how.max_workers = max;
-        how.prefetch = 0;
+        how.prefetch = prefetch;
         how.recycle_jitter = 0;
         how.backoff.jitter = 0;
         return how;
@@ -69,6 +69,13 @@ public:
     {
         last = fsm.submit(how, now);
         return note();
+    }
+    /// What follows from the last one.
+    std::string submit_many(unsigned count, const terms& how = {})
+    {
+        for (; count > 1; --count)
+            submit(how);
+        return submit(how);
     }
     std::string cancel(std::uint64_t task)
     {
