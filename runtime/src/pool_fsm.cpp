@@ -465,9 +465,9 @@ void pool_fsm::ask(pool_place place, pool_outcome verdict, time_point now)
 //
 // What it had not begun is no fault of anybody's; but a task can kill who receives it, by its mere
 // size. So the one that came next is suspected, and goes to a worker of its own; when that dies
-// twice, without having begun it, the suspicion is enough. Rejected: a strike, which is for what has
-// run, and which one death that came from outside would give to a task with a limit of one; and no
-// limit, with which such a task takes one worker after the other for ever.
+// twice, without having begun it, the suspicion is enough. Rejected: a strike, which is for what
+// has run, and which one death that came from outside would give to a task with a limit of one; and
+// no limit, with which such a task takes one worker after the other for ever.
 void pool_fsm::after_death(pool_place place, bool begun, bool suspected, time_point now)
 {
     auto& task = tasks_[place];

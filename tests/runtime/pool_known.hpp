@@ -48,6 +48,15 @@ struct known_worker {
     std::uint64_t started = 0;
     std::uint64_t answered = 0;  // the last one
     procyard::timer_clock::time_point beat{};
+
+    bool has_begun(procyard::detail::pool_task_number task) const
+    {
+        for (std::size_t i = 0; i < tasks.size(); ++i) {
+            if (tasks[i] == task)
+                return begun[i] != 0;
+        }
+        return false;
+    }
 };
 
 }  // namespace procyard_test

@@ -603,7 +603,7 @@ private:
             return on_suspected(one.task, task);
         if (!task.terms.idempotent)
             fail("a strike of a task that may not be begun again");
-        if (!was_begun(one.task) && !task.lied_about)
+        if (!dying_.has_begun(one.task) && !task.lied_about)
             fail("a strike of a task that was not begun");
         if (one.attempt != ++task.strikes)
             fail("a strike that does not count");
@@ -647,15 +647,6 @@ private:
         return task.terms.strikes == 0 ? how_.strikes : task.terms.strikes;
     }
 
-    bool was_begun(pool_task_number number) const
-    {
-        for (std::size_t i = 0; i < dying_.tasks.size(); ++i) {
-            if (dying_.tasks[i] == number)
-                return dying_.begun[i] != 0;
-        }
-        return false;
-    }
-
     void on_complete(const pool_output& one)
     {
         auto& task = tasks_[one.task];
@@ -672,7 +663,7 @@ private:
         if (one.waited < 0s || one.ran < 0s)
             fail("a time below nothing");
         const bool honest = !task.lied_about;
-        const bool begun = was_begun(one.task);
+        const bool begun = dying_.has_begun(one.task);
         bool right = true;
         switch (one.outcome) {
         case pool_outcome::done:
