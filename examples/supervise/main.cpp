@@ -149,9 +149,13 @@ asio::awaitable<void> answer_all(std::shared_ptr<unix_listener<>> listener, task
 asio::awaitable<void> stop_at_signal(std::shared_ptr<supervise::runner> all)
 {
     const auto executor = co_await asio::this_coro::executor;
-    signal_set asked(executor, {SIGINT, SIGTERM});
+    signal_set asked(executor, {SIGHUP, SIGINT, SIGTERM});
+    const auto told_elsewhere = [](boost::system::error_code, const supervisor_result&) { };
     co_await asked.async_wait(asio::use_awaitable);
-    co_await all->supervisor().async_stop(asio::use_awaitable);
+    all->supervisor().async_stop(told_elsewhere);
+    // Who asks again does not want to wait for the rest of the budget.
+    co_await asked.async_wait(asio::use_awaitable);
+    all->supervisor().async_stop(std::chrono::seconds(0), told_elsewhere);
 }
 
 asio::awaitable<int> run(supervise::config how, std::string socket)
@@ -255,7 +259,7 @@ int obey(const arguments& given)
         return 0;
     }
     if (is("run", 2)) {
-        block_signals({SIGINT, SIGTERM});
+        block_signals({SIGHUP, SIGINT, SIGTERM});
         std::signal(SIGPIPE, SIG_IGN);  // who reads our output may go
         return run_to_end(run(supervise::read_config(words[1]), given.socket));
     }

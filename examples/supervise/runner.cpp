@@ -11,6 +11,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/cancellation_type.hpp>
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/this_coro.hpp>
@@ -23,7 +24,7 @@
 #include <cstddef>
 #include <iostream>
 #include <limits>
-#include <optional>
+#include <memory>
 #include <stdexcept>
 #include <utility>
 
@@ -107,6 +108,14 @@ service service_of(const service_config& one)
     return made;
 }
 
+// The batch is the caller's, who waits.
+asio::awaitable<void> write_all(std::shared_ptr<rotating_file> file, const log_batch* batch)
+{
+    for (const auto& line : batch->lines)
+        file->write(line.text);
+    co_return;
+}
+
 }  // namespace
 
 runner::runner(const asio::any_io_executor& ex, config how)
@@ -136,18 +145,19 @@ asio::awaitable<void> runner::start()
 void runner::add(const service_config& one)
 {
     auto made = service_of(one);
-    std::optional<rotating_file> file;
+    std::shared_ptr<rotating_file> file;
     if (!one.log.empty())
-        file.emplace(one.log, one.rotation);
-    lines_.try_emplace(one.name, executor_);
-    // From a queue: a disk that takes its time loses lines, and counts them.
-    made.log([this, file, name = one.name](log_batch batch) mutable -> asio::awaitable<void> {
-        for (const auto& line : batch.lines) {
+        file = std::make_shared<rotating_file>(one.log, one.rotation);
+    auto& kept = lines_.try_emplace(one.name, executor_).first->second;
+    // From a queue, and in a thread of its own: a disk that takes its time loses lines, and counts
+    // them, and holds nobody up. No executor helps with that, a file is always ready.
+    made.log([this, file, &kept, name = one.name](log_batch batch) -> asio::awaitable<void> {
+        for (const auto& line : batch.lines)
             keep(name, line.from, line.text);
-            if (file)
-                file->write(line.text);
-        }
-        co_return;
+        if (!file)
+            co_return;
+        co_await asio::co_spawn(disk_, write_all(file, &batch), asio::use_awaitable);
+        kept.unwritten = file->lost();
     });
     supervisor_->add(made);
 }
@@ -178,7 +188,12 @@ void runner::on_event(const service_event& event)
 
 std::string runner::table() const
 {
-    return table_of(supervisor_->snapshot(), steady_timer_clock()->now());
+    auto all = supervisor_->snapshot();
+    for (auto& one : all) {
+        if (const auto known = lines_.find(one.name); known != lines_.end())
+            one.lines_lost += known->second.unwritten;
+    }
+    return table_of(all, steady_timer_clock()->now());
 }
 
 std::string runner::act(std::string_view verb, const std::string& name)

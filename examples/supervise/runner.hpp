@@ -5,6 +5,7 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
 
 #include <cstdint>
 #include <deque>
@@ -50,6 +51,7 @@ private:
         }
         line_ring ring{};
         boost::asio::steady_timer news;  // never expires: waited for until it is cancelled
+        std::uint64_t unwritten = 0;     // lines that its file could not take
     };
 
     void on_event(const procyard::service_event& event);
@@ -61,6 +63,7 @@ private:
     bool on_terminal_;
     boost::asio::any_io_executor executor_;
     std::map<std::string, service_lines, std::less<>> lines_{};
+    boost::asio::thread_pool disk_{1};  // where files are written
     int followers_ = 0;
     std::deque<std::string> events_{};
     std::unique_ptr<procyard::supervisor> supervisor_{};

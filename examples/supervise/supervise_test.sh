@@ -130,6 +130,38 @@ signal.pause()' > there &
     kill -0 "$runner" || fail "it has ended: $(cat out)"
     end 0
     ;;
+again)
+    # As a service that takes its time says: asked once more, it is not waited for.
+    cat > x.ini <<'END'
+[supervisor]
+stop_budget = 10m
+[a]
+command = trap '' TERM; echo $$ > pid.new; mv pid.new pid; exec tail -f /dev/null
+grace = 10m
+END
+    for second in HUP INT TERM; do
+        start x.ini
+        until [ -e pid ]; do turn; done
+        read -r first < pid
+        kill -HUP "$runner"
+        until_said "a.1: ready -> stopping"
+        kill -0 "$first" || fail "it was not to die of SIGHUP to the runner"
+        kill -$second "$runner"
+        wait "$runner" || :
+        runner=
+        ! kill -0 "$first" 2> /dev/null || fail "it lives after SIGHUP and SIG$second"
+        rm pid
+        [ ! -e control ] || fail "leaves its socket"
+    done
+    ;;
+full)
+    # A disk that is full loses lines, and the table says how many.
+    printf '[a]\ncommand = echo line 1; echo line 2; echo line 3; exec tail -f /dev/null\nready = line line 3\nlog = /dev/full\n' > x.ini
+    start x.ini
+    until_said "a.1: starting -> ready"
+    until "$supervise" status --socket control | grep -q '^a  *ready .* 3 '; do turn; done
+    end 0
+    ;;
 typo)
     printf '[a]\ncommand = exec tail -f /dev/null\n' > x.ini
     start x.ini

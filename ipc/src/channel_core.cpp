@@ -188,8 +188,8 @@ error_code channel_core::blocked()
         const auto ec = connect();
         return failure_ ? failure_ : ec;
     }
-    // Only the bell tells that the peer has died. Whoever waits hears of it; one that only tries, or
-    // drops what finds no room, would never. Asked once in so many looks, which cost less.
+    // Only the bell tells that the peer has died. Whoever waits hears of it; one that only tries,
+    // or drops what finds no room, would never. Asked once in so many looks, which cost less.
     constexpr std::uint32_t looks_for_a_death = 1024;
     if (++in_vain_ % looks_for_a_death == 0)
         peer_gone_ = peer_gone_ || is_abandoned(bell_.native_handle());
