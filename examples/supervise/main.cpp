@@ -146,15 +146,25 @@ asio::awaitable<void> answer_all(std::shared_ptr<unix_listener<>> listener, task
     }
 }
 
+// By nohup, which is to be obeyed.
+bool is_hang_up_ignored()
+{
+    struct sigaction found{};
+    return ::sigaction(SIGHUP, nullptr, &found) == 0 && found.sa_handler == SIG_IGN;
+}
+
 asio::awaitable<void> stop_at_signal(std::shared_ptr<supervise::runner> all)
 {
     const auto executor = co_await asio::this_coro::executor;
-    signal_set asked(executor, {SIGHUP, SIGINT, SIGTERM});
+    signal_set asked(executor, {SIGINT, SIGTERM});
+    if (!is_hang_up_ignored())
+        asked.add(SIGHUP);
     const auto told_elsewhere = [](boost::system::error_code, const supervisor_result&) { };
     co_await asked.async_wait(asio::use_awaitable);
     all->supervisor().async_stop(told_elsewhere);
-    // Who asks again does not want to wait for the rest of the budget.
-    co_await asked.async_wait(asio::use_awaitable);
+    // Who asks again does not want to wait for the rest of the budget. Of a terminal that goes one
+    // hears twice, of its shell and of the kernel: that is no impatience.
+    while ((co_await asked.async_wait(asio::use_awaitable)).number == SIGHUP) { }
     all->supervisor().async_stop(std::chrono::seconds(0), told_elsewhere);
 }
 
@@ -246,6 +256,17 @@ int run_to_end(asio::awaitable<int> body)
     return code;
 }
 
+// A log that is being written is not waited for: its disk may stand still.
+int run_and_leave(asio::awaitable<int> body)
+{
+    const auto leave = [](asio::awaitable<int> whole) -> asio::awaitable<int> {
+        const int code = co_await std::move(whole);
+        std::cout << std::flush;
+        std::quick_exit(code);
+    };
+    return run_to_end(leave(std::move(body)));
+}
+
 int obey(const arguments& given)
 {
     const auto& words = given.words;
@@ -259,9 +280,11 @@ int obey(const arguments& given)
         return 0;
     }
     if (is("run", 2)) {
-        block_signals({SIGHUP, SIGINT, SIGTERM});
+        block_signals({SIGINT, SIGTERM});
+        if (!is_hang_up_ignored())
+            block_signals({SIGHUP});
         std::signal(SIGPIPE, SIG_IGN);  // who reads our output may go
-        return run_to_end(run(supervise::read_config(words[1]), given.socket));
+        return run_and_leave(run(supervise::read_config(words[1]), given.socket));
     }
     if (given.follow && is("logs", 2))
         return run_to_end(follow(words[1], given.socket));

@@ -15,6 +15,7 @@
 #include <boost/asio/error.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/this_coro.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/system/system_error.hpp>
@@ -25,6 +26,7 @@
 #include <iostream>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -108,6 +110,13 @@ service service_of(const service_config& one)
     return made;
 }
 
+// Where files are written. Never joined: a disk that stands still must not hold up the end.
+asio::thread_pool& disk()
+{
+    static auto* const all = new asio::thread_pool(1);
+    return *all;
+}
+
 // The batch is the caller's, who waits.
 asio::awaitable<void> write_all(std::shared_ptr<rotating_file> file, const log_batch* batch)
 {
@@ -148,25 +157,25 @@ void runner::add(const service_config& one)
     std::shared_ptr<rotating_file> file;
     if (!one.log.empty())
         file = std::make_shared<rotating_file>(one.log, one.rotation);
-    auto& kept = lines_.try_emplace(one.name, executor_).first->second;
+    const auto kept = std::make_shared<service_lines>(executor_);
+    lines_.try_emplace(one.name, kept);
     // From a queue, and in a thread of its own: a disk that takes its time loses lines, and counts
     // them, and holds nobody up. No executor helps with that, a file is always ready.
-    made.log([this, file, &kept, name = one.name](log_batch batch) -> asio::awaitable<void> {
+    made.log([kept, file](log_batch batch) -> asio::awaitable<void> {
         for (const auto& line : batch.lines)
-            keep(name, line.from, line.text);
+            kept->keep(line.from, line.text);
         if (!file)
             co_return;
-        co_await asio::co_spawn(disk_, write_all(file, &batch), asio::use_awaitable);
-        kept.unwritten = file->lost();
+        co_await asio::co_spawn(disk(), write_all(file, &batch), asio::use_awaitable);
+        kept->unwritten = file->lost();
     });
     supervisor_->add(made);
 }
 
-void runner::keep(const std::string& name, service_output from, std::string_view line)
+void runner::service_lines::keep(service_output from, std::string_view line)
 {
-    auto& lines = lines_.at(name);
-    lines.ring.push((from == service_output::err ? "! " : "  ") + printable(std::string(line)));
-    lines.news.cancel();
+    ring.push((from == service_output::err ? "! " : "  ") + printable(std::string(line)));
+    news.cancel();
 }
 
 // On a terminal the table and the last events, drawn over what was there; else a line for each.
@@ -191,7 +200,7 @@ std::string runner::table() const
     auto all = supervisor_->snapshot();
     for (auto& one : all) {
         if (const auto known = lines_.find(one.name); known != lines_.end())
-            one.lines_lost += known->second.unwritten;
+            one.lines_lost += known->second->unwritten;
     }
     return table_of(all, steady_timer_clock()->now());
 }
@@ -227,7 +236,7 @@ std::string runner::answer(std::string_view request)
     const auto found = lines_.find(name);
     if (found == lines_.end())
         return "error: there is no service \"" + name + "\"\n";
-    const auto& ring = found->second.ring;
+    const auto& ring = found->second->ring;
     return "ok\n" + ring.since(ring.begin(), std::numeric_limits<std::size_t>::max()).text;
 }
 
@@ -239,17 +248,21 @@ asio::awaitable<void> runner::follow(std::shared_ptr<unix_stream::socket> client
         text = "error: there is no service \"" + name + "\"\n";
     else if (followers_ == most_followers)
         text = "error: " + std::to_string(followers_) + " follow already\n";
-    co_await asio::async_write(*client, asio::buffer(text), asio::use_awaitable);
-    if (!text.starts_with("ok"))
-        co_return;
     struct counted {
         int& number;
         explicit counted(int& all) : number(++all) { }
         counted(const counted&) = delete;
         ~counted() { --number; }
     };
-    const counted one(followers_);
-    auto& lines = found->second;
+    const bool may_follow = text.starts_with("ok");
+    std::optional<counted> one;  // before others have their turn
+    if (may_follow)
+        one.emplace(followers_);
+    co_await asio::async_write(*client, asio::buffer(text), asio::use_awaitable);
+    if (!may_follow)
+        co_return;
+    const auto kept = found->second;
+    auto& lines = *kept;
     // It has nothing more to say, so what can be read is its end.
     const auto gone = std::make_shared<bool>(false);
     client->async_wait(unix_stream::socket::wait_read,

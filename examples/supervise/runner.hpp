@@ -5,7 +5,6 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/thread_pool.hpp>
 
 #include <cstdint>
 #include <deque>
@@ -49,6 +48,8 @@ private:
             : news(ex, boost::asio::steady_timer::time_point::max())
         {
         }
+        void keep(procyard::service_output from, std::string_view line);
+
         line_ring ring{};
         boost::asio::steady_timer news;  // never expires: waited for until it is cancelled
         std::uint64_t unwritten = 0;     // lines that its file could not take
@@ -56,14 +57,13 @@ private:
 
     void on_event(const procyard::service_event& event);
     void add(const service_config& one);
-    void keep(const std::string& name, procyard::service_output from, std::string_view line);
     [[nodiscard]] std::string act(std::string_view verb, const std::string& name);
 
     config how_;
     bool on_terminal_;
     boost::asio::any_io_executor executor_;
-    std::map<std::string, service_lines, std::less<>> lines_{};
-    boost::asio::thread_pool disk_{1};  // where files are written
+    // Shared with what is being written to a disk that takes its time.
+    std::map<std::string, std::shared_ptr<service_lines>, std::less<>> lines_{};
     int followers_ = 0;
     std::deque<std::string> events_{};
     std::unique_ptr<procyard::supervisor> supervisor_{};

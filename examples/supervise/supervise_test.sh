@@ -139,27 +139,36 @@ stop_budget = 10m
 command = trap '' TERM; echo $$ > pid.new; mv pid.new pid; exec tail -f /dev/null
 grace = 10m
 END
-    for second in HUP INT TERM; do
+    for second in INT TERM; do
         start x.ini
+        until_said "a.1: starting -> ready"
         until [ -e pid ]; do turn; done
         read -r first < pid
+        # Both that one hears of when a terminal goes.
         kill -HUP "$runner"
         until_said "a.1: ready -> stopping"
+        kill -HUP "$runner"
+        "$supervise" status --socket control | grep -q '^a  *stopping' || fail "the second SIGHUP has hastened it"
         kill -0 "$first" || fail "it was not to die of SIGHUP to the runner"
         kill -$second "$runner"
         wait "$runner" || :
         runner=
-        ! kill -0 "$first" 2> /dev/null || fail "it lives after SIGHUP and SIG$second"
+        ! kill -0 "$first" 2> /dev/null || fail "it lives after SIG$second"
         rm pid
         [ ! -e control ] || fail "leaves its socket"
     done
     ;;
 full)
-    # A disk that is full loses lines, and the table says how many.
-    printf '[a]\ncommand = echo line 1; echo line 2; echo line 3; exec tail -f /dev/null\nready = line line 3\nlog = /dev/full\n' > x.ini
+    # A disk that is full loses lines, and the table says how many: none that could be an age.
+    cat > x.ini <<'END'
+[a]
+command = i=0; while [ $i -lt 137 ]; do echo line; i=$((i + 1)); done; echo all; exec tail -f /dev/null
+ready = line all
+log = /dev/full
+END
     start x.ini
     until_said "a.1: starting -> ready"
-    until "$supervise" status --socket control | grep -q '^a  *ready .* 3 '; do turn; done
+    until "$supervise" status --socket control | grep -q '^a  *ready .* 138 *$'; do turn; done
     end 0
     ;;
 typo)
@@ -189,7 +198,7 @@ follow)
     wait "$idle" 2> /dev/null || :
     idle=
     # Although nothing is ever written again that would fail.
-    until [ "$(find "/proc/$runner/fd" -type l | wc -l)" = "$before" ]; do turn; done
+    until [ "$(find "/proc/$runner/fd" -type l | wc -l)" -le "$before" ]; do turn; done
     "$supervise" logs b -f --socket control 2> err && fail "follows nobody"
     grep -q 'there is no service "b"' err || fail "does not say who is not there"
     "$supervise" logs a -f --socket control > late &
@@ -201,6 +210,8 @@ follow)
     idle=
     ;;
 follow_slow)
+    # What is freed is freed, also where AddressSanitizer would keep it for a while.
+    export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}quarantine_size_mb=1"
     printf '[a]\ncommand = yes 0123456789012345678901234567890123456789\n[b]\ncommand = exec tail -f /dev/null\n' > x.ini
     start x.ini
     until_said "a.1: starting -> ready"
