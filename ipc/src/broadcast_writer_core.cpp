@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -316,9 +317,9 @@ void broadcast_writer_core::hear_hello(std::size_t index) noexcept
     }
     if (!ec || ec == asio::error::would_block)
         return;
-    if (is_shortage(ec)) {
-        // Looked at again with the next publication, and until then no more heard of: its hello is
-        // there, and would wake who waits for room without end.
+    if (is_shortage(ec) && looks_again()) {
+        // And with each publication; until then no more heard of: its hello is there, and would
+        // wake who waits for room without end.
         unwatch(who.socket.get());
         who.is_short = true;
         ++short_;
@@ -328,6 +329,35 @@ void broadcast_writer_core::hear_hello(std::size_t index) noexcept
     if (ec != asio::error::eof)
         ++cut_off_;
     remove(index);
+}
+
+// In a moment, for who sleeps in front of the last message there is, and is not known. False: there
+// is not even an event loop for that.
+bool broadcast_writer_core::looks_again() noexcept
+{
+    constexpr std::chrono::milliseconds moment{20};
+    if (is_looking_again_)
+        return true;
+    try {
+        if (!again_)
+            again_.emplace(executor());
+        again_->expires_after(moment);
+        again_->async_wait([weak = weak_from_this()](const error_code& ec) {
+            const auto alive = weak.lock();
+            if (!alive)
+                return;
+            auto& self = static_cast<broadcast_writer_core&>(*alive);
+            self.is_looking_again_ = false;
+            if (ec || self.closed_)
+                return;
+            self.look_at_bells();
+            self.ring_sleepers();
+        });
+    } catch (...) {
+        return false;
+    }
+    is_looking_again_ = true;
+    return true;
 }
 
 void broadcast_writer_core::welcome(reader& who, error_code& ec)
@@ -415,6 +445,7 @@ void broadcast_writer_core::let_go_of_readers() noexcept
     holding_ = 0;
     unknown_ = 0;
     short_ = 0;
+    again_.reset();
     bells_.reset();
     own_.release_descriptor();
 }

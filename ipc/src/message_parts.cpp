@@ -57,6 +57,13 @@ part_assembly::answer part_assembly::add(record_kind kind, std::span<const std::
     const bool fits = is_last ? payload.size() == missing : payload.size() < missing;
     if (payload.empty() || !fits)
         return answer::violation;
+    // Twice as much each time, but no more than all of it: it may be all the memory there is.
+    if (bytes_.capacity() - bytes_.size() < payload.size()) {
+        const auto least = bytes_.size() + payload.size();
+        const auto twice = std::uint64_t{2} * bytes_.capacity();
+        bytes_.reserve(
+            static_cast<std::size_t>(std::min(length_, std::max<std::uint64_t>(least, twice))));
+    }
     bytes_.insert(bytes_.end(), payload.begin(), payload.end());
     if (!is_last)
         return answer::more;

@@ -5,6 +5,7 @@
 
 #include <boost/asio/error.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
 
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -567,6 +568,7 @@ TEST_SUITE("broadcast: limits")
     TEST_CASE("no descriptors when a subscriber comes: it is kept, and loses nothing")
     {
         asio::io_context ctx;
+        const asio::steady_timer reactor(ctx);
         broadcaster<int> b(ctx.get_executor(), few);
         subscriber<int> s(ctx.get_executor(), b.subscribe(holding));
         {
@@ -591,9 +593,46 @@ TEST_SUITE("broadcast: limits")
         CHECK(got.result() == 5);
     }
 
+    TEST_CASE("no descriptors when a subscriber comes: it is met later, with no other message")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor(), few);
+        subscriber<int> s(ctx.get_executor(), b.subscribe(holding));
+        outcome<error_code, int> got;
+        s.async_receive(got.handler());
+        ctx.poll();
+        {
+            const procyard_test::limit_guard none(RLIMIT_NOFILE, 0);
+            CHECK(b.try_send(1));
+        }
+        ctx.poll();
+        CHECK_FALSE(got.done());
+        run(ctx);
+        CHECK(got.result() == 1);
+    }
+
+    TEST_CASE("no descriptors for a subscriber that comes, nor for an event loop: it is cut off")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor(), few);
+        subscriber<int> s(ctx.get_executor(), b.subscribe(holding));
+        {
+            const procyard_test::limit_guard none(RLIMIT_NOFILE, 0);
+            CHECK(b.try_send(1));
+        }
+        CHECK(b.cut_off() == 1);
+        CHECK(b.readers() == 0);
+        CHECK(s.try_receive() == 1);
+        outcome<error_code, int> got;
+        s.async_receive(got.handler());
+        run(ctx);
+        CHECK(got.error() == channel_errc::peer_died);
+    }
+
     TEST_CASE("no descriptors when a subscriber comes, and it goes: it is not held for ever")
     {
         asio::io_context ctx;
+        const asio::steady_timer reactor(ctx);
         broadcaster<int> b(ctx.get_executor(), few);
         {
             const subscriber<int> s(ctx.get_executor(), b.subscribe(holding));

@@ -3,6 +3,7 @@
 #define PROCYARD_IPC_DETAIL_BROADCAST_WRITER_CORE_HPP
 
 #include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/steady_timer.hpp>
 
 #include <sys/types.h>
 
@@ -144,6 +145,7 @@ private:
     void ring_sleepers() noexcept;
     void look_at_bells() noexcept;
     void hear_hello(std::size_t index) noexcept;
+    [[nodiscard]] bool looks_again() noexcept;
     void hear_reader(std::uint64_t token) noexcept;
     void welcome(reader& who, error_code& ec);
     [[nodiscard]] error_code watch(int fd, std::uint64_t token) noexcept;
@@ -169,6 +171,8 @@ private:
     std::size_t holding_ = 0;    // how many do
     std::size_t unknown_ = 0;    // how many have not come
     std::size_t short_ = 0;      // of these, for how many something was missing
+    bool is_looking_again_ = false;
+    std::optional<asio::steady_timer> again_;
     std::vector<reader> readers_;
     std::uint64_t oldest_number_;  // of the message at side_.oldest()
 
