@@ -20,11 +20,13 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <procyard/ipc/pipe.hpp>
 #include <procyard/runtime/child.hpp>
 #include <procyard/runtime/spawn_error.hpp>
 
+#include "descriptor_store.hpp"
 #include "manager_text.hpp"
 #include "notify_socket.hpp"
 #include "output_lines.hpp"
@@ -74,7 +76,7 @@ private:
     void on_store(notify_message& message);
     void on_line(service_output from, std::string_view line);
 
-    asio::awaitable<void> run(command what);
+    asio::awaitable<void> run(command what, std::vector<descriptor_store::entry> lent);
     asio::awaitable<void> live();
     asio::awaitable<void> read(pipe_reader* from, service_output which);
     asio::awaitable<void> wait_for_newline();
@@ -143,7 +145,8 @@ void command_runner::start()
         report.text = ec.message();
         return tell_end(false, std::move(report));
     }
-    asio::co_spawn(setup_.executor, keep(self(), &command_runner::run, std::move(what)),
+    asio::co_spawn(setup_.executor,
+                   keep(self(), &command_runner::run, std::move(what), setup_.kept->all()),
                    [me = self()](const std::exception_ptr& error) {
                        if (error)
                            me->lost_sight();
@@ -152,12 +155,15 @@ void command_runner::start()
 
 // Not by the blocking spawn: an exec from a file system that hangs would hold all supervision, and
 // the stop. The command goes with the spawn: it holds the child's end of the pipe for the newline.
-asio::awaitable<void> command_runner::run(command what)
+// What it borrows from the store is `lent` until the spawn is over: the store may close its own
+// meanwhile. (Not handed over to the command, which would make it blocking.)
+asio::awaitable<void> command_runner::run(command what, std::vector<descriptor_store::entry> lent)
 {
     auto token =
         asio::bind_cancellation_slot(spawn_signal_.slot(), asio::as_tuple(asio::use_awaitable));
     auto [ec, made] = co_await async_spawn_whole_tree(std::move(what), setup_.executor, failure_,
                                                       std::move(token));
+    lent.clear();
     is_spawned_ = !ec;
     if (ec) {
         notifications_.close();

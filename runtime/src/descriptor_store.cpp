@@ -25,7 +25,7 @@ void descriptor_store::keep(std::string_view name, std::vector<unique_fd>&& desc
         if (kept_.size() >= most_ || has(one.get()))
             continue;
         const int number = one.get();
-        kept_.push_back({std::string(name), std::move(one)});
+        kept_.push_back({std::string(name), std::make_shared<const unique_fd>(std::move(one))});
         if (until_hang_up)
             watch(number);
     }
@@ -36,7 +36,7 @@ void descriptor_store::remove(std::string_view name)
     std::erase_if(kept_, [&](const entry& one) {
         if (one.name != name)
             return false;
-        unwatch(one.descriptor.get());
+        unwatch(one.descriptor->get());
         return true;
     });
 }
@@ -55,7 +55,7 @@ bool descriptor_store::has(int descriptor) const noexcept
     const auto self = ::getpid();
     return std::any_of(kept_.begin(), kept_.end(), [&](const entry& one) {
         return ::syscall(SYS_kcmp, self, self, KCMP_FILE,
-                         static_cast<unsigned long>(one.descriptor.get()),
+                         static_cast<unsigned long>(one.descriptor->get()),
                          static_cast<unsigned long>(descriptor))
             == 0;
     });
@@ -113,7 +113,7 @@ void descriptor_store::drop_hung_up()
         for (int i = 0; i < count; ++i) {
             const int number = events.at(static_cast<std::size_t>(i)).data.fd;
             unwatch(number);
-            std::erase_if(kept_, [&](const entry& one) { return one.descriptor.get() == number; });
+            std::erase_if(kept_, [&](const entry& one) { return one.descriptor->get() == number; });
         }
     } while (count == static_cast<int>(events.size()));
 }

@@ -27,7 +27,9 @@ class descriptor_store : public std::enable_shared_from_this<descriptor_store> {
 public:
     struct entry {
         std::string name;
-        unique_fd descriptor;
+        // Shared with those that are being spawned with it, on another thread: its number must not
+        // be another file's before they have it.
+        std::shared_ptr<const unique_fd> descriptor;
     };
 
     descriptor_store(const asio::any_io_executor& ex, std::size_t most) : most_(most), hang_ups_(ex)

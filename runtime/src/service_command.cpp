@@ -50,7 +50,7 @@ void pass_descriptors(command& what, const service_access::description& how,
     for (const auto& one : how.listeners)
         what.listen_descriptor(stdio::borrow(one.descriptor->get()), one.name);
     for (const auto& one : kept.all())
-        what.listen_descriptor(stdio::borrow(one.descriptor.get()), one.name);
+        what.listen_descriptor(stdio::borrow(one.descriptor->get()), one.name);
 }
 
 // By which all that it starts is found again. Trees nest: the marks of those around it stay.

@@ -18,7 +18,8 @@ namespace detail {
 [[nodiscard]] bool is_listened_to(const service_access::description& how);
 
 // What is spawned for a service: its command, with the streams that it leaves to us, without what
-// our own supervisor has given us, and with what it gets instead. It borrows the descriptors.
+// our own supervisor has given us, and with what it gets instead. It borrows the descriptors:
+// the listeners of the description, and what is stored now.
 [[nodiscard]] command command_of(const runner_setup& setup, const std::string& notify_address);
 
 }  // namespace detail

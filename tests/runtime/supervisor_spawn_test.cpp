@@ -87,6 +87,27 @@ TEST_SUITE("supervisor")
         f.it.stop();
     }
 
+    TEST_CASE("what is stored is there for who waits for its spawn, if it hangs up meanwhile, too")
+    {
+        supervised f;
+        busy_program busy;
+        f.it().add(service("a", helper({"--mode=notify-store", "^one"}))
+                       .ready_when(procyard::readiness::told())
+                       .keep_descriptors(1));
+        f.it().start();
+        f.until("a", service_state::ready);
+        REQUIRE(f.of("a").descriptors_kept == 1);
+        f.it().add(service("slow", busy.run()));
+        f.it().replace("a");
+        REQUIRE(::kill(f.of("a").pid, SIGKILL) == 0);
+        run_until(f.ctx, [&] { return f.of("a").descriptors_kept == 0; });
+        busy.release();
+        f.until("a", service_state::ready, 2);
+        CHECK(f.of("a").generation == 2);
+        CHECK(f.of("a").status_text == "1 one");
+        f.stop();
+    }
+
     TEST_CASE("a supervisor that is destroyed while an exec hangs leaves nobody")
     {
         hanging_start f;

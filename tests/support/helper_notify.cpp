@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -110,9 +111,9 @@ int mode_notify_by_child(const helper_arguments& args)
     helper_pause();
 }
 
-// notify-store [!|?]NAME…: stores an event under each name; with ! a pipe that has hung up, with ?
-// one that is not to be polled. Says READY=1, and as STATUS= what it was given, and waits for a
-// signal.
+// notify-store [!|?|^]NAME…: stores an event under each name; with ! a pipe that has hung up, with ?
+// one that is not to be polled, with ^ one that hangs up when this process ends. Says READY=1, and
+// as STATUS= what it was given, and waits for a signal.
 int mode_notify_store(const helper_arguments& args)
 {
     const char* const given = std::getenv("LISTEN_FDS");
@@ -120,23 +121,28 @@ int mode_notify_store(const helper_arguments& args)
     const int fd = connect_to_supervisor();
     for (const auto& arg : args) {
         int ends[2];
-        const bool hung_up = arg.starts_with('!') || arg.starts_with('?');
-        if (hung_up ? ::pipe2(ends, O_CLOEXEC) != 0 : (ends[1] = ::eventfd(0, EFD_CLOEXEC)) == -1)
+        const bool is_pipe = arg.find_first_of("!?^") == 0;
+        if (is_pipe ? ::pipe2(ends, O_CLOEXEC) != 0 : (ends[1] = ::eventfd(0, EFD_CLOEXEC)) == -1)
             ::_exit(92);
-        if (hung_up)
+        if (is_pipe && arg[0] != '^')
             ::close(ends[0]);
         say_with(fd,
                  (arg.starts_with('?') ? "FDSTORE=1\nFDPOLL=0\nFDNAME=" : "FDSTORE=1\nFDNAME=")
-                     + arg.substr(hung_up ? 1 : 0),
+                     + arg.substr(is_pipe ? 1 : 0),
                  ends[1]);
     }
     std::string status = "STATUS=";
     status += given == nullptr ? "0" : given;
     status += ' ';
     status += names == nullptr ? "" : names;
-    // Each of them has to be open.
-    for (int i = 0; i < (given == nullptr ? 0 : std::atoi(given)); ++i)
+    // Each of them has to be open; and what hangs up with us has done so with the one before us.
+    const bool hangs_up = !args.empty() && args[0].starts_with('^');
+    for (int i = 0; i < (given == nullptr ? 0 : std::atoi(given)); ++i) {
         status += ::fcntl(3 + i, F_GETFD) == -1 ? " closed" : "";
+        pollfd one{3 + i, 0, 0};
+        const bool hung_up = ::poll(&one, 1, 0) == 1 && (one.revents & POLLERR) != 0;
+        status += hangs_up && !hung_up ? " another" : "";
+    }
     say(fd, status + "\nREADY=1");
     helper_pause();
 }
