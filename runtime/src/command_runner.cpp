@@ -94,6 +94,7 @@ private:
     pipe_reader newline_;
     output_tail tail_;
     survivor_book::ticket record_{};
+    orphan_burial::ticket dead_orphans_{};
     unsigned outputs_open_ = 0;
     bool is_spawned_ = false;
     bool stops_ = false;
@@ -184,6 +185,7 @@ asio::awaitable<void> command_runner::run(command what, std::vector<descriptor_s
 
 void command_runner::started()
 {
+    dead_orphans_ = setup_.burial->watch(child_.id());
     // At once: who is not ready yet may be silent for long.
     if (setup_.book) {
         record_ = setup_.book->add(how().name, setup_.generation, child_.id());
@@ -222,6 +224,7 @@ void command_runner::started()
 asio::awaitable<void> command_runner::live()
 {
     const auto [ec, status] = co_await child_.async_wait(asio::as_tuple(asio::use_awaitable));
+    dead_orphans_ = {};  // from here on they are the tree's
     notifications_.drain();
     end_checks();
     // What it has started goes with it; nothing happens if there is nothing.

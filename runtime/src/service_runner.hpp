@@ -19,6 +19,7 @@
 
 #include "descriptor_store.hpp"
 #include "log_feed.hpp"
+#include "orphan_burial.hpp"
 #include "service_access.hpp"
 #include "supervisor_fsm.hpp"
 #include "survivor_book.hpp"
@@ -52,6 +53,7 @@ struct runner_setup {
     orphan_policy orphans;
     // Where what would outlive the supervisor is written down; null: nowhere.
     std::shared_ptr<survivor_book> book;
+    std::shared_ptr<orphan_burial> burial;
 };
 
 // One incarnation of a service, from its start to its end.

@@ -66,7 +66,8 @@ supervisor_core::supervisor_core(asio::any_io_executor ex, supervisor_options op
     : executor_(std::move(ex)),
       options_(std::move(options)),
       fsm_(detail::setup_of(options_), seed_of(options_)),
-      is_group_(group.has_value())
+      is_group_(group.has_value()),
+      burial_(std::make_shared<orphan_burial>(executor_))
 {
     if (!options_.clock)
         options_.clock = steady_timer_clock();
@@ -454,7 +455,8 @@ void supervisor_core::start(std::size_t number, std::uint64_t generation)
                        one.log,
                        one.kept,
                        options_.orphans,
-                       book_};
+                       book_,
+                       burial_};
     const auto runner = std::holds_alternative<command>(one.how->body)
         ? make_command_runner(std::move(setup))
         : std::holds_alternative<service_body>(one.how->body)

@@ -110,6 +110,7 @@ private:
     bool abandoned_ = false;
     bool all_have_gone_ = false;
     bool is_group_;
+    const std::shared_ptr<orphan_burial> burial_;
 
     std::shared_ptr<survivor_book> book_{};
     // Until the directory is ours, and those that another supervisor has left are gone: nothing is
