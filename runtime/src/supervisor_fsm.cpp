@@ -103,13 +103,16 @@ void supervisor_fsm::on_request(const supervisor_input& input, time_point now)
         return;
     switch (input.what) {
     case start_service:
-        one.wanted = true;
+        want(one);
         one.failures = one.state == failed ? 0 : one.failures;
         break;
-    case stop_service: one.wanted = false; break;
+    case stop_service:
+        one.wanted = false;
+        one.left_out = false;
+        break;
     case restart_service:
         one.together = one.together || one.main_lives;
-        one.wanted = true;
+        want(one);
         break;
     case remove_service:
         one.wanted = false;
@@ -120,12 +123,21 @@ void supervisor_fsm::on_request(const supervisor_input& input, time_point now)
     }
 }
 
+void supervisor_fsm::want(service& one) noexcept
+{
+    one.wanted = true;
+    one.left_out = false;
+    // It was to stop with its siblings, and goes on after all: they would wait for its end.
+    if (!one.together && one.main_lives && !asked_to_stop(one.main))
+        one.sibling_failed = false;
+}
+
 void supervisor_fsm::on_replace(std::size_t which, time_point now)
 {
     auto& one = services_[which];
     // Without something that serves there is nothing to keep up meanwhile.
     if (!one.main_lives || to_be_stopped(one)) {
-        one.wanted = true;
+        want(one);
         return;
     }
     one.replace_again = one.extra && one.extra->role == incarnation_role::retired;
@@ -268,7 +280,7 @@ void supervisor_fsm::restart_siblings(std::size_t culprit)
         auto& one = services_[i];
         one.sibling_failed = one.wanted;
         if (one.how.restart == restart_kind::temporary)
-            one.wanted = false;
+            one.left_out = std::exchange(one.wanted, false) || one.left_out;
         one.together = one.wanted;
     }
     together_at_ = std::max(together_at_, services_[culprit].start_at);
@@ -499,13 +511,15 @@ bool supervisor_fsm::serves_dependants(const service& one) const
     return one.main_lives && one.main.phase == ready && !to_be_stopped(one);
 }
 
-// It has ended by itself, and nobody starts it again. What was asked to stop may be asked to start,
-// by the same who did that.
+// It has ended by itself, or with its siblings, and nobody starts it again. What was asked to stop
+// may be asked to start, by the same who did that.
 bool supervisor_fsm::is_over_for_dependants(const service& one)
 {
     if (one.wanted || lives(one))
         return false;
-    return one.state == failed || (one.state == exited && one.completed && !one.how.one_shot);
+    if (one.state != exited)
+        return one.state == failed;
+    return one.completed ? !one.how.one_shot : one.left_out;
 }
 
 bool supervisor_fsm::waits_in_vain(const service& one) const

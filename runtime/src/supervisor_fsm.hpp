@@ -171,6 +171,7 @@ private:
         bool removing = false;
         bool replace_again = false;  // when the one that was replaced has gone
         bool completed = false;      // it has ended with success by itself
+        bool left_out = false;       // its siblings were started again, it was not
         unsigned failures = 0;       // in a row
         std::uint64_t generations = 0;
         time_point start_at = time_point::min();
@@ -192,6 +193,7 @@ private:
     void on_ready(std::size_t which, std::uint64_t generation, time_point now);
     void on_extend(incarnation& one, duration wanted, time_point now);
     void on_replace(std::size_t which, time_point now);
+    static void want(service& one) noexcept;
     void on_end(std::size_t which, std::uint64_t generation, bool clean, time_point now);
     void on_end_of_main(std::size_t which, bool clean, time_point now);
     void on_own_end(std::size_t which, bool clean, time_point now);

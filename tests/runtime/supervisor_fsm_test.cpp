@@ -402,6 +402,39 @@ TEST_SUITE("supervisor_fsm")
         CHECK(world.states() == "starting, exited");
     }
 
+    TEST_CASE("what is to start after a sibling that is not started again fails, and does not wait")
+    {
+        for (const auto strategy :
+             {restart_strategy::one_for_all, restart_strategy::rest_for_one}) {
+            stage world(with(strategy));
+            world.fsm.add(plain());
+            auto job = plain();
+            job.restart = restart_kind::temporary;
+            world.fsm.add(job);
+            world.fsm.add(after({1}));
+            world.start_all();
+            CHECK(world.of(kind::ended_failed, 0) == "stop 2.1");
+            CHECK(world.of(kind::ended_clean, 2) == "stop 1.1");
+            CHECK(world.of(kind::ended_clean, 1) == "start 0.2");
+            CHECK(world.states() == "starting, exited, failed");
+            CHECK(world.history.back() == "2 failed: a dependency has failed for good");
+        }
+    }
+
+    TEST_CASE("nobody waits for a sibling that was asked to go on before it was stopped")
+    {
+        stage world(with(restart_strategy::one_for_all));
+        world.fsm.add(plain());
+        auto job = plain();
+        job.restart = restart_kind::temporary;
+        world.fsm.add(job);
+        world.fsm.add(after({1}));
+        world.start_all();
+        CHECK(world.of(kind::ended_failed, 0) == "stop 2.1");
+        CHECK(world.tell(kind::start_service, 1) == "");
+        CHECK(world.of(kind::ended_clean, 2) == "start 0.2, start 2.2");
+    }
+
     TEST_CASE("kinds: permanent always, transient after a failure, temporary never")
     {
         struct expectation {

@@ -110,6 +110,7 @@ private:
         states_.push_back(service_state::configured);
         causes_.push_back(service_cause::asked);
         ended_well_.push_back(false);
+        by_request_.push_back(false);
     }
 
     void step()
@@ -137,11 +138,13 @@ private:
                                      kind::restart_service, kind::replace_service,
                                      kind::replace_service, kind::start_service};
         const auto service = pick(setups_.size());
+        const auto what = requests[pick(std::size(requests))];
         if (pick(200) == 0)
             return stop();
         if (pick(100) == 0)
             return tell({kind::remove_service, service});
-        tell({requests[pick(std::size(requests))], service});
+        by_request_[service] = what == kind::stop_service;
+        tell({what, service});
     }
 
     void stop()
@@ -337,7 +340,7 @@ private:
     }
 
     // Who waits does so for somebody who may come: not when all are there, and not for one who has
-    // ended for good by himself. Those that are restarted together wait for each other first.
+    // ended for good, unless he was asked to. Those that are restarted together wait for each other first.
     void check_wait(std::size_t service)
     {
         if (closing_ || states_[service] != service_state::waiting || incarnations(service) > 0)
@@ -352,8 +355,8 @@ private:
             return fail("waits for nobody");
         for (const auto before : needs) {
             const bool ended = states_[before] == service_state::failed
-                || (states_[before] == service_state::exited && ended_well_[before]
-                    && !setups_[before].one_shot);
+                || (states_[before] == service_state::exited
+                    && (ended_well_[before] ? !setups_[before].one_shot : !by_request_[before]));
             if (ended && incarnations(before) == 0)
                 fail("waits for what has ended for good");
         }
@@ -408,6 +411,7 @@ private:
     std::vector<service_state> states_{};
     std::vector<service_cause> causes_{};
     std::vector<bool> ended_well_{};
+    std::vector<bool> by_request_{};  // was asked to stop, and not to start since
     std::map<std::pair<std::size_t, std::uint64_t>, process> alive_{};
     std::set<std::pair<std::size_t, std::uint64_t>> ever_{};
     std::deque<time_point> restarts_{};
