@@ -386,6 +386,11 @@ void worker_core::say_hello(const std::string& why_not)
 // Between the note that a task is begun and its handler the channel is looked at once more: when a
 // cancel is there, the pool may not have seen the note, and the task be over for it. What else is
 // found waits: an answer to it could be on its way still when the handler is called.
+//
+// So that this look finds next to nothing, all that has come is taken after each task, when none is
+// noted: a record can kill who takes it, by its mere size, and the task that is noted would be told
+// that death. What remains is what comes between the two looks. Rejected: a second note around the
+// taking, which each task would pay for.
 void worker_core::pump()
 {
     for (int left = tasks_in_a_turn; left > 0 && !queue_.empty(); --left) {
@@ -400,8 +405,7 @@ void worker_core::pump()
         queue_.pop_front();
         if (!cancelled)
             begin(task);
-        // Those that wait in the channel, and who is cancelled: the next one looks by itself.
-        if ((queue_.empty() || !to_cancel_.empty()) && !drain())
+        if (!drain())
             return;
     }
     if (queue_.empty())

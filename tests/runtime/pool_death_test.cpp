@@ -206,6 +206,35 @@ TEST_SUITE("process_pool: deaths")
         }
     }
 
+    // The worker has the second task when the first one ends, and the third one comes meanwhile.
+    TEST_CASE("a task that was not begun is not told the death of receiving the one behind it")
+    {
+        temporary_directory place;
+        pool_gate before((place.path() / "before").string());
+        pool_gate gate((place.path() / "gate").string());
+        auto options = of_workers(1);
+        options.prefetch = 2;
+        options.channels.capacity_bytes = 1024 * 1024;
+        pooled pool(options);
+        pool.must_start();
+        auto opener = pool.submit(make_work("gate", 0, before.path()));
+        auto first = pool.submit(make_work("gate, and no more memory", 0, gate.path()));
+        auto second = pool.submit(make_work("square", 3));
+        pool.until([&] { return before.is_reached(); });
+        before.open();
+        (void)pool.result(opener);
+        pool.until([&] { return gate.is_reached(); });
+        auto third = pool.submit(make_work("length", 0, std::string(600'000, 'r')));
+        pool.ctx.restart();
+        pool.ctx.poll();
+        gate.open();
+        (void)pool.result(first);
+        CHECK(pool.result(second).number == 9);
+        CHECK(pool.result(third).number == 600'000);
+        CHECK(pool.it->metrics().workers_lost == 1);
+        pool.stop();
+    }
+
     TEST_CASE("results that a worker has committed before its death count")
     {
         pooled pool(of_workers(1));

@@ -57,6 +57,14 @@ void append_line(const std::string& path, const std::string& line)
     (void)::close(fd);
 }
 
+// What is long cannot be received any more.
+void take_no_more_memory()
+{
+    const rlimit none{0, 0};
+    if (::setrlimit(RLIMIT_AS, &none) != 0)
+        throw std::runtime_error("cannot limit its memory");
+}
+
 // Blocks until somebody opens the FIFO to write, and closes it.
 void wait_at_gate(const std::string& path)
 {
@@ -137,6 +145,11 @@ const std::map<std::string, action>& actions()
              }
          }},
         {"gate", [](const work& w, pool_job&, answer&) { wait_at_gate(w.text); }},
+        {"gate, and no more memory",
+         [](const work& w, pool_job&, answer&) {
+             wait_at_gate(w.text);
+             take_no_more_memory();
+         }},
         {"note",
          [](const work& w, pool_job& j, answer&) {
              append_line(w.text, std::to_string(w.number) + ' ' + std::to_string(j.attempt()));
