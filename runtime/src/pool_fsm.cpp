@@ -18,7 +18,8 @@ using kind = pool_output::kind;
 using task_state = pool_task::state;
 
 // So many workers may die before they have begun a task that was the next one for each.
-constexpr unsigned most_suspicions = 3;
+// If the task may have more strikes, so many.
+constexpr unsigned least_suspicions = 3;
 
 // SplitMix64's finish: each bit of the result depends on each one of the value.
 std::uint64_t mixed(std::uint64_t value) noexcept
@@ -465,9 +466,10 @@ void pool_fsm::ask(pool_place place, pool_outcome verdict, time_point now)
 //
 // What it had not begun is no fault of anybody's; but a task can kill who receives it, by its mere
 // size. So the one that came next is suspected, and goes to a worker of its own; when that dies
-// twice, without having begun it, the suspicion is enough. Rejected: a strike, which is for what
-// has run, and which one death that came from outside would give to a task with a limit of one; and
-// no limit, with which such a task takes one worker after the other for ever.
+// twice, without having begun it, the suspicion is enough. One that may have more strikes than that
+// may be suspected as often: who expects deaths from outside says so. Rejected: a strike, which is
+// for what has run, and which one death that came from outside would give to a task with a limit of
+// one; and no limit, with which such a task takes one worker after the other for ever.
 void pool_fsm::after_death(pool_place place, bool begun, bool suspected, time_point now)
 {
     auto& task = tasks_[place];
@@ -478,9 +480,9 @@ void pool_fsm::after_death(pool_place place, bool begun, bool suspected, time_po
         return complete(place, *task.verdict, now);
     if (begun && !task.terms.idempotent)
         return complete(place, pool_outcome::worker_died, now);
+    const auto strikes = task.terms.strikes == 0 ? how_.strikes : task.terms.strikes;
     if (begun) {
-        const auto limit = task.terms.strikes == 0 ? how_.strikes : task.terms.strikes;
-        if (task.strikes + 1 >= limit)
+        if (task.strikes + 1 >= strikes)
             return complete(place, pool_outcome::poisoned, now);
         outputs_.push_back({.what = kind::struck,
                             .worker = task.worker,
@@ -491,7 +493,9 @@ void pool_fsm::after_death(pool_place place, bool begun, bool suspected, time_po
         // It was begun in time.
         task.terms.queue_until = time_point::max();
     } else if (suspected) {
-        if (task.suspicions + 1 >= most_suspicions)
+        const auto limit =
+            task.terms.idempotent ? std::max(strikes, least_suspicions) : least_suspicions;
+        if (task.suspicions + 1 >= limit)
             return complete(place, pool_outcome::poisoned, now);
         ++task.suspicions;
         outputs_.push_back({.what = kind::struck,

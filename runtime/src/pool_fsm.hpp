@@ -143,8 +143,9 @@ public:
     // has skipped because they were cancelled included; 0 if none. As it has said, unchecked. A
     // task counts as begun from before its request is decoded: what kills its worker by that is to
     // blame, too. `sent`: the last one that was in its channel, which it cannot have gone beyond.
+    // `touched`: the last one of which anything may have been there, which is no less.
     void worker_ended(pool_worker_number worker, std::uint64_t started, std::uint64_t sent,
-                      time_point now);
+                      std::uint64_t touched, time_point now);
     // `outcome`: done, task_failed (its handler has thrown), cancelled (by what was asked).
     void task_ended(pool_worker_number worker, pool_task_number task, pool_outcome outcome,
                     time_point now);
@@ -291,7 +292,8 @@ private:
     [[nodiscard]] bool fresh_one_comes() const noexcept;
 
     [[nodiscard]] worker* find(pool_worker_number number, std::size_t& which);
-    void on_end(std::size_t which, worker& one, std::uint64_t begun_by, time_point now);
+    void on_end(std::size_t which, worker& one, std::uint64_t begun_by, std::uint64_t touched,
+                time_point now);
     void learn_from(slot& at, const worker& one, bool begun, time_point now);
     [[nodiscard]] duration delay_after(unsigned failures);
     void leave(std::size_t which, worker& one, time_point now);

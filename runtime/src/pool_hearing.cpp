@@ -203,7 +203,7 @@ void pool_core::forget_worker(pool_process& from, std::shared_ptr<const death_re
     dead_worker_ = from.number();
     death_ = std::move(report);
     const auto now = options_.clock->now();
-    fsm_.worker_ended(from.number(), from.record().begun(), from.sent(), now);
+    fsm_.worker_ended(from.number(), from.record().begun(), from.sent(), from.touched(), now);
     watched_ -= std::exchange(from.watched, 0);
     processes_.erase(from.number());
     carry_out(now);

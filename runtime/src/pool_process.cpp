@@ -385,7 +385,7 @@ void pool_process::has_gone(const outgoing& what) noexcept
 {
     if (!what.task)
         return;
-    ++sent_;
+    touched_ = std::max(touched_, ++sent_);
     if (what.task->worker == what.worker)
         what.task->unsent = false;
 }
@@ -401,6 +401,8 @@ void pool_process::send_first()
     // The record lives as long as the operation: an end may come first, and let go of all.
     auto first = std::make_shared<outgoing>(std::move(unsent_.front()));
     unsent_.erase(unsent_.begin());
+    if (first->task)
+        touched_ = sent_ + 1;
     tx_.async_send(first->get(), [me = shared_from_this(), first](const error_code& ec) {
         me->sending_ = false;
         if (!ec)

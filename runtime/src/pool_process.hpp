@@ -115,6 +115,8 @@ public:
     [[nodiscard]] const peer_worker_record& record() const noexcept { return record_; }
     // How many of the tasks that were delivered have been in its channel, to the last byte.
     [[nodiscard]] std::uint64_t sent() const noexcept { return sent_; }
+    // As many, and the one of which a part may have been there.
+    [[nodiscard]] std::uint64_t touched() const noexcept { return touched_; }
 
     // The owner's: it is in the list of those to be flushed.
     bool is_dirty = false;
@@ -177,7 +179,8 @@ private:
     std::string text_{};  // why it had to end
 
     std::vector<outgoing> unsent_{};
-    std::uint64_t sent_ = 0;  // tasks
+    std::uint64_t sent_ = 0;     // tasks
+    std::uint64_t touched_ = 0;  // tasks
     bool sending_ = false;
     bool asking_ = false;  // has_been_asked() was not true since
     bool greeted_ = false;

@@ -71,12 +71,12 @@ void pool_fsm::worker_ready(pool_worker_number number, time_point now)
 // again if it says that it has begun that: an answer that made room for it may be lost. But what
 // was not in its channel yet is nobody's fault.
 void pool_fsm::worker_ended(pool_worker_number number, std::uint64_t started, std::uint64_t sent,
-                            time_point now)
+                            std::uint64_t touched, time_point now)
 {
     begin();
     std::size_t which = 0;
     if (auto* const one = find(number, which))
-        on_end(which, *one, std::min(std::max(started, one->least_started), sent), now);
+        on_end(which, *one, std::min(std::max(started, one->least_started), sent), touched, now);
     settle(now);
 }
 
@@ -347,18 +347,22 @@ pool_fsm::worker* pool_fsm::find(pool_worker_number number, std::size_t& which)
 }
 
 // `begun_by`: the last of its tasks that it has begun.
-void pool_fsm::on_end(std::size_t which, worker& one, std::uint64_t begun_by, time_point now)
+void pool_fsm::on_end(std::size_t which, worker& one, std::uint64_t begun_by, std::uint64_t touched,
+                      time_point now)
 {
     one.next_to_run = no_place;
     bool any_begun = false;
-    // Where nothing ran, and nobody wanted its end, what it was about to take is suspected.
+    // Where nothing ran, and nobody wanted its end, what it was about to take is suspected, if it
+    // could find anything of that.
     bool may_suspect = one.stands == phase::ready;
     while (!one.tasks.empty()) {
         const auto place = one.tasks.first();
-        const bool begun = tasks_[place].delivery <= begun_by;
+        const auto delivery = tasks_[place].delivery;
+        const bool begun = delivery <= begun_by;
+        const bool suspected = std::exchange(may_suspect, false) && !begun && delivery <= touched;
         any_begun = any_begun || begun;
         take_from(one, place, now);
-        after_death(place, begun, std::exchange(may_suspect, false) && !begun, now);
+        after_death(place, begun, suspected, now);
     }
     auto& at = slots_[which];
     learn_from(at, one, any_begun, now);

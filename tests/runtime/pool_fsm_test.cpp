@@ -280,6 +280,39 @@ TEST_CASE("a task that its workers die of when they receive it is alone soon, an
     CHECK(pool.done(2, 3) == "t3 done");
 }
 
+TEST_CASE("an idempotent task may be suspected as often as it may have strikes, and three times")
+{
+    const auto deaths_of = [](const pool_stage::terms& how) {
+        pool_stage pool(pool_stage::plain(1, 1));
+        pool.begin();
+        pool.submit(how);
+        for (std::uint64_t worker = 1;; ++worker) {
+            if (pool.ended(worker, 0) != "struck t1")
+                return worker;
+            pool.pass(30s);
+            CHECK(pool.ready(worker + 1) == "deliver t1 w" + std::to_string(worker + 1));
+        }
+    };
+    CHECK(deaths_of({.idempotent = true, .strikes = 7}) == 7);
+    CHECK(deaths_of({.idempotent = true, .strikes = 1}) == 3);
+    CHECK(deaths_of({.strikes = 7}) == 3);
+}
+
+TEST_CASE("nobody is suspected of whom nothing was in the worker's channel, however often")
+{
+    pool_stage pool(pool_stage::plain(1, 1));
+    pool.begin();
+    CHECK(pool.submit() == "deliver t1 w1");
+    std::uint64_t worker = 1;
+    for (; worker < 10; ++worker) {
+        CHECK(pool.ended(worker, 0, 0) == "");
+        pool.pass(30s);
+        CHECK(pool.ready(worker + 1) == "deliver t1 w" + std::to_string(worker + 1));
+    }
+    // A part of it was.
+    CHECK(pool.ended(worker, 0, 0, 1) == "struck t1");
+}
+
 TEST_CASE("nobody is suspected when a worker ends that was to end")
 {
     auto how = pool_stage::plain(1, 1);

@@ -45,6 +45,7 @@ struct known_worker {
     std::vector<std::uint64_t> places{};  // the how manieth delivery each was
     std::vector<char> withdrawn{};        // it has heard of it before it could begin it
     std::uint64_t delivered = 0;
+    std::uint64_t touched = 0;  // the last one of which anything had come to it when it died
     std::uint64_t started = 0;
     std::uint64_t answered = 0;  // the last one
     procyard::timer_clock::time_point beat{};

@@ -205,7 +205,7 @@ private:
             return;
         case 1:
             if (!is_alive)
-                note([&] { fsm_.worker_ended(stranger, pick(5), pick(5), now_); });
+                note([&] { fsm_.worker_ended(stranger, pick(5), pick(5), pick(5), now_); });
             return;
         case 2: {
             const auto task = pick(tasks_.size() + 3);
@@ -347,6 +347,7 @@ private:
         // All that it has answered or begun has come to it.
         const auto least = std::max(one.started, one.answered);
         const auto sent = least + pick(one.delivered - least + 1);
+        one.touched = std::min(one.delivered, sent + pick(2));
         if (!kind_ && pick(8) == 0) {
             said = pick(4) == 0 ? ~std::uint64_t{0} : pick(one.delivered + 3);
             for (std::size_t i = 0; i < one.tasks.size(); ++i) {
@@ -361,7 +362,7 @@ private:
             tasks_[task].worker = 0;
         ending_worker_ = number;
         changed_[dying_.slot] = inputs_ + 1;
-        note([&] { fsm_.worker_ended(number, said, sent, now_); });
+        note([&] { fsm_.worker_ended(number, said, sent, dying_.touched, now_); });
         ending_worker_ = 0;
         dying_ = {};
     }
@@ -615,11 +616,17 @@ private:
     {
         if (!is_suspect(number))
             fail("suspects a task that was not the next one of a worker that served");
-        if (++task.suspicions >= 3)
+        if (++task.suspicions >= suspicions_of(task))
             fail("as many suspicions as are enough, and it is not over");
     }
 
-    // Whether it was the first that the worker which has just died would have begun.
+    unsigned suspicions_of(const known_task& task) const
+    {
+        return task.terms.idempotent ? std::max(3U, limit_of(task)) : 3U;
+    }
+
+    // Whether it was the first that the worker which has just died would have begun, and had any
+    // part of.
     bool is_suspect(pool_task_number number) const
     {
         const bool served = dying_.ready && !dying_.retired && !dying_.terminated && !dying_.killed;
@@ -628,7 +635,8 @@ private:
         const auto lied = [&](auto each) { return tasks_.at(each).lied_about; };
         if (std::any_of(dying_.tasks.begin(), dying_.tasks.end(), lied))
             return true;
-        return dying_.tasks.front() == number && dying_.begun.front() == 0;
+        return dying_.tasks.front() == number && dying_.begun.front() == 0
+            && dying_.places.front() <= dying_.touched;
     }
 
     // 0: the worker does not have it.
@@ -681,7 +689,7 @@ private:
         case pool_outcome::poisoned:
             right =
                 (task.terms.idempotent && task.strikes + 1 == limit_of(task) && (begun || !honest))
-                || (task.suspicions == 2 && is_suspect(one.task));
+                || (task.suspicions + 1 == suspicions_of(task) && is_suspect(one.task));
             break;
         case pool_outcome::stopped: right = stopping_; break;
         }

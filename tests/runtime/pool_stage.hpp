@@ -94,7 +94,12 @@ public:
     }
     std::string ended(std::uint64_t worker, std::uint64_t started, std::uint64_t sent)
     {
-        fsm.worker_ended(worker, started, sent, now);
+        return ended(worker, started, sent, sent);
+    }
+    std::string ended(std::uint64_t worker, std::uint64_t started, std::uint64_t sent,
+                      std::uint64_t touched)
+    {
+        fsm.worker_ended(worker, started, sent, touched, now);
         return note();
     }
     std::string done(std::uint64_t worker, std::uint64_t task, outcome how = outcome::done)

@@ -125,7 +125,8 @@ struct pool_options {
     /// that it has ended, begins with `first` again.
     restart_backoff backoff{};
     /// A task that is idempotent runs again when its worker dies, alone, in a fresh worker, until
-    /// it has cost so many. At least 1.
+    /// it has cost so many. At least 1. What workers die of before they have begun it has cost too
+    /// many after 3, or after so many if it is idempotent and that is more.
     unsigned strikes = 3;
 
     /// The processors that each worker runs on: the first entry is for the first worker, and so
