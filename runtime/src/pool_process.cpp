@@ -376,9 +376,26 @@ void pool_process::flush()
             has_gone(unsent_[i]);
         unsent_.erase(unsent_.begin(), unsent_.begin() + static_cast<std::ptrdiff_t>(sent));
     }
-    // Of any other error the one who listens hears as well.
     if (ec == asio::error::would_block || ec == channel_errc::too_long)
         send_first();
+    else if (ec)
+        could_not_send(ec);
+}
+
+// What was lost would be missing in the worker's count of what it has begun, and nobody would hear
+// of it: so the worker ends, and its tasks are done by others. That it has gone the one who listens
+// hears as well.
+void pool_process::could_not_send(const error_code& ec)
+{
+    if (ec == channel_errc::too_long)
+        return broke_rules("a record was too long for its channel");
+    const bool is_end = ec == channel_errc::closed || ec == channel_errc::peer_died
+        || ec == asio::error::operation_aborted;
+    if (is_end || killed_)
+        return;
+    if (text_.empty())
+        text_ = "its channel: " + ec.message();
+    end_hard();
 }
 
 void pool_process::has_gone(const outgoing& what) noexcept
@@ -407,10 +424,8 @@ void pool_process::send_first()
         me->sending_ = false;
         if (!ec)
             me->has_gone(*first);
-        if (ec == channel_errc::too_long)
-            me->broke_rules("a record was too long for its channel");
         if (ec)
-            return;
+            return me->could_not_send(ec);
         me->flush();
         // The last thing that is done, as in on_readable().
         if (me->asking_ && me->unsent_.empty() && !me->sending_ && me->owner_ != nullptr)

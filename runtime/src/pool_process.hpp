@@ -151,6 +151,7 @@ private:
 
     void say(pool_header header);
     void send_first();
+    void could_not_send(const error_code& ec);
     void has_gone(const outgoing& what) noexcept;
     void listen();
     void on_readable(const error_code& ec);

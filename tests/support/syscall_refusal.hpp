@@ -25,7 +25,7 @@ struct syscall_refusal {
 
 /// From here on, in this thread and what it starts, without a way back. Several add up. False when
 /// the kernel has no filters.
-[[nodiscard]] inline bool answer(const syscall_refusal& what, std::uint32_t verdict)
+[[nodiscard]] inline bool let_answer(const syscall_refusal& what, std::uint32_t verdict)
 {
     const auto argument =
         static_cast<std::uint32_t>(offsetof(seccomp_data, args) + 8U * what.argument);
@@ -46,7 +46,7 @@ struct syscall_refusal {
 /// These fail.
 [[nodiscard]] inline bool refuse(const syscall_refusal& what)
 {
-    return answer(what, SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(what.error_number));
+    return let_answer(what, SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(what.error_number));
 }
 
 /// The process is killed as it enters one of these, by SIGSYS, which it cannot handle. It leaves no
@@ -56,7 +56,7 @@ struct syscall_refusal {
 {
     const rlimit no_core{1, 1};
     (void)::setrlimit(RLIMIT_CORE, &no_core);  // refused where the hard limit is 0 already
-    return answer(what, SECCOMP_RET_KILL_PROCESS);
+    return let_answer(what, SECCOMP_RET_KILL_PROCESS);
 }
 
 }  // namespace procyard_test
