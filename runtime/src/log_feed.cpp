@@ -75,7 +75,8 @@ void log_feed::start()
                                              self->wake();
                                              self->on_idle_();
                                          }));
-    } catch (...) {  // no memory: what waits goes with the next line
+    } catch (...) {
+        cancel_.reset();  // no memory: what waits goes with the next line
     }
 }
 
