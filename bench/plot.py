@@ -8,7 +8,8 @@ plot.py RESULTS.json… --docs docs/performance.md      writes them between the 
                                                       and the pictures to docs/performance/
 
 Several results, of runs with --only, become one; of a row that is in several the last counts.
-A page takes full measurements only; --draft allows others, and the page says so.
+A page takes full measurements only; --draft allows others, and the page says so. With --add what the
+page says of other groups stays as it is.
 """
 
 import argparse
@@ -123,17 +124,33 @@ def sections(results, about, checks):
         "allocations": plain_table(rows, "allocations"),
         "channel": channel_tables(rows),
         "signal": plain_table(rows, "signal"),
+        "pool": plain_table(rows, "pool"),
+        "supervisor": plain_table(rows, "supervisor"),
     }
 
 
-def fill(page, texts):
-    """The page with every marked part replaced: nothing of an earlier run stays."""
+def of_others(text, benches):
+    """The lines of a table or a list of goals that are about none of these."""
+    starts = tuple(start for bench in benches for start in (f"| {bench} |", f"- {bench}:"))
+    return "".join(line for line in text.splitlines(True) if not line.startswith(starts))
+
+
+def fill(page, texts, benches=None):
+    """The page with every marked part replaced: nothing of an earlier run stays, but what it says
+    of others than these `benches`."""
 
     def replaced(match):
         text = texts.get(match["name"]) or ""
+        before = match["text"]
+        if benches is not None and match["name"] == "goals":
+            text = of_others(before, benches) + "".join(text.splitlines(True)[2:])
+        elif benches is not None and match["name"] == "missed":
+            text = of_others(before, benches) + text.removeprefix("None.\n")
+        elif benches is not None and (not text or match["name"] == "machine"):
+            text = before
         return f"{match['open']}\n{text}{match['close']}"
 
-    marks = r"(?P<open><!-- bench: (?P<name>[^>]*?) -->)\n.*?(?P<close><!-- /bench -->)"
+    marks = r"(?P<open><!-- bench: (?P<name>[^>]*?) -->)\n(?P<text>.*?)(?P<close><!-- /bench -->)"
     return re.sub(marks, replaced, page, flags=re.DOTALL)
 
 
@@ -189,6 +206,7 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     parser.add_argument("results", type=pathlib.Path, nargs="+")
     parser.add_argument("--docs", type=pathlib.Path, metavar="PAGE")
+    parser.add_argument("--add", action="store_true", help="the page's other groups stay")
     parser.add_argument("--draft", action="store_true", help="quick results too, marked as such")
     return parser.parse_args()
 
@@ -202,7 +220,7 @@ def main():
                 sys.exit(f"plot.py: {path.name}: {why} (--draft takes it)")
     results = merged_results(arguments.results)
     # A page states every goal; so only a draft, or a print, leaves out what a run did not measure.
-    page_is_final = arguments.docs and not arguments.draft
+    page_is_final = arguments.docs and not arguments.draft and not arguments.add
     checks = goals.checks(results, complete=page_is_final or is_complete(abouts))
     texts = sections(results, merged_about(abouts), checks)
     if arguments.docs is None:
@@ -211,7 +229,10 @@ def main():
     if arguments.draft:
         texts["draft"] = "**A draft**: these figures show that everything works, not more.\n"
     page = arguments.docs.read_text(encoding="utf-8")
-    arguments.docs.write_text(fill(page, texts), encoding="utf-8")
+    benches = {row[0] for row in report.in_rows(results)} if arguments.add else None
+    arguments.docs.write_text(fill(page, texts, benches), encoding="utf-8")
+    if arguments.add:  # pictures show all groups
+        return
 
     import pictures  # needs matplotlib, which the tables do not
 
