@@ -314,8 +314,12 @@ void supervisor_fsm::close(time_point deadline, bool failed, time_point now)
 {
     const auto reserve = std::min<duration>(how_.kill_reserve, (deadline - now) / 2);
     const auto kill_at = std::max(now, deadline - std::max(reserve, duration::zero()));
+    // Shares are given out once for each deadline: another time would take back what a service was
+    // granted meanwhile.
+    if (closing_ && kill_at >= closing_->kill_at)
+        return;
     if (closing_)
-        closing_->kill_at = std::min(closing_->kill_at, kill_at);
+        closing_->kill_at = kill_at;
     else
         closing_ = closing{kill_at, failed};
     for (std::size_t i = 0; i < services_.size(); ++i) {

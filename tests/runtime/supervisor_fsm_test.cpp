@@ -606,16 +606,22 @@ TEST_SUITE("supervisor_fsm")
     {
         auto slow = plain();
         slow.stop_grace = 30s;
+        slow.most_extension = 1s;
         stage world;
         world.fsm.add(slow);
         world.fsm.add(after({0}, slow));
         world.start_all();
         CHECK(world.tell(kind::restart_service, 1) == "stop 1.1");
-        // 9.5 s for two levels: the first of them is killed after half of it.
+        // 9.5 s for two levels: the first of them is killed after half of it, and what it may ask
+        // for, which a second stop does not take back.
         CHECK(world.tell(kind::stop) == "hurry 1.1");
-        CHECK(world.tick(4749ms) == "");
+        supervisor_input more{kind::extend, 1, 1};
+        more.extension = 6s;
+        CHECK(world.note(world.fsm.resume(more, world.now)) == "");
+        CHECK(world.tell(kind::stop) == "");
+        CHECK(world.tick(5749ms) == "");
         CHECK(world.tick(1ms) == "kill 1.1, stop 0.1");
-        CHECK(world.tick(4749ms) == "");
+        CHECK(world.tick(3749ms) == "");
         CHECK(world.of(kind::ended_failed, 1) == "");
         CHECK(world.of(kind::ended_clean, 0) == "finished");
     }
