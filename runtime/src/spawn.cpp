@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <exception>
 #include <future>
 #include <memory>
@@ -127,22 +128,29 @@ public:
     {
     }
 
-    // Release, pairs with the acquire in run(); nothing but the flag is published.
-    void cancel() noexcept { cancelled_.store(true, std::memory_order_release); }
+    // Who waits behind a slow exec has nothing to undo, and does not wait for that one's end.
+    void cancel()
+    {
+        auto found = phase::queued;
+        if (phase_.compare_exchange_strong(found, phase::given_up))
+            return handler_.complete(asio::error::operation_aborted, child());
+        found = phase::running;
+        (void)phase_.compare_exchange_strong(found, phase::cancelled);
+    }
 
     void run(child_service& service)
     {
+        auto found = phase::queued;
+        if (!phase_.compare_exchange_strong(found, phase::running))
+            return;
         spawn_failure failure;
         std::shared_ptr<child_core> core;
-        // Acquire, pairs with the release in cancel().
-        if (!cancelled_.load(std::memory_order_acquire)) {
-            try {
-                core = spawn_here(what_, service, executor_, failure, without_cgroup_);
-            } catch (...) {
-                failure = make_failure_of_exception(what_);
-            }
+        try {
+            core = spawn_here(what_, service, executor_, failure, without_cgroup_);
+        } catch (...) {
+            failure = make_failure_of_exception(what_);
         }
-        if (cancelled_.load(std::memory_order_acquire)) {
+        if (phase_.load() == phase::cancelled) {
             finish_cancelled(std::move(core));
             return;
         }
@@ -152,6 +160,13 @@ public:
     }
 
 private:
+    enum class phase : std::uint8_t {
+        queued,
+        running,    // the handler is the spawner thread's from here on
+        cancelled,  // while it was running
+        given_up,   // before
+    };
+
     // Made in spite of the cancellation: killed here, and reaped before the operation says that it
     // was cancelled.
     void finish_cancelled(std::shared_ptr<child_core> core)
@@ -174,7 +189,7 @@ private:
     asio::any_io_executor executor_;
     spawn_failure* failure_out_;
     pending<void(error_code, child)> handler_;
-    std::atomic<bool> cancelled_{false};
+    std::atomic<phase> phase_{phase::queued};
 };
 
 void start_spawn(command what, asio::any_io_executor executor, tree_mode without_cgroup,

@@ -87,6 +87,21 @@ TEST_SUITE("supervisor")
         f.it.stop();
     }
 
+    TEST_CASE("one that waits behind an exec that hangs can be stopped")
+    {
+        hanging_start f;
+        f.it.it().add(service("behind", helper({"--mode=pause"})));
+        f.it.it().stop("behind");
+        f.it.until("behind", service_state::stopping);
+        f.clock->advance(5s);
+        f.it.until("behind", service_state::exited);
+        CHECK(f.it.state("slow") == service_state::starting);
+        f.busy.release();
+        f.it.until("slow", service_state::ready);
+        f.it.stop();
+        CHECK(children() == 0);
+    }
+
     TEST_CASE("what is stored is there for who waits for its spawn, if it hangs up meanwhile, too")
     {
         supervised f;
