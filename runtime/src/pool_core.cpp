@@ -423,7 +423,9 @@ void pool_core::complete(const pool_output& what)
     auto why = make_pool_error(what.outcome);
     if (task->fault)
         why = task->fault;
-    else if (task->is_stream && (what.outcome == worker_died || what.outcome == poisoned))
+    // One that was never begun has no end that it was cut off from.
+    else if (task->is_stream
+             && (what.outcome == worker_died || (what.outcome == poisoned && what.attempt > 0)))
         why = pool_errc::truncated;
     unwatch(*task);
     end_task(std::move(task), why);

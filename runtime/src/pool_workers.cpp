@@ -359,7 +359,9 @@ void pool_fsm::on_end(std::size_t which, worker& one, std::uint64_t begun_by, st
         const auto place = one.tasks.first();
         const auto delivery = tasks_[place].delivery;
         const bool begun = delivery <= begun_by;
-        const bool suspected = std::exchange(may_suspect, false) && !begun && delivery <= touched;
+        // What is withdrawn it would have passed over.
+        const bool is_next = !tasks_[place].withdrawn && std::exchange(may_suspect, false);
+        const bool suspected = is_next && !begun && delivery <= touched;
         any_begun = any_begun || begun;
         take_from(one, place, now);
         after_death(place, begun, suspected, now);

@@ -313,6 +313,16 @@ TEST_CASE("nobody is suspected of whom nothing was in the worker's channel, howe
     CHECK(pool.ended(worker, 0, 0, 1) == "struck t1");
 }
 
+TEST_CASE("what is withdrawn is passed over when one is suspected")
+{
+    pool_stage pool(pool_stage::plain(1, 1, 1));
+    pool.begin();
+    CHECK(pool.submit_many(2) == "deliver t2 w1");
+    CHECK(pool.cancel(1) == "ask t1 w1");
+    CHECK(pool.begun(1, 0) == "t1 cancelled");
+    CHECK(pool.ended(1, 0) == "struck t2");
+}
+
 TEST_CASE("nobody is suspected when a worker ends that was to end")
 {
     auto how = pool_stage::plain(1, 1);

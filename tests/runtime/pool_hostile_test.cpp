@@ -121,6 +121,22 @@ TEST_SUITE("process_pool: hostile workers")
         }
     }
 
+    TEST_CASE("a stream that workers die of when they receive it is poisoned, not cut off")
+    {
+        pooled pool(quick(), "work", liar("dies of it"));
+        pool.must_start();
+        outcome<procyard::error_code, procyard::pool_stream<answer>> submitted;
+        pool.it->async_submit_stream(make_work("square", 1), {}, submitted.handler());
+        run_until(pool.ctx, [&] { return submitted.done(); });
+        auto stream = std::move(submitted.result());
+        outcome<procyard::error_code, answer> item;
+        stream.async_next(item.handler());
+        run_until(pool.ctx, [&] { return item.done(); });
+        CHECK(item.error() == pool_errc::poisoned);
+        CHECK(stream.report().attempts == 0);
+        pool.stop(0ns);
+    }
+
     TEST_CASE("an answer that comes twice ends the worker, and counts once")
     {
         pooled pool(quick(), "work", liar("answers twice"));

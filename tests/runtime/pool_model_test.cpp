@@ -635,8 +635,11 @@ private:
         const auto lied = [&](auto each) { return tasks_.at(each).lied_about; };
         if (std::any_of(dying_.tasks.begin(), dying_.tasks.end(), lied))
             return true;
-        return dying_.tasks.front() == number && dying_.begun.front() == 0
-            && dying_.places.front() <= dying_.touched;
+        std::size_t next = 0;
+        while (next < dying_.tasks.size() && dying_.withdrawn[next])
+            ++next;
+        return next < dying_.tasks.size() && dying_.tasks[next] == number && dying_.begun[next] == 0
+            && dying_.places[next] <= dying_.touched;
     }
 
     // 0: the worker does not have it.
