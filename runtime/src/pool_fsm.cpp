@@ -449,7 +449,9 @@ void pool_fsm::ask(pool_place place, pool_outcome verdict, time_point now)
         return;
     task.verdict = verdict;
     // Twice for one that has waited for too long, and is cancelled: it may have been begun.
-    if (!is_forced(worker_of(task))) {
+    // One that was sent SIGTERM may live, and begin what it has.
+    const auto& at = worker_of(task);
+    if (!is_forced(at) || (at.stands == phase::stopping && !task.running)) {
         task.asked = true;
         outputs_.push_back({.what = kind::ask,
                             .worker = task.worker,
@@ -566,8 +568,8 @@ pool_fsm::time_point pool_fsm::due_of(const pool_task& task)
     if (task.stands != task_state::delivered)
         return task.terms.queue_until;
     if (!task.running)
-        return task.verdict || is_forced(worker_of(task)) ? time_point::max()
-                                                          : task.terms.queue_until;
+        return task.verdict || worker_of(task).stands == phase::killing ? time_point::max()
+                                                                        : task.terms.queue_until;
     if (is_unwanted(task))
         return is_forced(worker_of(task)) ? time_point::max() : task.ask_until;
     const bool unlimited =

@@ -323,6 +323,24 @@ TEST_CASE("what is withdrawn is passed over when one is suspected")
     CHECK(pool.ended(1, 0) == "struck t2");
 }
 
+TEST_CASE("what waits in a worker that was sent SIGTERM is asked to be left as anywhere else")
+{
+    auto how = pool_stage::plain(1, 1, 2);
+    how.term_grace = 10s;
+    pool_stage pool(how);
+    pool.begin();
+    CHECK(pool.submit({.run_limit = 1s}) == "deliver t1 w1");
+    CHECK(pool.submit() == "deliver t2 w1");
+    CHECK(pool.submit({.queue_until = pool.now + 5s}) == "deliver t3 w1");
+    CHECK(pool.pass(1s) == "ask t1 w1");
+    CHECK(pool.pass(how.ask_grace) == "terminate w1");
+    CHECK(pool.cancel(2) == "ask t2 w1");
+    CHECK(pool.begun(1, 1) == "t2 cancelled");
+    CHECK(pool.pass(4s) == "ask t3 w1");
+    CHECK(pool.begun(1, 1) == "t3 queue deadline");
+    CHECK(pool.ended(1, 1) == "t1 run deadline, start w2/0");
+}
+
 TEST_CASE("nobody is suspected when a worker ends that was to end")
 {
     auto how = pool_stage::plain(1, 1);
@@ -563,7 +581,7 @@ TEST_CASE(
     CHECK(pool.done(1, 3, pool_outcome::cancelled) == "");
 }
 
-TEST_CASE("nobody is taken from a worker that was not asked, since it is being ended")
+TEST_CASE("nobody is taken from a worker that was not asked, since it is being killed")
 {
     pool_stage pool(pool_stage::plain(1, 1, 1));
     pool.begin();
@@ -571,6 +589,7 @@ TEST_CASE("nobody is taken from a worker that was not asked, since it is being e
     pool.submit();
     CHECK(pool.cancel(1) == "ask t1 w1");
     CHECK(pool.pass(1s) == "terminate w1");
+    CHECK(pool.pass(1s) == "kill w1");
     CHECK(pool.cancel(2) == "");
     CHECK(pool.begun(1, 1) == "");
     CHECK(pool.ended(1, 1) == "t1 cancelled, t2 cancelled, start w2/0");
