@@ -27,6 +27,10 @@ struct known_task {
     procyard::detail::pool_worker_number worker = 0;  // who has it now
     procyard::timer_clock::time_point delivered_at{};
 
+    [[nodiscard]] unsigned most_suspicions(unsigned most_strikes) const
+    {
+        return terms.idempotent && most_strikes > 3 ? most_strikes : 3;
+    }
     [[nodiscard]] bool must_be_alone() const { return strikes + suspicions > 0; }
 };
 

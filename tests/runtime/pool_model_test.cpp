@@ -616,13 +616,8 @@ private:
     {
         if (!is_suspect(number))
             fail("suspects a task that was not the next one of a worker that served");
-        if (++task.suspicions >= suspicions_of(task))
+        if (++task.suspicions >= task.most_suspicions(limit_of(task)))
             fail("as many suspicions as are enough, and it is not over");
-    }
-
-    unsigned suspicions_of(const known_task& task) const
-    {
-        return task.terms.idempotent ? std::max(3U, limit_of(task)) : 3U;
     }
 
     // Whether it was the first that the worker which has just died would have begun, and had any
@@ -692,7 +687,8 @@ private:
         case pool_outcome::poisoned:
             right =
                 (task.terms.idempotent && task.strikes + 1 == limit_of(task) && (begun || !honest))
-                || (task.suspicions + 1 == suspicions_of(task) && is_suspect(one.task));
+                || (task.suspicions + 1 == task.most_suspicions(limit_of(task))
+                    && is_suspect(one.task));
             break;
         case pool_outcome::stopped: right = stopping_; break;
         }
