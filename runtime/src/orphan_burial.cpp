@@ -87,9 +87,7 @@ void orphan_burial::look()
     if (!proc_is_ours())
         return;
     std::vector<pid_t> children;
-    genealogy_.begin_pass();
-    if (!genealogy_.children_of(::getpid(), children))
-        return;
+    (void)genealogy_.our_children(children);
     for (const auto pid : children) {
         if (!is_to_be_buried(pid))
             continue;

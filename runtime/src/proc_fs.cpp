@@ -225,6 +225,21 @@ bool genealogy::children_of(pid_t pid, std::vector<pid_t>& children)
     return true;
 }
 
+bool genealogy::our_children(std::vector<pid_t>& children)
+{
+    bool is_good = true;
+    std::vector<pid_t> before;
+    for (int n = 0; n < most_readings; ++n) {
+        before.swap(children);
+        children.clear();
+        begin_pass();
+        is_good = children_of(::getpid(), children) && is_good;
+        if (n > 0 && children == before)
+            break;
+    }
+    return is_good;
+}
+
 genealogy::reading genealogy::read_children_files(pid_t pid, std::vector<pid_t>& children)
 {
     error_code ec;

@@ -67,6 +67,10 @@ public:
     /// Appends the children of all threads of a process. False when descriptors or memory ran out.
     [[nodiscard]] bool children_of(pid_t pid, std::vector<pid_t>& children);
 
+    /// The children of this process, each in a pass of its own until two readings agree: a reading
+    /// in which somebody comes or goes can leave out others. False as children_of.
+    [[nodiscard]] bool our_children(std::vector<pid_t>& children);
+
     /// Whether all threads of a process are at rest (see is_at_rest).
     [[nodiscard]] static bool threads_at_rest(pid_t pid);
 

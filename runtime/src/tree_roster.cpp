@@ -18,9 +18,6 @@ namespace {
 
 using condition = held_process::condition;
 
-// Our own children come and go while their list is read; two equal readings are a complete one.
-constexpr int most_readings = 8;
-
 bool is(const error_code& ec, int error_number)
 {
     return ec == make_errno(error_number);
@@ -234,15 +231,7 @@ std::size_t tree_roster::collect_orphans()
     if (options_.marker_id.empty())
         return 0;
     std::vector<pid_t> children;
-    std::vector<pid_t> before;
-    for (int reading = 0; reading < most_readings; ++reading) {
-        before.swap(children);
-        children.clear();
-        genealogy_.begin_pass();
-        blind_ = !genealogy_.children_of(::getpid(), children) || blind_;
-        if (reading > 0 && children == before)
-            break;
-    }
+    blind_ = !genealogy_.our_children(children) || blind_;
     std::size_t adopted = 0;
     for (const auto pid : children) {
         if (!is_spoken_for(pid))
