@@ -65,6 +65,18 @@ void take_no_more_memory()
         throw std::runtime_error("cannot limit its memory");
 }
 
+// How long it takes: so many milliseconds, in which it shows that it lives.
+void beat(std::uint64_t milliseconds, pool_job& job)
+{
+    timespec now{};
+    (void)::clock_gettime(CLOCK_MONOTONIC, &now);
+    const auto end = now.tv_sec * 1000 + now.tv_nsec / 1000000 + long(milliseconds);
+    while (now.tv_sec * 1000 + now.tv_nsec / 1000000 < end) {
+        job.heartbeat();
+        (void)::clock_gettime(CLOCK_MONOTONIC, &now);
+    }
+}
+
 // Blocks until somebody opens the FIFO to write, and closes it.
 void wait_at_gate(const std::string& path)
 {
@@ -134,16 +146,7 @@ const std::map<std::string, action>& actions()
              append_line(w.text, "agrees");
              throw boost::system::system_error(asio::error::operation_aborted);
          }},
-        {"beat",
-         [](const work& w, pool_job& j, answer&) {
-             timespec now{};
-             (void)::clock_gettime(CLOCK_MONOTONIC, &now);
-             const auto end = now.tv_sec * 1000 + now.tv_nsec / 1000000 + long(w.number);
-             while (now.tv_sec * 1000 + now.tv_nsec / 1000000 < end) {
-                 j.heartbeat();
-                 (void)::clock_gettime(CLOCK_MONOTONIC, &now);
-             }
-         }},
+        {"beat", [](const work& w, pool_job& j, answer&) { beat(w.number, j); }},
         {"gate", [](const work& w, pool_job&, answer&) { wait_at_gate(w.text); }},
         {"gate, and no more memory",
          [](const work& w, pool_job&, answer&) {

@@ -340,7 +340,8 @@ private:
     }
 
     // Who waits does so for somebody who may come: not when all are there, and not for one who has
-    // ended for good, unless he was asked to. Those that are restarted together wait for each other first.
+    // ended for good, unless he was asked to. Those that are restarted together wait for each other
+    // first.
     void check_wait(std::size_t service)
     {
         if (closing_ || states_[service] != service_state::waiting || incarnations(service) > 0)

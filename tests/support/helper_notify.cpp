@@ -111,9 +111,9 @@ int mode_notify_by_child(const helper_arguments& args)
     helper_pause();
 }
 
-// notify-store [!|?|^]NAME…: stores an event under each name; with ! a pipe that has hung up, with ?
-// one that is not to be polled, with ^ one that hangs up when this process ends. Says READY=1, and
-// as STATUS= what it was given, and waits for a signal.
+// notify-store [!|?|^]NAME…: stores an event under each name; with ! a pipe that has hung up,
+// with ? one that is not to be polled, with ^ one that hangs up when this process ends. Says
+// READY=1, and as STATUS= what it was given, and waits for a signal.
 int mode_notify_store(const helper_arguments& args)
 {
     const char* const given = std::getenv("LISTEN_FDS");
