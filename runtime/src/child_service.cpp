@@ -150,8 +150,12 @@ void child_service::shutdown()
         descriptor_.reset();
         poll_timer_.reset();
     }
-    for (const auto& [number, core] : last)
+    // One after the other: the tree of each that ends passes over the others by their numbers.
+    for (const auto& [number, core] : last) {
         core->shutdown();
+        const std::lock_guard lock(mutex_);
+        forget_pid(*core);
+    }
     epoll_.reset();
 }
 
@@ -168,6 +172,7 @@ void child_service::notify_fork(asio::execution_context::fork_event event)
         const std::lock_guard lock(mutex_);
         process_ = ::getpid();
         others.swap(children_);
+        pids_.clear();
         polled_.clear();
         if (descriptor_)
             (void)descriptor_->release();
@@ -185,6 +190,7 @@ void child_service::add(const std::shared_ptr<child_core>& core)
 {
     const std::lock_guard lock(mutex_);
     children_.emplace(next_id_, core);
+    pids_[core->pid] = next_id_;
     core->id = next_id_++;  // now it is known: who failed before that has to end it
     epoll_event event{};
     event.events = EPOLLIN | EPOLLET;
@@ -202,6 +208,7 @@ void child_service::remove(child_core& core) noexcept
         return;
     last = std::move(found->second);
     children_.erase(found);
+    forget_pid(core);
     // The pidfd stays in the epoll set until it is closed, and longer where another process still
     // holds a copy of the table. That is harmless, so it is not worth a system call: the number is
     // looked up here, and never found again.
@@ -358,8 +365,15 @@ std::vector<std::shared_ptr<child_core>> child_service::children() const
 bool child_service::has_child(pid_t pid) const noexcept
 {
     const std::lock_guard lock(mutex_);
-    return std::any_of(children_.begin(), children_.end(),
-                       [pid](const auto& entry) { return entry.second->pid == pid; });
+    return pids_.contains(pid);
+}
+
+// Under the lock. Once it has been reaped its process id may be another child's already.
+void child_service::forget_pid(const child_core& core) noexcept
+{
+    const auto found = pids_.find(core.pid);
+    if (found != pids_.end() && found->second == core.id)
+        pids_.erase(found);
 }
 
 spawner_thread* child_service::try_spawner(error_code& ec)

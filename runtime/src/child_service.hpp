@@ -103,12 +103,14 @@ private:
     void poll_later();
     void on_poll();
     void look_at_polled();
+    void forget_pid(const child_core& core) noexcept;
 
     asio::any_io_executor executor_;
     pid_t process_;  // whose children these are; another one's in a forked copy
     unique_fd epoll_;
     mutable std::mutex mutex_;
     std::unordered_map<std::uint64_t, std::shared_ptr<child_core>> children_;
+    std::unordered_map<pid_t, std::uint64_t> pids_;  // the numbers in children_
     std::uint64_t next_id_ = 1;
     std::size_t interest_ = 0;
     bool armed_ = false;

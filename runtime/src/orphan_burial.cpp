@@ -3,6 +3,7 @@
 
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <exception>
@@ -28,6 +29,13 @@ bool the_kernel_reaps() noexcept
     struct sigaction now{};
     (void)::sigaction(SIGCHLD, nullptr, &now);
     return (now.sa_flags & SA_SIGINFO) == 0 && now.sa_handler == SIG_IGN;
+}
+
+// Of all children, whoever waits for them. It stays where it is.
+bool anybody_is_dead() noexcept
+{
+    siginfo_t who{};
+    return ::waitid(P_ALL, 0, &who, WEXITED | WNOHANG | WNOWAIT) == 0 && who.si_pid != 0;
 }
 
 }  // namespace
@@ -82,9 +90,13 @@ void orphan_burial::wait()
 }
 
 // What cannot be looked at for want of a descriptor is looked at when the next one dies.
+//
+// Each service that starts looks, and each that ends: among thousands, what is paid for each child
+// decides. So the kernel is asked first whether anybody is dead at all, which is one system call,
+// and a child that somebody waits for is passed over before a file of it is opened.
 void orphan_burial::look()
 {
-    if (!proc_is_ours())
+    if (!anybody_is_dead() || !proc_is_ours())
         return;
     std::vector<pid_t> children;
     (void)genealogy_.our_children(children);
@@ -100,11 +112,11 @@ void orphan_burial::look()
 
 bool orphan_burial::is_to_be_buried(pid_t pid) const
 {
-    const auto record = read_stat(pid);
-    if (!record || !is_dead(*record) || record->parent != ::getpid())
-        return false;
     const auto* const service = child_service::find(executor_);
     if (service == nullptr || service->has_child(pid))
+        return false;
+    const auto record = read_stat(pid);
+    if (!record || !is_dead(*record) || record->parent != ::getpid())
         return false;
     for (const auto leader : {record->group, record->session}) {
         if (leaders_.contains(leader) && service->has_child(leader))

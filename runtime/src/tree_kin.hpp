@@ -36,6 +36,8 @@ public:
     /// A member has died: it is nobody's parent any more, but what it led may live on.
     void retire(pid_t pid, bool group, bool session);
 
+    /// Whether nobody can be a relative by parent, group or session.
+    [[nodiscard]] bool empty() const noexcept { return entries_.empty(); }
     [[nodiscard]] std::optional<std::size_t> member(pid_t pid) const;
     /// Whether a member leads, or led, this group or this session.
     [[nodiscard]] bool leads(pid_t group, pid_t session) const;

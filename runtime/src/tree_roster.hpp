@@ -97,6 +97,12 @@ public:
     /// Whether an orphan was met since this was last asked of whom it cannot be said yet whose it
     /// is: look again soon.
     [[nodiscard]] bool was_unsure() noexcept { return std::exchange(unsure_, false); }
+    /// Whether the looks since those three were last asked leave no doubt that nobody has been
+    /// overlooked, and there is nobody whose relatives a scan could find.
+    [[nodiscard]] bool is_certain() const noexcept
+    {
+        return numbers_.empty() && !blind_ && !met_the_dead_ && !unsure_;
+    }
     void clear() noexcept;
 
 private:

@@ -56,7 +56,18 @@ void tree_sweep::leader_reaped(bool just_now)
     roster_.root_reaped(just_now);
     // Its orphans have just come to us: who dies before anybody looks cannot be told from other
     // children of the host any more.
-    (void)roster_.collect_orphans();
+    //
+    // Whoever is left of the tree is one of them, or descends from one. If there are none then
+    // there is nobody who could have one later, and `empty` need not look again.
+    const auto known = roster_.members().size();
+    const auto found = roster_.collect_orphans();
+    deserted_ = found == 0 && roster_.may_have_more() && roster_.is_certain();
+    if (found == 0)
+        return;
+    if (doomed_)
+        (void)kill();
+    else
+        ask_the_late(known);
 }
 
 bool tree_sweep::all_at_rest() const
@@ -216,7 +227,7 @@ bool tree_sweep::empty()
     if (unsure_)
         find_the_late();
     (void)roster_.was_blind();
-    int clean_looks = 0;
+    int clean_looks = deserted_ ? 1 : 0;
     for (int look = 0; look < most_looks; ++look) {
         if (roster_.settle_dead())
             return false;

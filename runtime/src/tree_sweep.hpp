@@ -92,7 +92,8 @@ private:
     int asked_ = 0;                // the signal for whoever is found from now on
     bool doomed_ = false;          // SIGKILL for whoever is found from now on
     bool group_was_sent_ = false;  // the last signal went to the root's group as a whole
-    bool unsure_ = false;  // the last look met an orphan that could not be told from a stranger
+    bool unsure_ = false;    // the last look met an orphan that could not be told from a stranger
+    bool deserted_ = false;  // the root was reaped, and left nobody behind
     bool walked_ = false;
     bool ended_ = false;
 };

@@ -197,12 +197,13 @@ TEST_SUITE("a request to a process_tree")
                             {.environment = {"PROCYARD_TREE=" + tree.marker("")}});
         tree.attach(leader.pid(), leader.pidfd());
         const auto daemon = leader.expect("member", 1).front();
-        reap(leader, tree);
+        leader.wait_until_dead();
         tree.add_asker();
         CHECK_FALSE(tree.ask(SIGTERM));
         tree.add_asker();
         tree.remove_asker();
         hidden = false;
+        reap(leader, tree);
         // Found now, and asked: it has no other reason to end. It may be dead before this returns.
         (void)tree.empty();
         leader.read_to_end();

@@ -117,12 +117,13 @@ TEST_SUITE("tree_sweep as a subreaper")
         bool hidden = true;
         tree_sweep tree({"this-tree", [&](pid_t) { return hidden; }});
         attach(tree, leader.pid(), leader.pidfd());
-        leader.reap();
-        tree.leader_reaped();
+        leader.wait_until_dead();
         SUBCASE("it stands")
         {
             CHECK_FALSE(tree.ask(SIGTERM));
             hidden = false;
+            leader.reap();
+            tree.leader_reaped();
         }
         SUBCASE("it was withdrawn")
         {
@@ -133,6 +134,8 @@ TEST_SUITE("tree_sweep as a subreaper")
             CHECK_FALSE(tree.ask(SIGTERM));
             CHECK_FALSE(tree.ask(0));
             hidden = false;
+            leader.reap();
+            tree.leader_reaped();
             CHECK_FALSE(tree.empty());
             CHECK(tree.members() == std::vector{daemon});
             CHECK(read_stat(daemon)->state == 'T');
