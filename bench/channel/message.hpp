@@ -52,6 +52,8 @@ template <std::size_t Bytes>
 inline constexpr std::size_t batch_of = std::clamp<std::size_t>(16384 / Bytes, 1, 128);
 
 inline constexpr std::size_t burst_messages = 16;
+/// Of the command `ready`: so many are there before the first is awaited.
+inline constexpr std::size_t ready_messages = 64;
 
 /// Messages a queue holds, for contenders that can choose: up to 4096, up to 1 MiB of them, but at
 /// least 8.

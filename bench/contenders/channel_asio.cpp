@@ -19,6 +19,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/read.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
@@ -359,6 +360,49 @@ void within_round(const bench::round_options& options)
         [] {});
 }
 
+asio::awaitable<void> await_what_is_there(own_channel& channel, bench::outgoing& out,
+                                          bench::incoming& in)
+{
+    bench::message<64> m{};
+    bool more = true;
+    do {
+        std::size_t sent = 0;
+        for (; sent < bench::ready_messages && !out.ended(); ++sent) {
+            out.number(m);
+            bench::require(channel.try_send(boost::system::error_code(), m), "room for all");
+        }
+        for (; sent > 0; --sent)
+            more = in.take(co_await channel.async_receive(use_awaitable));
+    } while (more);
+}
+
+// The least that an awaitable operation costs which does not complete within its initiation.
+asio::awaitable<void> await_turns(bench::outgoing& out, bench::incoming& in)
+{
+    bench::message<64> m{};
+    do {
+        out.number(m);
+        co_await asio::post(use_awaitable);
+    } while (in.take(m));
+}
+
+// What a co_await costs when the message is there.
+void ready_round(const bench::round_options& options)
+{
+    const bool turns = options.text("mechanism", "channel") == "post";
+    bench::process_pair pair(options);
+    pair.run(
+        [&] {
+            asio::io_context context(1);
+            own_channel channel(context, bench::capacity_of<64>);
+            bench::outgoing out(options);
+            bench::incoming in;
+            run(context, turns ? await_turns(out, in) : await_what_is_there(channel, out, in));
+            in.print(sizeof(bench::message<64>));
+        },
+        [] {});
+}
+
 template <template <std::size_t> class Link>
 void run_link(const bench::round_options& options)
 {
@@ -379,10 +423,12 @@ int main(int argc, char** argv)
     const auto mechanism = options.text("mechanism", "socket");
     if (options.command() == "within")
         within_round(options);
+    else if (options.command() == "ready")
+        ready_round(options);
     else if (mechanism == "socket")
         run_link<socket_link>(options);
     else if (mechanism == "eventfd")
         run_link<eventfd_link>(options);
     else
-        bench::require(false, "mechanism=socket|eventfd, or the command within");
+        bench::require(false, "mechanism=socket|eventfd, or the commands within, ready");
 }

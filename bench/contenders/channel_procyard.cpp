@@ -320,6 +320,39 @@ void within_round(const bench::round_options& options)
         [] {});
 }
 
+asio::awaitable<void> await_what_is_there(procyard::channel<small>& ends, bench::outgoing& out,
+                                          bench::incoming& in)
+{
+    auto messages = bench::make_messages<sizeof(small)>(bench::ready_messages);
+    error_code ec;
+    bool more = true;
+    do {
+        auto left = out.number(std::span(messages.get(), bench::ready_messages));
+        const auto sent = ends.sender.try_send_some(left, ec);
+        bench::require(sent == left.size(), "room for all");
+        for (std::size_t i = 0; i < sent; ++i)
+            more = in.take(co_await ends.receiver.async_receive(use_awaitable));
+    } while (more);
+}
+
+// What a co_await costs when the message is there: nobody waits for anybody.
+void ready_round(const bench::round_options& options)
+{
+    bench::process_pair pair(options);
+    pair.run(
+        [&] {
+            asio::io_context context(1);
+            auto made = options_of<sizeof(small)>(options);
+            made.spin = {};
+            procyard::channel<small> ends(context.get_executor(), made);
+            bench::outgoing out(options);
+            bench::incoming in;
+            run(context, await_what_is_there(ends, out, in));
+            in.print(sizeof(small));
+        },
+        [] {});
+}
+
 }  // namespace
 
 int main(int argc, char** argv)
@@ -329,11 +362,13 @@ int main(int argc, char** argv)
         ping_round(options);
     else if (options.command() == "within")
         within_round(options);
+    else if (options.command() == "ready")
+        ready_round(options);
     else if (options.command() == "send")
         bench::for_message_size(options,
                                 [&]<std::size_t Bytes>(std::integral_constant<std::size_t, Bytes>) {
                                     send_round<Bytes>(options);
                                 });
     else
-        bench::require(false, "bench_channel_procyard send | ping | within");
+        bench::require(false, "bench_channel_procyard send | ping | within | ready");
 }

@@ -7,7 +7,7 @@ import rows
 ONE = "one at a time"
 SLEEPS = (ONE, "bursts", "sleeping")
 STREAM = SLEEPS + ("batches",)
-EVERYTHING = (ONE, "batches", "in place", "bursts", "sleeping", "spinning", "within")
+EVERYTHING = (ONE, "batches", "in place", "bursts", "sleeping", "spinning", "within", "ready")
 
 # For each executable, bench_channel_NAME: the contenders it has, as
 # (name in the result, tags of the rows it takes part in, arguments). `{}` is the library's version.
@@ -28,7 +28,8 @@ KERNEL = (
 ASIO = (
     ("Asio, eventfd", STREAM, {"mechanism": "eventfd"}),
     ("Asio, Unix stream socket", STREAM, {"mechanism": "socket"}),
-    ("asio::experimental::channel", ("within",), {}),
+    ("asio::experimental::channel", ("within", "ready"), {}),
+    ("raw asio::post", ("ready",), {"mechanism": "post"}),
     ("asio::experimental::channel, try first", ("within",), {"try_first": "1"}),
 )
 BOOST = (
@@ -92,7 +93,7 @@ def find(directory):
         version = contenders.version_of([str(path)]) if has_version else ""
         for name, tags, arguments in entries:
             only_if = takes_part(name, tags)
-            commands = ("send", "ping", "within", "recovery", "broadcast", "fan_in", "memory")
+            commands = ("send", "ping", "within", "ready", "recovery", "broadcast", "fan_in", "memory")
             found.append(
                 contenders.Contender(
                     name.format(version), [str(path)], commands, arguments, only_if

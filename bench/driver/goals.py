@@ -185,6 +185,10 @@ def checks_of_a_way(results, bench, row, tags):
         yield faster(results, bench, row, "procyard, batches", 0.8)
     elif way in ("sleeping", "spinning"):
         yield from ping_pong_checks(results, bench, row, way)
+    elif way == "ready":
+        ours, post = (results.of(bench, row, name) for name in ("procyard", "raw asio::post"))
+        yield check(bench, row, "of raw asio::post", ours, post, 1.5)
+        yield ahead_of_peers(results, bench, row, "raw asio::post")
     elif way == "recovery" and row.endswith("p99"):
         yield check(bench, row, "of 5 ms", results.of(bench, row), 5000, 1.0)
 
@@ -227,7 +231,12 @@ def inverse(*values):
 
 
 def supervisor_checks(results, bench, row, _tags):
-    """Nothing wakes up while nothing happens."""
+    """Nothing wakes up while nothing happens, and what is done is not done for each child."""
+    if row.startswith("start of"):
+        ours, raw = (results.of(bench, row, name) for name in ("procyard", "raw pidfd + epoll"))
+        yield check(bench, row, "of raw pidfd + epoll", ours, raw, 1.5)
+    if row.startswith("restart") and row.endswith("p99"):
+        yield check(bench, row, "of 5 ms", results.of(bench, row), 5000, 1.0)
     if row.endswith("wake-ups"):
         wake_ups = results.of(bench, row)
         yield Check(bench, row, "of none <= 0", wake_ups, wake_ups == 0)

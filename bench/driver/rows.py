@@ -168,6 +168,8 @@ def channel_rows(_directory, quick):
     yield ping_row("sleeping", 1, quick)
     figures = [Figure("ns", "channel", "within a process, 64 B", "ns per message")]
     yield Row("within", {"bytes": 64} | seconds(quick), figures, ("within",))
+    figures = [Figure("ns", "channel", "a message that is there, co_await", "ns per message")]
+    yield Row("ready", {"bytes": 64} | seconds(quick), figures, ("ready",))
     for load in ("busy", "idle"):
         yield recovery_row(load, quick)
     for command, name in (("broadcast", "broadcast to"), ("fan_in", "fan-in of")):
