@@ -237,6 +237,22 @@ asio::awaitable<void> dropped()
     co_return;
 }
 
+asio::awaitable<void> dropped_oldest()
+{
+    auto executor = co_await asio::this_coro::executor;
+    // [oldest]
+    channel<tick> ticks(executor, {.capacity_messages = 2, .full = when_full::drop_oldest});
+    for (std::uint64_t n = 0; n < 5; ++n)
+        ticks.sender.try_send({n, 1.0});  // never waits, for whatever the receiver does
+    tick t;
+    error_code ec;
+    bool got = ticks.receiver.try_receive(t, ec);
+    expect(!got && ec == channel_errc::lapped && ticks.receiver.lost() == 3, "three are gone");
+    expect(ticks.receiver.try_receive()->time_ns == 3, "and the latest two are there");
+    // [oldest]
+    co_return;
+}
+
 asio::awaitable<void> resumed()
 {
     auto executor = co_await asio::this_coro::executor;
@@ -304,6 +320,7 @@ asio::awaitable<void> co_main()
     co_await to_many();
     co_await the_latest();
     co_await dropped();
+    co_await dropped_oldest();
     co_await resumed();
     co_await to_anybody();
 }

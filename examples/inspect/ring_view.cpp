@@ -28,7 +28,9 @@ Value read_at(std::span<const std::byte> bytes, std::size_t offset)
 bool is_possible(const ring::ring_header& header, std::uint64_t memory_bytes)
 {
     const auto role = static_cast<ring::ring_role>(header.role);
-    if (header.magic != ring::ring_magic || header.version != ring::ring_version
+    const bool overwrites = (header.features & ring::feature_overwrites) != 0;
+    const auto version = overwrites ? ring::overwritten_ring_version : ring::ring_version;
+    if (header.magic != ring::ring_magic || header.version != version
         || header.role > static_cast<std::uint32_t>(ring::ring_role::consumer))
         return false;
     procyard::error_code ec;

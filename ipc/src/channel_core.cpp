@@ -6,7 +6,6 @@
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
 
-#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -15,10 +14,11 @@
 #include <new>
 #include <utility>
 
+#include <procyard/ipc/detail/overwriting.hpp>
 #include <procyard/ipc/detail/record_ring.hpp>
-#include <procyard/ipc/syscall.hpp>
 
 #include "process_id.hpp"
+#include "spinning.hpp"
 #include "wake_barrier.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
@@ -26,23 +26,6 @@ PROCYARD_NAMESPACE_BEGIN
 namespace detail {
 
 namespace {
-
-void relax() noexcept
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-}
-
-// Of a doorbell: whether nobody has its button any more. Takes nothing out of it.
-bool is_abandoned(int bell) noexcept
-{
-    pollfd about{bell, 0, 0};
-    return retry_eintr([&] { return ::poll(&about, 1, 0); }) == 1
-        && (about.revents & (POLLHUP | POLLERR)) != 0;
-}
 
 // Of a doorbell that is a socket: what a hostile peer has sent as urgent, which wakes who waits for
 // errors, again and again until it has been taken.
@@ -58,6 +41,8 @@ void take_urgent(int bell) noexcept
 
 void channel_core::ring() noexcept
 {
+    if (staging_)
+        return flush_and_ring();
     if (!connected_) {
         // The peer may have come since the last time, and sleep.
         const auto asleep = unconnected_.sleep.load(std::memory_order_relaxed);
@@ -77,7 +62,7 @@ void channel_core::ring() noexcept
 void channel_core::take_back() noexcept
 {
     lent_ = false;
-    usable_ = is_open();
+    usable_ = is_open() && !loss_to_be_told_;
     assembly_.release();
     if (owner_ != process_id())
         return;
@@ -97,7 +82,7 @@ error_code channel_core::closed_by_peer()
         if (!connected_)
             return failure_;
     }
-    if (side_.peer_closed())
+    if (wire().peer_closed())
         fail(channel_errc::closed);
     return failure_;
 }
@@ -111,13 +96,18 @@ void channel_core::await_look() noexcept
     auto now = std::chrono::steady_clock::now();
     for (const auto until = looked_ + look_pace::moment; now < until;
          now = std::chrono::steady_clock::now())
-        relax();
+        relax_processor();
     looked_ = now;
 }
 
-error_code channel_core::look_for_room(std::uint64_t least, std::uint64_t busy_after)
+error_code channel_core::look_for_room(std::uint64_t least, std::uint64_t busy_after,
+                                       std::uint64_t most)
 {
     for (;;) {
+        if (mirror_)
+            return look_for_copies(busy_after, most);
+        if (staging_ && usable_)
+            return empty_staging();
         if (usable_) {
             if (side_.room() >= least)
                 return {};
@@ -184,15 +174,16 @@ error_code channel_core::blocked()
         return channel_errc::lent;
     if (!usable_ && !owed_.empty())
         return send_owed();
+    if (staging_)
+        return empty_staging();
     if (!connected_) {
         const auto ec = connect();
         return failure_ ? failure_ : ec;
     }
-    // Only the bell tells that the peer has died. Whoever waits hears of it; one that only tries,
-    // or drops what finds no room, would never. Asked once in so many looks, which cost less.
-    constexpr std::uint32_t looks_for_a_death = 1024;
+    if (mirror_)
+        return look_past_mirror();
     if (++in_vain_ % looks_for_a_death == 0)
-        peer_gone_ = peer_gone_ || is_abandoned(bell_.native_handle());
+        peer_gone_ = peer_gone_ || bell_.is_abandoned();
     // First how the peer has ended, then what it had committed before: whoever looks the other way
     // round loses what came between.
     const bool has_closed = side_.peer_closed();
@@ -221,13 +212,13 @@ error_code channel_core::look_for_end(error_code& how)
         if (ec && ec != asio::error::would_block)
             return ec;  // the hello stays readable: to wait for it would be to turn for ever
         // A loan has been told of its room, and this is another ring_side.
-        if (connected_ && !side_.refresh())
+        if (connected_ && !mirror_ && !side_.refresh())
             fail(channel_errc::peer_broke_rules);
     }
     if (!failure_ && connected_) {
         // First whether it has gone: it closes before.
-        peer_gone_ = peer_gone_ || is_abandoned(bell_.native_handle());
-        const bool has_closed = side_.peer_closed();
+        peer_gone_ = peer_gone_ || bell_.is_abandoned();
+        const bool has_closed = wire().peer_closed();
         if (!peer_gone_ && !has_closed)
             return asio::error::would_block;
         how = has_closed ? channel_errc::closed : channel_errc::peer_died;
@@ -242,15 +233,15 @@ error_code channel_core::look_for_end(error_code& how)
 // A sender's peer has gone: there is nothing to be received before that is told.
 void channel_core::fail_by_peer()
 {
-    fail(side_.peer_closed() ? channel_errc::closed : channel_errc::peer_died);
+    fail(wire().peer_closed() ? channel_errc::closed : channel_errc::peer_died);
 }
 
 // An honest peer of an end that is closed, or has failed, must not wait for it.
 void channel_core::let_go_of_peer() noexcept
 {
     if (connected_) {
-        side_.close();
-        if (side_.must_ring_before_sleep())
+        wire().close();
+        if (wire().must_ring_before_sleep())
             button_.press();
     }
     // What the peer has mapped stays; that nobody presses its bell any more tells it the rest.
@@ -355,6 +346,8 @@ bool channel_core::lacks(std::uint64_t wanted)
             return false;
         if (const auto ec = blocked())
             return ec == asio::error::would_block;
+        if (mirror_)
+            return false;  // there is something to be copied
     }
 }
 
@@ -425,7 +418,7 @@ bool channel_core::spin_while(Look is_blocked)
     const auto until = std::chrono::steady_clock::now() + budget;
     do {
         for (int i = 0; i < looks_per_time; ++i) {
-            relax();
+            relax_processor();
             if (!is_blocked()) {
                 spin_.has_succeeded();
                 ++counts_.spins;
@@ -607,7 +600,7 @@ void channel_core::close() noexcept
     std::vector<std::byte>().swap(kept_);
     owed_.clear();
     abort_all();
-    side_.close();
+    wire().close();
     let_go_of_peer();
     bell_ = doorbell();
     socket_.reset();
@@ -632,17 +625,30 @@ void channel_core::show_counts() noexcept
     shown.rung.store(counts_.rung, std::memory_order_relaxed);
 }
 
+std::uint64_t channel_core::lost() const noexcept
+{
+    return mirror_ ? mirror_->lost() : side_.peer_dropped();
+}
+
 channel_statistics channel_core::statistics() const noexcept
 {
     auto now = counts_;
     auto look = side_;  // a copy: what is seen for the statistics is not for the ring
     (void)look.refresh();
-    now.used = is_producer() ? look.capacity() - look.room() : look.room();
+    now.used = is_producer() ? look.position() - first_unreleased(look) : look.room();
+    if (mirror_)
+        now.used = mirror_->used(side_);
     now.high_water = std::max(now.high_water, now.used);
     now.depth = now.used;
     if (!is_producer())
-        now.dropped = side_.peer_dropped();
-    const auto* const units = is_producer() ? own_units_ : peer_units_;
+        now.dropped = lost();
+    else if (staging_)
+        now.dropped = connected_ ? staging_->wire().peer_dropped() : staging_->gone();
+    if (mirror_) {
+        now.depth = mirror_->depth(side_);
+        return now;
+    }
+    const auto* const units = ring_units();
     if (terms_.shape.unit_bytes == 1)  // of a peer that has not come there is nothing
         now.depth = units == nullptr
             ? 0

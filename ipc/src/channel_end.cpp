@@ -28,7 +28,7 @@ namespace {
 
 error_code check_options(const channel_options& options) noexcept
 {
-    const bool is_good = options.name.is_good() && options.full <= when_full::drop_newest;
+    const bool is_good = options.name.is_good() && options.full <= when_full::drop_oldest;
     return is_good ? error_code() : channel_errc::bad_option;
 }
 

@@ -39,7 +39,8 @@ public:
             return "the peer's memory or capacity is larger than allowed";
         case channel_errc::too_slow: return "the listener has not heard enough before its deadline";
         case channel_errc::unavailable: return "the listener can take no more channels at present";
-        case channel_errc::lapped: return "the subscriber was too slow and has lost messages";
+        case channel_errc::lapped:
+            return "messages were lost, since they were not received in time";
         case channel_errc::too_many_subscribers:
             return "the broadcast has as many subscribers as there can be";
         case channel_errc::bad_option: return "no channel can have this option";

@@ -15,8 +15,12 @@
 #include <string>
 #include <utility>
 
+#include <procyard/ipc/detail/overwriting.hpp>
+#include <procyard/ipc/syscall.hpp>
+
 #include "channel_hello.hpp"
 #include "shortage.hpp"
+#include "spinning.hpp"
 #include "wake_barrier.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
@@ -24,13 +28,6 @@ PROCYARD_NAMESPACE_BEGIN
 namespace detail {
 
 namespace {
-
-// On a machine with one processor whoever spins keeps the peer from running. This thread's own
-// affinity says nothing about the peer's.
-std::chrono::nanoseconds sensible_spin(std::chrono::nanoseconds asked) noexcept
-{
-    return ::sysconf(_SC_NPROCESSORS_ONLN) == 1 ? std::chrono::nanoseconds(0) : asked;
-}
 
 // A pipe is opened anew through /proc by whoever is to press it; it is missing here if it is there.
 doorbell_kind possible_kind(doorbell_kind asked) noexcept
@@ -88,8 +85,11 @@ channel_core::channel_core(const asio::any_io_executor& ex, ring_role role, uniq
       spin_(sensible_spin(terms.spin)),
       socket_(std::move(socket))
 {
+    if ((own_.features() & feature_overwrites) != 0)
+        staging_ = std::make_unique<ring_staging>(own_, terms.shape);
     if (role == ring_role::producer)
-        own_units_ = own_.own_units();
+        own_units_ = staging_ ? staging_->units() : own_.own_units();
+    side_ = first_side();
     counts_.capacity = terms.shape.unit_count;
     show_counts();
     // A peer that seems to sleep, so that ring() is called for all that is published; and to have
@@ -98,24 +98,39 @@ channel_core::channel_core(const asio::any_io_executor& ex, ring_role role, uniq
     unconnected_.closed.store(1, std::memory_order_relaxed);
 }
 
+// Of one whose peer has not come.
+ring_side channel_core::first_side() noexcept
+{
+    return staging_ ? staging_->staged_side()
+                    : ring_side(role_, own_.own_words(), unconnected_, terms_.shape.unit_count);
+}
+
 std::shared_ptr<channel_core> channel_core::open(const asio::any_io_executor& ex, ring_role role,
                                                  unique_fd socket, const channel_terms& terms,
                                                  error_code& ec)
 {
-    auto own =
-        ring_memory::create(role, terms.shape, join_wake_barrier(), ec, terms.options.name.view());
+    const bool overwrites =
+        role == ring_role::producer && terms.options.full == when_full::drop_oldest;
+    const auto features = join_wake_barrier() | (overwrites ? feature_overwrites : feature_none);
+    auto own = ring_memory::create(role, terms.shape, features, ec,
+                                   {.name = terms.options.name.view()});
     if (ec)
         return nullptr;
     own.label_type(terms.type->name);
-    std::shared_ptr<channel_core> made(
-        new channel_core(ex, role, std::move(socket), terms, std::move(own)));
+    std::shared_ptr<channel_core> made;
+    try {
+        made.reset(new channel_core(ex, role, std::move(socket), terms, std::move(own)));
+    } catch (const std::bad_alloc&) {
+        ec = make_errno(ENOMEM);
+        return nullptr;
+    }
     unique_fd button;
     made->bell_ = doorbell::create(possible_kind(terms.bell), button, ec);
     if (ec)
         return nullptr;
-    const auto& memory = made->own_.memory();
-    send_hello(made->socket_.get(), role, terms.shape, memory.size(), terms.type->to_bytes(),
-               memory.native_handle(), button.get(), ec);
+    const auto& mine = made->own_.memory();
+    send_hello(made->socket_.get(), role, terms.shape, mine.size(), terms.type->to_bytes(),
+               mine.native_handle(), button.get(), ec);
     // A peer that has gone may have left its hello, and messages.
     made->peer_gone_ =
         ec == boost::system::errc::broken_pipe || ec == boost::system::errc::connection_reset;
@@ -172,19 +187,27 @@ void channel_core::take_hello(error_code& ec)
         button = doorbell_button::attach(std::move(hello.button), ec);
     if (ec)
         return;
+    std::unique_ptr<ring_mirror> mirror;
+    if (role_ == ring_role::consumer && (memory.features() & feature_overwrites) != 0)
+        mirror = std::make_unique<ring_mirror>(memory, terms_.shape);
     own_.label_peer(memory);
     memory.release_descriptor();
     peer_ = std::move(memory);
+    mirror_ = std::move(mirror);
     button_ = std::move(button);
 
-    // Goes on where the old one stands: what was written before the peer came counts. Half a batch
-    // too, and its writer publishes no more than the new one knows of.
-    if (!side_.is_published())
-        side_.publish();
-    side_ = ring_side(role_, own_.own_words(), peer_.words(), terms_.shape.unit_count,
-                      may_relax(own_.features(), peer_.features()));
+    const bool relaxes = may_relax(own_.features(), peer_.features());
+    if (staging_) {
+        staging_->connect(peer_.words(), relaxes);
+    } else {
+        // Goes on where the old one stands: what was written before the peer came counts. Half a
+        // batch too, and its writer publishes no more than the new one knows of.
+        if (!side_.is_published())
+            side_.publish();
+        side_ = ring_side(role_, own_.own_words(), peer_.words(), terms_.shape.unit_count, relaxes);
+    }
     if (role_ == ring_role::consumer)
-        peer_units_ = peer_.units();
+        peer_units_ = mirror_ ? mirror_->units() : peer_.units();
     leave_reactor();
     socket_.reset();
     connected_ = true;

@@ -12,6 +12,7 @@
 
 #include <procyard/ipc/detail/channel_end.hpp>
 #include <procyard/ipc/detail/message_transport.hpp>
+#include <procyard/ipc/detail/overwriting.hpp>
 
 // The new peer gets a new ring, in new memory, with what the old one has not released at its
 // beginning. So it is a channel like any other that was made before its peer came, and whoever has
@@ -44,6 +45,8 @@ error_code channel_core::check_resumable()
         do
             (void)find_room(*this, 1, ec);
         while (!ec && pass_no_message(passed, ec));
+        if (ec == channel_errc::lapped)
+            put_off_loss();
         if (!failure_)
             return channel_errc::not_ended;
     }
@@ -55,30 +58,45 @@ error_code channel_core::check_resumable()
     return {};
 }
 
+// Of what has been committed. An overwriting sender has it in the ring, and nothing in staging.
+std::uint64_t channel_core::first_unreleased(const ring_side& side) const noexcept
+{
+    return staging_ ? staging_->first_unread() : side.position() - side.capacity() + side.room();
+}
+
+const std::byte* channel_core::ring_units() const noexcept
+{
+    if (!is_producer())
+        return mirror_ ? mirror_->units() : peer_units_;
+    return staging_ ? staging_->wire_units() : own_units_;
+}
+
 // What has been committed and not released goes to the beginning of the other's ring. But a message
 // that is longer than the ring, and what comes after it, does not fit in there, and so is owed.
 // False: where the old peer says that it stands no message begins.
 bool channel_core::move_unreleased(channel_core& to) const
 {
-    const auto capacity = side_.capacity();
-    auto left = capacity - side_.room();
-    auto position = side_.position() - left;
     if (terms_.shape.unit_bytes == 1)
         return move_unreleased_records(to);
+    const auto capacity = side_.capacity();
+    const auto first = first_unreleased(side_);
+    const auto count = side_.position() - first;
+    const auto* const from = ring_units();
     const auto stride = static_cast<std::size_t>(terms_.shape.unit_bytes);
-    for (std::size_t n = 0; left > 0; ++n, ++position, --left)
+    for (std::size_t n = 0; n < count; ++n)
         std::memcpy(to.own_units_ + n * stride,
-                    own_units_ + static_cast<std::size_t>(ring_offset(position, capacity)) * stride,
+                    from + static_cast<std::size_t>(ring_offset(first + n, capacity)) * stride,
                     stride);
-    to.side_.advance(capacity - side_.room());
+    to.side_.advance(count);
     return true;
 }
 
 bool channel_core::move_unreleased_records(channel_core& to) const
 {
     const auto capacity = side_.capacity();
-    auto left = capacity - side_.room();
-    auto position = side_.position() - left;
+    const auto* const units = ring_units();
+    auto position = first_unreleased(side_);
+    auto left = side_.position() - position;
     const auto after_kept = position + left - kept_end_;
     const bool owes = !kept_.empty() && left > after_kept;
     record_producer producer(to.side_, to.own_units_);
@@ -86,12 +104,12 @@ bool channel_core::move_unreleased_records(channel_core& to) const
         const auto offset = ring_offset(position, capacity);
         if (offset % record_alignment_bytes != 0)
             return false;
-        const auto header = read_record_header(own_units_ + offset);
+        const auto header = read_record_header(units + offset);
         const auto check = check_record(header, offset, left, capacity);
         if (check == record_check::violation)
             return false;
         // Parts are those of the message that is kept, of one that is under way, or given up.
-        const auto* const payload = own_units_ + offset + sizeof header;
+        const auto* const payload = units + offset + sizeof header;
         if (check == record_check::data && !to.owed_.empty()) {
             to.owed_.emplace_back(std::vector<std::byte>(payload, payload + header.length));
         } else if (check == record_check::data) {
@@ -132,7 +150,10 @@ unique_fd channel_core::resume(error_code& ec)
     }
     if (ec)
         return {};
-    fresh->side_.publish();
+    if (fresh->staging_)
+        fresh->publish();
+    else
+        fresh->side_.publish();
     take_over(*fresh);
     send_owed_later();
     return std::move(sockets.second);
@@ -145,13 +166,16 @@ void channel_core::take_over(channel_core& fresh) noexcept
     leave_reactor();
     ++generation_;
     std::swap(own_, fresh.own_);
+    std::swap(staging_, fresh.staging_);
+    mirror_.reset();
+    loss_to_be_told_ = false;
     std::swap(peer_, fresh.peer_);
     std::swap(bell_, fresh.bell_);
     std::swap(button_, fresh.button_);
     std::swap(socket_, fresh.socket_);
     fresh.closed_ = true;  // the old peer has been told already
     fresh.usable_ = false;
-    side_ = ring_side(role_, own_.own_words(), unconnected_, terms_.shape.unit_count);
+    side_ = first_side();
     own_units_ = fresh.own_units_;
     peer_units_ = nullptr;
     assembly_ = {};

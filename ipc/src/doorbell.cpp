@@ -2,6 +2,7 @@
 #include <procyard/ipc/detail/doorbell.hpp>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -103,6 +104,13 @@ doorbell_state doorbell::answer() noexcept
     // A socket whose peer has died with something unread of ours says ECONNRESET.
     const bool is_silent = count == -1 && (errno == EAGAIN || errno == EWOULDBLOCK);
     return is_silent ? doorbell_state::silent : doorbell_state::abandoned;
+}
+
+bool doorbell::is_abandoned() const noexcept
+{
+    pollfd about{read_end_.get(), 0, 0};
+    return retry_eintr([&] { return ::poll(&about, 1, 0); }) == 1
+        && (about.revents & (POLLHUP | POLLERR)) != 0;
 }
 
 doorbell_button doorbell_button::attach(unique_fd fd, error_code& ec) noexcept

@@ -6,32 +6,13 @@
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
 
-#include <unistd.h>
-
 #include <new>
+
+#include "spinning.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
-
-namespace {
-
-void relax() noexcept
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-}
-
-// On a machine with one processor whoever spins keeps the peer from running.
-std::chrono::nanoseconds sensible_spin(std::chrono::nanoseconds asked) noexcept
-{
-    return ::sysconf(_SC_NPROCESSORS_ONLN) == 1 ? std::chrono::nanoseconds(0) : asked;
-}
-
-}  // namespace
 
 operation_line::operation_line(const asio::any_io_executor& ex, waking how,
                                std::chrono::nanoseconds spin)
@@ -105,7 +86,7 @@ bool operation_line::attempt(channel_operation& operation)
     if (const auto budget = spin_.next(); budget.count() > 0) {
         const auto until = std::chrono::steady_clock::now() + budget;
         do {
-            relax();
+            relax_processor();
             if (!is_blocked()) {
                 spin_.has_succeeded();
                 ++spins_;

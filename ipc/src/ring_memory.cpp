@@ -28,9 +28,14 @@ bool is_possible(const ring_shape& shape) noexcept
         && std::has_single_bit(shape.unit_count);
 }
 
+std::uint32_t version_of(std::uint64_t features) noexcept
+{
+    return (features & feature_overwrites) != 0 ? overwritten_ring_version : ring_version;
+}
+
 ring_header header_of(ring_role role, const ring_shape& shape, std::uint64_t features) noexcept
 {
-    return {ring_magic, ring_version, static_cast<std::uint32_t>(role), shape, features};
+    return {ring_magic, version_of(features), static_cast<std::uint32_t>(role), shape, features};
 }
 
 ring_header read_header(const std::byte* from) noexcept
@@ -45,7 +50,7 @@ error_code check(const ring_header& header, ring_role role, const ring_shape& sh
 {
     if (header.magic != ring_magic)
         return channel_errc::not_a_channel;
-    if (header.version != ring_version)  // what comes after may mean anything
+    if (header.version != version_of(header.features))  // what comes after may mean anything
         return channel_errc::other_version;
     if (header.role != static_cast<std::uint32_t>(role))
         return channel_errc::not_a_channel;
@@ -70,14 +75,12 @@ std::size_t ring_memory::size_bytes(ring_role role, const ring_shape& shape,
 }
 
 ring_memory ring_memory::create(ring_role role, const ring_shape& shape, std::uint64_t features,
-                                error_code& ec, std::string_view name)
+                                error_code& ec, const segment_options& options)
 {
     ring_memory made;
     const auto bytes = size_bytes(role, shape, ec);
     if (ec)
         return {};
-    segment_options options;
-    options.name = name;
     made.segment_ = segment::create(bytes, options, ec);
     if (ec)
         return {};
@@ -85,6 +88,8 @@ ring_memory ring_memory::create(ring_role role, const ring_shape& shape, std::ui
     std::memcpy(made.segment_.writable_data(), &header, sizeof header);
     new (made.segment_.writable_data() + ring_words_offset) ring_words;
     new (made.segment_.writable_data() + ring_tally_offset) ring_tally;
+    if ((features & feature_overwrites) != 0)
+        new (made.segment_.writable_data() + ring_claims_offset) claim_words;
     made.features_ = features;
     made.segment_.seal_for_peer(ec);
     return ec ? ring_memory{} : std::move(made);
@@ -146,6 +151,18 @@ const ring_words& ring_memory::words() const noexcept
     // Of the peer's the object was made by another process, of which C++ knows nothing: the layout
     // is fixed, its members are lock-free, and any bytes are a value of them.
     return *std::launder(reinterpret_cast<const ring_words*>(segment_.data() + ring_words_offset));
+}
+
+claim_words& ring_memory::own_claims() noexcept
+{
+    return *std::launder(
+        reinterpret_cast<claim_words*>(segment_.writable_data() + ring_claims_offset));
+}
+
+const claim_words& ring_memory::claims() const noexcept
+{
+    return *std::launder(
+        reinterpret_cast<const claim_words*>(segment_.data() + ring_claims_offset));
 }
 
 std::byte* ring_memory::own_units() noexcept

@@ -328,7 +328,7 @@ TEST_SUITE("broadcast")
         const error_code full = channel_errc::too_many_subscribers;
         CHECK(lapped == boost::system::errc::no_buffer_space);
         CHECK(full == boost::system::errc::too_many_links);
-        CHECK(lapped.message() == "the subscriber was too slow and has lost messages");
+        CHECK(lapped.message() == "messages were lost, since they were not received in time");
         CHECK(full.message() == "the broadcast has as many subscribers as there can be");
     }
 

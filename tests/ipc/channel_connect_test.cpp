@@ -244,9 +244,9 @@ TEST_SUITE("async_connect: nobody to connect to")
     {
         CHECK(connect_error("/nonexistent/x", {.channel = {.name = "not good!"}})
               == channel_errc::bad_option);
-        CHECK(
-            connect_error("/nonexistent/x", {.channel = {.full = procyard::when_full::drop_oldest}})
-            == channel_errc::bad_option);
+        CHECK(connect_error("/nonexistent/x",
+                            {.channel = {.full = static_cast<procyard::when_full>(4)}})
+              == channel_errc::bad_option);
     }
 
     TEST_CASE("a full queue is waited for")

@@ -379,7 +379,7 @@ TEST_SUITE("channel_listener: the name")
         CHECK(listen(where.path, {.channel = {.capacity_messages = ~std::size_t{0}}})
               == channel_errc::bad_shape);
         CHECK(listen(where.path, {.channel = {.name = "not good!"}}) == channel_errc::bad_option);
-        CHECK(listen(where.path, {.channel = {.full = procyard::when_full::drop_oldest}})
+        CHECK(listen(where.path, {.channel = {.full = static_cast<procyard::when_full>(4)}})
               == channel_errc::bad_option);
         CHECK_FALSE(where.exists());
         asio::io_context ctx;

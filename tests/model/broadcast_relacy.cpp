@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// The ring of broadcast_ring.hpp, the real code, with one writer and two readers, under the memory
-// model of C++ as Relacy explores it. As ring_relacy.cpp: each run is made with the code as it is,
-// and again with one of its orders weakened, which has to be found out.
+// The ring of broadcast_ring.hpp, the real code, with one writer and two readers, and the claims of
+// overwritten_ring.hpp on the ring of a channel, under the memory model of C++ as Relacy explores
+// it. As ring_relacy.cpp: each run is made with the code as it is, and again with one of its orders
+// weakened, which has to be found out.
 
 // In this order: Relacy has macros by the names of the memory orders.
 #include <procyard/ipc/detail/broadcast_ring.hpp>
+#include <procyard/ipc/detail/overwritten_ring.hpp>
 
 #include <array>
 #include <cstddef>
@@ -41,7 +43,16 @@ using namespace procyard;
 
 constexpr unsigned readers = 2;
 
-enum class word : std::uint8_t { committed, released, oldest, sleep, wake_at, closed };
+enum class word : std::uint8_t {
+    committed,
+    released,
+    oldest,
+    sleep,
+    wake_at,
+    closed,
+    claims,
+    place,
+};
 
 /// What is left out of the code under test, for the whole of a run.
 struct weakening {
@@ -76,7 +87,9 @@ std::ostream& operator<<(std::ostream& out, const weakening& left_out)
                                       " of oldest",
                                       " of sleep",
                                       " of wake_at",
-                                      " of closed"};
+                                      " of closed",
+                                      " of claims",
+                                      " of a claim's place"};
     out << kinds[left_out.what];
     if (left_out.what == weakening::store || left_out.what == weakening::load)
         out << words[static_cast<std::size_t>(left_out.which)];
@@ -120,6 +133,7 @@ struct modelled_atomics {
                                               : weakening::publisher_fence))
             rl::atomic_thread_fence(rl::mo_seq_cst, RL_INFO);
     }
+    static void compiler_fence() noexcept { }
     static void release_fence() noexcept
     {
         if (weakened.what != weakening::claim_fence)
@@ -353,6 +367,164 @@ private:
     }
 };
 
+/// A channel whose sender drops the oldest: one receiver, and claims that say how many are gone.
+template <unsigned Capacity, unsigned Messages>
+class overwriting : public rl::test_suite<overwriting<Capacity, Messages>, 2> {
+public:
+    overwriting()
+    {
+        claims_ = std::construct_at(reinterpret_cast<claim_words*>(claim_storage));
+        claims_->claims.is(word::claims);
+        for (auto& place : claims_->places) {
+            place.oldest.is(word::place);
+            place.gone.is(word::place);
+        }
+        for (unsigned n = 0; n < 2; ++n) {
+            auto* side = std::construct_at(reinterpret_cast<ring_words*>(storage) + n);
+            side->position.is(n == 0 ? word::committed : word::released);
+            side->sleep.is(word::sleep);
+            side->closed.is(word::closed);
+            words_[n] = side;
+        }
+        bell_.init(false, false, RL_INFO);
+    }
+    ~overwriting()
+    {
+        bell_.deinit(RL_INFO);
+        for (auto* side : words_)
+            std::destroy_at(side);
+        std::destroy_at(claims_);
+    }
+    overwriting(const overwriting&) = delete;
+    overwriting& operator=(const overwriting&) = delete;
+
+    void before()
+    {
+        announces = {};
+        sender_.emplace(detail::ring_role::producer, *words_[0], *words_[1], Capacity);
+        receiver_.emplace(detail::ring_role::consumer, *words_[1], *words_[0], Capacity);
+        claimer_.emplace(*claims_, 0);
+    }
+    void thread(unsigned index)
+    {
+        if (index == 0)
+            send();
+        else
+            receive();
+    }
+
+private:
+    using ring_words = detail::basic_ring_words<modelled_atomics>;
+    using ring_side = detail::basic_ring_side<modelled_atomics>;
+    using claim_words = detail::basic_claim_words<modelled_atomics>;
+
+    enum class found : std::uint8_t { some, none, overtaken };
+
+    // Static: see sides.
+    alignas(ring_words) static inline std::byte storage[2 * sizeof(ring_words)];
+    alignas(claim_words) static inline std::byte claim_storage[sizeof(claim_words)];
+
+    std::array<ring_words*, 2> words_{};
+    claim_words* claims_ = nullptr;
+    std::optional<ring_side> sender_;
+    std::optional<ring_side> receiver_;
+    std::optional<detail::basic_claimer<modelled_atomics>> claimer_;
+    rl::generic_event bell_;
+    std::array<std::array<rl::atomic<unsigned>, 2>, Capacity> cells_;
+    std::uint64_t expected_ = 0;
+    std::uint64_t lost_ = 0;
+    std::uint64_t received_ = 0;
+
+    void claim()
+    {
+        const auto floor = sender_->position() + 1 - Capacity;
+        if (detail::distance(claimer_->oldest(), floor) > 0)
+            claimer_->claim_up_to(floor, floor);
+    }
+
+    void send()
+    {
+        for (unsigned n = 1; n <= Messages; ++n) {
+            if (weakened.what != weakening::claim)
+                claim();
+            for (auto& part : cells_[sender_->position() % Capacity])
+                part.store(n, rl::mo_relaxed, RL_INFO);
+            claim();
+            sender_->advance(1);
+            sender_->publish();
+            if (sender_->must_ring())
+                bell_.set(RL_INFO);
+        }
+        sender_->close();
+        if (sender_->must_ring_before_sleep())
+            bell_.set(RL_INFO);
+    }
+
+    // As ring_mirror::try_fetch, of one message.
+    found try_fetch()
+    {
+        const detail::basic_claim_reader<modelled_atomics> reader(*claims_);
+        detail::claim before;
+        if (!reader.look(before))
+            return found::overtaken;
+        RL_ASSERT(before.oldest == before.gone);
+        auto at = receiver_->position();
+        if (detail::distance(at, before.oldest) > 0)
+            at = before.oldest;
+        const auto room = receiver_->peer_position() - at;
+        if (room > Capacity) {
+            RL_ASSERT(detail::distance(0, room) > 0);
+            RL_ASSERT(!reader.is_latest(before));
+            return found::overtaken;
+        }
+        if (room != 0) {
+            auto& cell = cells_[at % Capacity];
+            const auto first = cell[0].load(rl::mo_relaxed, RL_INFO);
+            const auto second = cell[1].load(rl::mo_relaxed, RL_INFO);
+            detail::claim after;
+            if (!reader.look(after) || detail::distance(at, after.oldest) > 0)
+                return found::overtaken;
+            RL_ASSERT(first == at + 1 && second == first);
+        }
+        lost_ += at - expected_;
+        expected_ = at + (room != 0 ? 1 : 0);
+        receiver_->go_on(expected_, expected_);
+        received_ += room != 0 ? 1 : 0;
+        return room != 0 ? found::some : found::none;
+    }
+
+    found fetch()
+    {
+        constexpr int most_tries = 2;
+        auto answer = found::overtaken;
+        for (int i = 0; i < most_tries && answer == found::overtaken; ++i)
+            answer = try_fetch();
+        return answer;
+    }
+
+    void receive()
+    {
+        for (;;) {
+            bool closed = receiver_->peer_closed();
+            auto answer = fetch();
+            if (answer == found::some)
+                continue;
+            if (closed)
+                break;
+            receiver_->publish();
+            announces[1] = true;
+            receiver_->announce(1);
+            announces[1] = false;
+            closed = receiver_->peer_closed();
+            answer = fetch();
+            if (answer != found::some && !closed)
+                bell_.wait(false, false, RL_INFO);
+            receiver_->withdraw();
+        }
+        RL_ASSERT(received_ + lost_ == Messages);
+    }
+};
+
 /// Keeps what Relacy says, or the beginning of it (see ring_relacy.cpp).
 class transcript : public std::streambuf {
 public:
@@ -421,7 +593,17 @@ int main()
     const weakening sleep_store{weakening::store, word::sleep};
     const weakening sleep_load{weakening::load, word::sleep};
 
+    const weakening claims_store{weakening::store, word::claims};
+    const weakening claims_load{weakening::load, word::claims};
+
     bool good = true;
+    good &= check<overwriting<1, 3>>("drop_oldest, capacity 1", 1, {claim_fence, intact_fence});
+    good &=
+        check<overwriting<2, 4>>("drop_oldest, capacity 2", 0,
+                                 {publisher_fence, sleeper_fence, claim_fence, intact_fence,
+                                  late_claim, commit_store, commit_load, claims_store, claims_load},
+                                 {sleep_store, sleep_load, closed_load});
+    good &= check<overwriting<2, 3>>("drop_oldest, 3 messages", 1, {claim_fence, intact_fence});
     good &= check<lossy<2, 3>>("lossy, 3 messages", 1, {claim_fence, intact_fence});
     good &= check<lossy<2, 4>>("lossy, 4 messages", 0,
                                {publisher_fence, sleeper_fence, claim_fence, intact_fence,

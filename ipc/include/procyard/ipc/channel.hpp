@@ -279,7 +279,9 @@ public:
 
     /// Receives, if there is something. False: nothing was received, and `ec` says why;
     /// `asio::error::would_block` is no error but an empty ring.
-    /// @par Errors   `channel_errc::closed`: the sender has closed, and everything has been
+    /// @par Errors   `channel_errc::lapped`: the sender drops the oldest (when_full), and messages
+    ///               have been lost; lost() has grown by their number, and the next call receives
+    ///               what follows them. `closed`: the sender has closed, and everything has been
     ///               received; `peer_died`: the same with a sender that has died; `bad_message`,
     ///               `peer_broke_rules`: it does not keep to the protocol; EBADF: this end is
     ///               closed; EMFILE, ENFILE, ENOMEM: see sender::async_send.
@@ -305,7 +307,8 @@ public:
         return message;
     }
     /// Receives as many as there are, at most as many as fit. How many that were.
-    /// @par Errors   As try_receive, if there were none.
+    /// @par Errors   As try_receive, if there were none. Behind a loss there are none in one call
+    ///               with what is before it.
     /// @par Cost     For all of them one publication, and one system call if the sender waits.
     std::size_t try_receive_some(std::span<T> messages, error_code& ec)
         requires(!borrows_message<T>)
@@ -351,9 +354,10 @@ public:
             detail::initiate_batch<message_batch<T>>{}, token, core_);
     }
 
-    /// Waits until a message can be received at once, or the channel has ended. Takes nothing.
+    /// Waits until a message can be received at once, a loss be told, or the channel has ended.
+    /// Takes nothing.
     /// @par Completion    void(error_code)
-    /// @par Errors        As try_receive, but would_block.
+    /// @par Errors        As try_receive, but would_block and `lapped`.
     /// @par Cancellation  terminal, partial and total.
     template <asio::completion_token_for<void(error_code)> Token = asio::deferred_t>
     [[nodiscard]] auto async_wait_readable(Token&& token = {})
@@ -361,6 +365,11 @@ public:
         return asio::async_initiate<Token, void(error_code)>(detail::initiate_wait_for_room{},
                                                              token, core_);
     }
+
+    /// How many messages this receiver will never get, since the sender has dropped them, as far as
+    /// it has been told: `statistics().dropped`. With when_full::drop_oldest, what was received and
+    /// what was lost is all that was sent up to there; exactly, whoever was killed, and when.
+    [[nodiscard]] std::uint64_t lost() const noexcept { return core_ ? core_->lost() : 0; }
 
     /// Goes on with another sender, after the one that was there has closed or died: makes its
     /// end, not opened. This object stays, with its statistics. Operations that are pending when it

@@ -65,8 +65,8 @@ enum class channel_errc {
     /// The listener has no descriptors or no memory for one more channel, too many clients at once,
     /// or ends; another time it may do. Equal to `errc::resource_unavailable_try_again`.
     unavailable,
-    /// The subscriber was too slow, and has lost messages that the writer has overwritten; `lost()`
-    /// says how many. Equal to `errc::no_buffer_space`.
+    /// The subscriber was too slow, or the receiver of a sender that drops the oldest, and has lost
+    /// messages that were overwritten; `lost()` says how many. Equal to `errc::no_buffer_space`.
     lapped,
     /// The broadcast has as many subscribers as there can be. Equal to `errc::too_many_links`.
     too_many_subscribers,

@@ -20,7 +20,17 @@ enum class when_full : std::uint8_t {
     suspend,      ///< async_send waits, try_send says would_block
     fail,         ///< both say would_block; async_wait_writable still waits
     drop_newest,  ///< the message is dropped and counted, and its send has succeeded
-    drop_oldest,  ///< refused as `channel_errc::bad_option`: what has been sent is the receiver's
+    /// The oldest messages that have not been received make room, and the send has succeeded. The
+    /// receiver is told by `channel_errc::lapped`, once for each gap, and by lost() exactly how
+    /// many there were. As many as the capacity holds are still there, whoever is slow.
+    ///
+    /// Everything is copied twice more: what is in the ring can be overwritten at any time. Loans,
+    /// batches and in_place() work on the copies, and a batch is of what was there when it was
+    /// made. Both ends have private memory of the capacity's size beside the ring; a message longer
+    /// than the ring is `too_long`. A message that is being copied as it is overwritten counts as
+    /// lost; where the capacity is one or two messages, and the sender never pauses, that may be
+    /// all of them. resume() sends on what the ring still holds. Not for a work_queue.
+    drop_oldest,
 };
 
 /// How a channel is made.

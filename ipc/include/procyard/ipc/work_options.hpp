@@ -25,7 +25,8 @@ struct work_queue_options {
     std::size_t leases_per_consumer = 64;
     /// The channels by which items come in and go out. Of messages of different lengths: an item
     /// takes some 50 bytes more on its way out than on its way in. `full` is what a producer does
-    /// whose channel is full; an item that goes out waits for room.
+    /// whose channel is full; an item that goes out waits for room. A queue that forgets what it
+    /// has got is none: drop_oldest is refused as `channel_errc::bad_option`.
     channel_options channels{};
 };
 

@@ -51,6 +51,8 @@ struct channel_terms {
 };
 
 class fan_in_core;
+class ring_mirror;
+class ring_staging;
 
 /// An end of a channel, all but the type of its messages: the ring's side, the doorbells, the
 /// handshake, the operations that wait.
@@ -143,6 +145,9 @@ public:
         return true;
     }
 
+    /// A producer's, whose messages take the place of others instead of waiting.
+    [[nodiscard]] bool overwrites() const noexcept { return staging_ != nullptr; }
+
     /// What a part of a message is to who looks for whole ones.
     enum class part_found : std::uint8_t {
         passed,    ///< look again
@@ -176,7 +181,13 @@ public:
 
     /// find_room's way when what is known of the peer is not enough: an error, or there is room for
     /// `least` units.
-    [[nodiscard]] error_code look_for_room(std::uint64_t least, std::uint64_t busy_after);
+    ///
+    /// A receiver whose sender overwrites gets `most` messages; or `channel_errc::lapped`, once,
+    /// where some have been lost, and then it has what follows them.
+    [[nodiscard]] error_code look_for_room(std::uint64_t least, std::uint64_t busy_after,
+                                           std::uint64_t most = 1);
+    /// That it has lost some is to be told by the next look instead.
+    void put_off_loss() noexcept;
     /// A producer's of records: an error, or a payload of `length` bytes can be written at once.
     /// @par Errors   As blocked(): with would_block, it takes room for `wanted` bytes;
     ///               `channel_errc::too_long`.
@@ -228,6 +239,8 @@ public:
     /// Of the ring, which is another one after each resume().
     [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
     [[nodiscard]] channel_statistics statistics() const noexcept;
+    /// Messages that a receiver will never get, as far as it has found out.
+    [[nodiscard]] std::uint64_t lost() const noexcept;
 
 private:
     friend class fan_in_core;  // sleeps for many ends at once: announce, hear, and what to wait for
@@ -242,12 +255,21 @@ private:
                  const channel_terms& terms, ring_memory own);
 
     void ring() noexcept;
+    void flush_and_ring() noexcept;
+    [[nodiscard]] error_code empty_staging() noexcept;
+    // The side that the peer knows of.
+    [[nodiscard]] ring_side& wire() noexcept;
+    [[nodiscard]] error_code look_for_copies(std::uint64_t busy_after, std::uint64_t most);
+    [[nodiscard]] error_code look_past_mirror();
     void await_look() noexcept;
+    [[nodiscard]] ring_side first_side() noexcept;
     error_code connect() noexcept;
     void take_hello(error_code& ec);
     void fail_by_peer();
     void let_go_of_peer() noexcept;
     [[nodiscard]] error_code check_resumable();
+    [[nodiscard]] std::uint64_t first_unreleased(const ring_side& side) const noexcept;
+    [[nodiscard]] const std::byte* ring_units() const noexcept;
     [[nodiscard]] bool move_unreleased(channel_core& to) const;
     [[nodiscard]] bool move_unreleased_records(channel_core& to) const;
     void take_over(channel_core& fresh) noexcept;
@@ -280,11 +302,15 @@ private:
     void count_stall() noexcept;
     void show_counts() noexcept;
 
+    // Only the bell tells that the peer has died. Whoever waits hears of it; one that only tries,
+    // or drops what finds no room, would never. Asked once in so many looks, which cost less.
+    static constexpr std::uint32_t looks_for_a_death = 1024;
+
     // Hot.
     ring_side side_;
     std::byte* own_units_ = nullptr;
     const std::byte* peer_units_ = nullptr;
-    bool usable_ = true;  // neither closed_ nor failure_ nor lent_, and nothing is owed_
+    bool usable_ = true;  // neither closed_ nor failure_ nor lent_, and nothing owed_ or to be told
     bool lent_ = false;
     bool connected_ = false;
     bool peer_gone_ = false;
@@ -298,6 +324,9 @@ private:
     channel_terms terms_;
     ring_memory own_;
     ring_memory peer_;
+    std::unique_ptr<ring_staging> staging_;  // a sender's that overwrites
+    std::unique_ptr<ring_mirror> mirror_;    // a receiver's whose sender does
+    bool loss_to_be_told_ = false;
     part_assembly assembly_;
     std::vector<std::byte> kept_;    // a long message whose last part is not known to be released
     std::uint64_t kept_end_ = 0;     // the position after that

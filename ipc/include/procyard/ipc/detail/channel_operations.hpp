@@ -163,13 +163,20 @@ std::size_t receive_some_now(channel_core& core, std::span<T> messages, error_co
             receiving.add();
         }
     }
-    if (receiving.count() > 0)
-        ec.clear();  // what comes after them is told when they have been looked at
+    if (receiving.count() > 0 && ec) {  // what comes after them is told when it is looked at
+        if (ec == channel_errc::lapped)
+            core.put_off_loss();
+        ec.clear();
+    }
     return receiving.count();
 }
 
+/// What a batch is of: all that there is.
+inline constexpr std::uint64_t all_messages = ~std::uint64_t{0};
+
 /// Whether there is room for a lease: would_block, or what has ended the channel.
-inline error_code room_now(channel_core& core, bool to_send, std::uint64_t busy_after)
+inline error_code room_now(channel_core& core, bool to_send, std::uint64_t busy_after,
+                           std::uint64_t most = all_messages)
 {
     error_code ec;
     if (to_send && core.side().peer_closed()) [[unlikely]] {
@@ -179,7 +186,7 @@ inline error_code room_now(channel_core& core, bool to_send, std::uint64_t busy_
     }
     std::uint64_t passed = 0;
     do
-        (void)find_room(core, 1, ec, busy_after);
+        (void)find_room(core, 1, ec, busy_after, most);
     while (!ec && core.pass_no_message(passed, ec));
     return ec;
 }
@@ -389,6 +396,10 @@ public:
         do
             (void)find_room(core_, wanted, ec, busy_after_bytes);
         while (!ec && core_.pass_no_message(passed, ec));
+        if (ec == channel_errc::lapped) {  // there is something: that, and what follows
+            core_.put_off_loss();
+            ec.clear();
+        }
         return after(ec);
     }
     void complete(std::unique_ptr<channel_operation> self, const error_code& instead) override

@@ -57,6 +57,8 @@ public:
     /// Empties it. `abandoned` is said when what was pressed before has been answered.
     /// @par Cost   One system call, whatever the peer has put in.
     doorbell_state answer() noexcept;
+    /// Whether nobody has its button any more. Takes nothing out of it.
+    [[nodiscard]] bool is_abandoned() const noexcept;
 
 private:
     unique_fd read_end_;

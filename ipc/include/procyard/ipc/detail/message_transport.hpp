@@ -40,15 +40,17 @@ inline constexpr std::uint64_t busy_after_cells = 64;
 inline constexpr std::uint64_t busy_after_bytes = 64 * 64;
 
 /// A consumer's or producer's first step: how many units it may use without waiting. 0 with an
-/// error: would_block, or what has ended the channel. Else `ec` is as it was, or none.
+/// error: would_block, or what has ended the channel. Else `ec` is as it was, or none. Of what must
+/// be copied first (overwriting.hpp) so many messages are, at most.
 [[nodiscard]] inline std::uint64_t find_room(channel_core& core, std::uint64_t least,
                                              error_code& ec,
-                                             std::uint64_t busy_after = busy_after_cells)
+                                             std::uint64_t busy_after = busy_after_cells,
+                                             std::uint64_t most = 1)
 {
     auto& side = core.side();
     if (core.is_usable() && side.room() >= least) [[likely]]
         return side.room();
-    ec = core.look_for_room(least, busy_after);  // by value: ec need not lie in memory
+    ec = core.look_for_room(least, busy_after, most);  // by value: ec need not lie in memory
     return ec ? 0 : side.room();
 }
 
@@ -112,17 +114,18 @@ struct cell_transport {
     ///
     /// Looks at the peer's position once at most, and takes what it finds: who keeps up with the
     /// peer would look again after each copy, mostly in vain, and take the line from it each time.
+    /// But not who drops the oldest, and so has room for everything.
     template <class Copy>
     static std::size_t in_pieces(channel_core& core, std::size_t wanted, error_code& ec, Copy copy)
     {
         std::size_t done = 0;
         bool looked = false;
         while (done < wanted) {
-            if (core.side().room() == 0 && std::exchange(looked, true)) {
+            if (core.side().room() == 0 && std::exchange(looked, true) && !core.overwrites()) {
                 ec = asio::error::would_block;
                 break;
             }
-            if (find_room(core, 1, ec) == 0)
+            if (find_room(core, 1, ec, busy_after_cells, wanted - done) == 0)
                 break;
             const auto count = static_cast<std::size_t>(
                 std::min({std::uint64_t{wanted - done}, core.side().room(), until_end(core)}));

@@ -161,6 +161,39 @@ inline record_header read_record_header(const std::byte* at) noexcept
     return header;
 }
 
+/// How far a walk from record to record has come.
+struct record_walk {
+    std::uint64_t position = 0;
+    std::uint64_t messages = 0;
+    bool is_good = true;  ///< false: it has ended at what is no record
+};
+
+/// Goes from record to record in `used` bytes from `position` on, until it has passed `most`
+/// messages or `enough` bytes. A message in parts is one with its last.
+/// @par Cost   A look at each header.
+inline record_walk walk_records(const std::byte* bytes, std::uint64_t capacity,
+                                std::uint64_t position, std::uint64_t used, std::uint64_t most,
+                                std::uint64_t enough) noexcept
+{
+    record_walk walk{position};
+    for (std::uint64_t passed = 0; passed < used && passed < enough && walk.messages < most;) {
+        const auto offset = ring_offset(walk.position, capacity);
+        walk.is_good = offset % record_alignment_bytes == 0;
+        if (!walk.is_good)
+            break;
+        const auto header = read_record_header(bytes + offset);
+        const auto check = check_record(header, offset, used - passed, capacity);
+        walk.is_good = check != record_check::violation;
+        if (!walk.is_good)
+            break;
+        const bool is_end = header.kind == static_cast<std::uint32_t>(record_kind::last_part);
+        walk.messages += check == record_check::data || is_end ? 1 : 0;
+        passed += record_bytes(header.length);
+        walk.position = position + passed;
+    }
+    return walk;
+}
+
 /// How many messages there are in `used` bytes from `position` on, up to `most`; up to the first
 /// that is no record.
 /// @par Cost   A look at each header.
@@ -168,22 +201,7 @@ inline std::uint64_t count_records(const std::byte* bytes, std::uint64_t capacit
                                    std::uint64_t position, std::uint64_t used,
                                    std::uint64_t most = ~std::uint64_t{0}) noexcept
 {
-    std::uint64_t count = 0;
-    while (used > 0 && count < most) {
-        const auto offset = ring_offset(position, capacity);
-        if (offset % record_alignment_bytes != 0)
-            break;
-        const auto header = read_record_header(bytes + offset);
-        const auto check = check_record(header, offset, used, capacity);
-        if (check == record_check::violation)
-            break;
-        const bool is_end = header.kind == static_cast<std::uint32_t>(record_kind::last_part);
-        count += check == record_check::data || is_end ? 1 : 0;
-        const auto taken = record_bytes(header.length);
-        position += taken;
-        used -= taken;
-    }
-    return count;
+    return walk_records(bytes, capacity, position, used, most, ~std::uint64_t{0}).messages;
 }
 
 /// The producer's side of a ring of records: what it has to say to a ring_side. Has no state of its

@@ -121,7 +121,8 @@ struct basic_ring_words {
     /// Not 0: the owner may publish without a fence. Call membarrier before relying on being seen
     /// asleep.
     atomic<std::uint32_t> unfenced{0};
-    /// Messages that the owner, a producer, has dropped for want of room.
+    /// Messages that the owner, a producer, has dropped for want of room; or that the owner, a
+    /// consumer, has found to be overwritten.
     atomic<std::uint64_t> dropped{0};
 };
 
@@ -201,6 +202,19 @@ public:
             return false;
         peer_position_ = seen;
         return true;
+    }
+
+    /// The peer's position, as it says, for who checks it. Acquire, as in refresh.
+    [[nodiscard]] std::uint64_t peer_position() const noexcept
+    {
+        return peer_->position.load(std::memory_order_acquire);
+    }
+    /// A consumer's whose units are copied (overwriting.hpp): goes on at `from`, and those up to
+    /// `until` are there.
+    void go_on(std::uint64_t from, std::uint64_t until) noexcept
+    {
+        position_ = from;
+        peer_position_ = until;
     }
 
     /// `count` units have been written or read. @pre count <= room()
@@ -290,7 +304,7 @@ public:
     [[nodiscard]] bool is_announced() const noexcept { return (sleep_ & asleep_bit) != 0; }
 
     /// A producer's: so many messages have been dropped. The consumer sees it with the next
-    /// publication at the latest.
+    /// publication at the latest. A consumer's: so many have been lost.
     void count_dropped(std::uint64_t count) noexcept
     {
         // Relaxed, both: only this side writes it, and the release in publish and close orders it.

@@ -9,6 +9,7 @@
 
 #include <procyard/ipc/channel_error.hpp>
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/overwritten_ring.hpp>
 #include <procyard/ipc/detail/ring_core.hpp>
 #include <procyard/ipc/export.hpp>
 #include <procyard/ipc/segment.hpp>
@@ -18,6 +19,7 @@
 //
 //     producer's   | ring_header | ring_label | ring_words | ring_tally | … | units …        |
 //                  0             48           128          384          416  4096
+//                  and, of one that overwrites, claim_words at 512
 //     consumer's   | ring_header | ring_label | ring_words | ring_tally | … |
 //
 // The units begin at a page, so that large messages are aligned whatever their type. A channel of
@@ -42,6 +44,8 @@ struct ring_shape {
 inline constexpr std::uint64_t ring_magic = 0x474e495259435250;  // "PRCYRING" in memory
 /// Goes up with every change that an older peer would misunderstand.
 inline constexpr std::uint32_t ring_version = 1;
+/// That of a producer's memory with feature_overwrites, which an older consumer would misread.
+inline constexpr std::uint32_t overwritten_ring_version = 2;
 
 /// Stands at the beginning of both segments. An ABI, as ring_words.
 struct ring_header {
@@ -75,11 +79,14 @@ enum ring_feature : std::uint64_t {
     feature_barrier_target = 1,
     /// It can call membarrier before it sleeps: it may relax, if the other has registered.
     feature_barrier_caller = 2,
+    /// A producer's: it does not wait for the consumer, and says by its claim_words what is gone.
+    feature_overwrites = 4,
 };
 
 inline constexpr std::size_t ring_label_offset = 48;
 inline constexpr std::size_t ring_words_offset = 128;
 inline constexpr std::size_t ring_tally_offset = 384;
+inline constexpr std::size_t ring_claims_offset = 512;
 inline constexpr std::size_t ring_units_offset = 4096;
 static_assert(sizeof(ring_header) == ring_label_offset
               && ring_label_offset + sizeof(ring_label) <= ring_words_offset);
@@ -87,7 +94,9 @@ static_assert(ring_words_offset % alignof(ring_words) == 0
               && ring_words_offset + sizeof(ring_words) == ring_tally_offset);
 static_assert(sizeof(ring_tally) == 32 && offsetof(ring_tally, stalls) == 8
               && offsetof(ring_tally, sleeps) == 16 && offsetof(ring_tally, rung) == 24
-              && ring_tally_offset + sizeof(ring_tally) <= ring_units_offset);
+              && ring_tally_offset + sizeof(ring_tally) <= ring_claims_offset);
+static_assert(ring_claims_offset % alignof(claim_words) == 0
+              && ring_claims_offset + sizeof(claim_words) <= ring_units_offset);
 
 /// One side's segment, of one's own or of the peer.
 /// @par Thread safety   Distinct objects: safe. Shared objects: unsafe. Of the words: ring_side.
@@ -102,11 +111,11 @@ public:
                                                 error_code& ec) noexcept;
 
     /// Makes one's own, and seals it: its descriptor can be passed on.
-    /// `name` is for people; see segment_options.
+    /// `options.name` is for people.
     /// @par Errors   `channel_errc::bad_shape`; those of segment::create and seal_for_peer
     [[nodiscard]] static ring_memory create(ring_role role, const ring_shape& shape,
                                             std::uint64_t features, error_code& ec,
-                                            std::string_view name = {});
+                                            const segment_options& options = {});
 
     /// Maps the peer's, which is that of `role`, to be read. The peer may be hostile.
     /// @par Errors   `channel_errc::not_a_channel`, `other_version`, `other_type`; those of
@@ -135,6 +144,10 @@ public:
     [[nodiscard]] ring_tally& own_tally() noexcept;
     /// @pre there is one
     [[nodiscard]] const ring_words& words() const noexcept;
+    /// @pre one's own, with feature_overwrites
+    [[nodiscard]] claim_words& own_claims() noexcept;
+    /// @pre with feature_overwrites
+    [[nodiscard]] const claim_words& claims() const noexcept;
     /// The units. @pre one's own, of a producer
     [[nodiscard]] std::byte* own_units() noexcept;
     /// @pre of a producer

@@ -84,6 +84,10 @@ public:
         ec = room();
         if (ec && ec != asio::error::would_block)
             return {};
+        if (this->options().channels.full == when_full::drop_oldest) {
+            ec = channel_errc::bad_option;
+            return {};
+        }
         auto ends = make_channel<T>(this->options().channels, ec);
         if (ec)
             return {};

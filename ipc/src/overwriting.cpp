@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <procyard/ipc/detail/overwriting.hpp>
+
+#include <boost/assert.hpp>
+
+#include <algorithm>
+#include <limits>
+#include <new>
+
+#include <procyard/ipc/detail/record_ring.hpp>
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+namespace {
+
+constexpr auto all = std::numeric_limits<std::uint64_t>::max();
+
+// How often a receiver that is overtaken tries again, before it lets others have their turn. It
+// does not fall asleep for good: who has overtaken it publishes, and rings, or dies.
+constexpr unsigned most_tries = 8;
+
+// The parts of a stretch of a ring that lie in one piece each.
+template <class Copy>
+void in_pieces(std::uint64_t from, std::uint64_t until, std::uint64_t capacity, Copy copy)
+{
+    while (from != until) {
+        const auto offset = ring_offset(from, capacity);
+        const auto count = std::min(until - from, capacity - offset);
+        copy(offset, count);
+        from += count;
+    }
+}
+
+}  // namespace
+
+// Aligned, for cells that are read and written in place; by hand, since what is both aligned and
+// zero takes the pages at once, and this takes each when it is used.
+private_units::private_units(std::size_t bytes)
+{
+    constexpr std::size_t alignment = ring_units_offset;
+    memory_.reset(std::calloc(bytes + alignment, 1));
+    if (!memory_)
+        throw std::bad_alloc();
+    void* first = memory_.get();
+    auto space = bytes + alignment;
+    first_ = static_cast<std::byte*>(std::align(alignment, bytes, first, space));
+}
+
+// --- the sender's -------------------------------------------------------------------------------
+
+ring_staging::ring_staging(ring_memory& own, const ring_shape& shape)
+    : own_words_(&own.own_words()),
+      wire_units_(own.own_units()),
+      unit_bytes_(shape.unit_bytes),
+      capacity_(shape.unit_count),
+      staged_(static_cast<std::size_t>(shape.unit_count * shape.unit_bytes)),
+      // Relaxed: only this side writes it.
+      claims_(own.own_claims(), own_words_->position.load(std::memory_order_relaxed)),
+      wire_(ring_role::producer, *own_words_, nobody_, capacity_)
+{
+    const auto start = wire_.position();
+    staged_words_.position.store(start, std::memory_order_relaxed);
+    drained_.position.store(start, std::memory_order_relaxed);
+    drained_.wake_at.store(start, std::memory_order_relaxed);
+    // One that seems to sleep, so that who publishes rings; and to have closed, so that who sends
+    // asks closed_by_peer() before.
+    drained_.sleep.store(1, std::memory_order_relaxed);
+    drained_.closed.store(1, std::memory_order_relaxed);
+}
+
+ring_side ring_staging::staged_side() noexcept
+{
+    return {ring_role::producer, staged_words_, drained_, capacity_};
+}
+
+void ring_staging::connect(const ring_words& peer, bool may_relax) noexcept
+{
+    wire_ = ring_side(ring_role::producer, *own_words_, peer, capacity_, may_relax);
+}
+
+bool ring_staging::flush(std::uint64_t until) noexcept
+{
+    const auto from = wire_.position();
+    const auto before = claims_.oldest();
+    if (from != until) {
+        make_way(until - from);
+        in_pieces(from, until, capacity_, [this](std::uint64_t offset, std::uint64_t count) {
+            const auto at = static_cast<std::size_t>(offset * unit_bytes_);
+            copy_in(wire_units_ + at, staged_.data() + at,
+                    static_cast<std::size_t>(count * unit_bytes_));
+        });
+        wire_.advance(until - from);
+        wire_.publish();
+    }
+    // Relaxed, all: there is nobody else.
+    drained_.position.store(until, std::memory_order_relaxed);
+    drained_.wake_at.store(until, std::memory_order_relaxed);
+    const auto asleep = drained_.sleep.load(std::memory_order_relaxed);
+    drained_.sleep.store(asleep + 4, std::memory_order_relaxed);  // another one: see ring_words
+    return claims_.oldest() != before;
+}
+
+// Whether the receiver has released them is not asked: it knows what it has.
+void ring_staging::make_way(std::uint64_t count) noexcept
+{
+    const auto oldest = claims_.oldest();
+    const auto missing = distance(oldest, wire_.position() + count - capacity_);
+    if (missing <= 0)
+        return;
+    const auto units = static_cast<std::uint64_t>(missing);
+    if (unit_bytes_ != 1)
+        return claims_.claim_up_to(oldest + units, claims_.gone() + units);
+    const auto walk = walk_records(wire_units_, capacity_, oldest, wire_.position() - oldest, all,
+                                   units);  // nobody else writes there
+    claims_.claim_up_to(walk.position, claims_.gone() + walk.messages);
+}
+
+std::uint64_t ring_staging::first_unread() const noexcept
+{
+    const auto theirs = wire_.peer_position();
+    const bool is_there = theirs - claims_.oldest() <= wire_.position() - claims_.oldest();
+    return is_there ? theirs : claims_.oldest();
+}
+
+// --- the receiver's -----------------------------------------------------------------------------
+
+ring_mirror::ring_mirror(const ring_memory& theirs, const ring_shape& shape)
+    : their_words_(&theirs.words()),
+      their_units_(theirs.units()),
+      unit_bytes_(shape.unit_bytes),
+      capacity_(shape.unit_count),
+      mirrored_(static_cast<std::size_t>(shape.unit_count * shape.unit_bytes)),
+      claims_(theirs.claims())
+{
+}
+
+ring_mirror::found ring_mirror::fetch(ring_side& side, std::uint64_t most) noexcept
+{
+    BOOST_ASSERT(side.room() == 0);
+    auto answer = found::overtaken;
+    for (unsigned attempt = 0; attempt < most_tries && answer == found::overtaken; ++attempt)
+        answer = try_fetch(side, most, attempt);
+    return answer;
+}
+
+ring_mirror::found ring_mirror::try_fetch(ring_side& side, std::uint64_t most,
+                                          unsigned attempt) noexcept
+{
+    claim before;
+    if (!claims_.look(before))
+        return found::overtaken;
+    // What no honest sender says counts only if it has said nothing else meanwhile.
+    const auto unless_overtaken = [&] {
+        return claims_.is_latest(before) ? found::violation : found::overtaken;
+    };
+    place at{side.position(), expected_};
+    const bool is_possible = pass_lost(at, before);
+    const auto room = side.peer_position() - at.position;
+    if (!is_possible || room > capacity_ || (!is_cells() && room % record_alignment_bytes != 0))
+        return unless_overtaken();
+    if (room == 0) {
+        go_on(side, at, {at.position});
+        return found::none;
+    }
+    const auto until = at.position + room;
+    const auto end = at.position + stretch(at.position, room, most, attempt);
+    if (end == at.position)
+        return unless_overtaken();
+    copy(at.position, end);
+    claim after;
+    if (!claims_.look(after))
+        return found::overtaken;
+    if (!pass_lost(at, after))
+        return found::violation;
+    if (distance(at.position, end) <= 0)
+        return found::overtaken;
+    // From here on nobody changes it any more.
+    const auto copied = end - at.position;
+    auto walk = record_walk{at.position + std::min(copied, most), std::min(copied, most)};
+    if (!is_cells())
+        walk = walk_records(mirrored_.data(), capacity_, at.position, copied, most, all);
+    if (walk.position == at.position)  // a longer record than has been copied, or none
+        return end == until ? found::violation : found::overtaken;
+    go_on(side, at, walk);
+    return found::some;
+}
+
+// How many units to copy from the oldest on, which goes as it is being copied. At first what has
+// been asked for, then more and more: what is left of it counts.
+std::uint64_t ring_mirror::stretch(std::uint64_t from, std::uint64_t room, std::uint64_t most,
+                                   unsigned attempt) const noexcept
+{
+    if (!is_cells() && most > 1)
+        return room;
+    if (attempt == 0 && !is_cells())  // of what is being overwritten it is anything, up to `room`
+        return walk_records(their_units_, capacity_, from, room, most, all).position - from;
+    constexpr std::uint64_t first_bytes = 4096;
+    const auto more = attempt == 0 ? 0 : (first_bytes << 2 * (attempt - 1)) / unit_bytes_;
+    return std::min(room, std::max(most, more));
+}
+
+// False: no honest sender says that.
+bool ring_mirror::pass_lost(place& at, const claim& now) const noexcept
+{
+    const auto skipped = distance(at.position, now.oldest);
+    if (skipped <= 0)
+        return true;
+    const auto missing = distance(at.number, now.gone);
+    if (missing < 0 || missing > skipped
+        || (!is_cells() && now.oldest % record_alignment_bytes != 0))
+        return false;
+    at = {now.oldest, now.gone};
+    return true;
+}
+
+void ring_mirror::copy(std::uint64_t from, std::uint64_t until) noexcept
+{
+    in_pieces(from, until, capacity_, [this](std::uint64_t offset, std::uint64_t count) {
+        const auto at = static_cast<std::size_t>(offset * unit_bytes_);
+        copy_out(mirrored_.data() + at, their_units_ + at,
+                 static_cast<std::size_t>(count * unit_bytes_));
+    });
+}
+
+void ring_mirror::go_on(ring_side& side, const place& at, const record_walk& walk) noexcept
+{
+    const auto missing = at.number - expected_;
+    if (missing != 0)
+        side.count_dropped(missing);
+    lost_ += missing;
+    expected_ = at.number + walk.messages;
+    side.go_on(at.position, walk.position);
+}
+
+bool ring_mirror::has_more(const ring_side& side) const noexcept
+{
+    return side.peer_position() != side.position() + side.room();
+}
+
+bool ring_mirror::has_lost() noexcept
+{
+    const bool has = told_ != lost_;
+    told_ = lost_;
+    return has;
+}
+
+std::uint64_t ring_mirror::used(const ring_side& side) const noexcept
+{
+    return std::min(side.peer_position() - side.position(), capacity_);
+}
+
+std::uint64_t ring_mirror::depth(const ring_side& side) const noexcept
+{
+    if (is_cells())
+        return used(side);
+    const auto mirrored = count_records(mirrored_.data(), capacity_, side.position(), side.room());
+    claim now;
+    (void)claims_.look(
+        now);  // a number to be looked at: which of two moments it is of, is no matter
+    auto from = side.position() + side.room();
+    if (distance(from, now.oldest) > 0)
+        from = now.oldest;
+    const auto left = std::min(side.peer_position() - from, capacity_);
+    return mirrored + count_records(their_units_, capacity_, from, left);
+}
+
+}  // namespace detail
+
+PROCYARD_NAMESPACE_END
