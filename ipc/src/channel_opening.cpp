@@ -112,8 +112,10 @@ std::shared_ptr<channel_core> channel_core::open(const asio::any_io_executor& ex
     const bool overwrites =
         role == ring_role::producer && terms.options.full == when_full::drop_oldest;
     const auto features = join_wake_barrier() | (overwrites ? feature_overwrites : feature_none);
-    auto own = ring_memory::create(role, terms.shape, features, ec,
-                                   {.name = terms.options.name.view()});
+    segment_options memory{.name = terms.options.name.view()};
+    if (role == ring_role::producer)
+        memory.huge_pages = terms.options.huge_pages;
+    auto own = ring_memory::create(role, terms.shape, features, ec, memory);
     if (ec)
         return nullptr;
     own.label_type(terms.type->name);

@@ -51,11 +51,12 @@ bool read_policies(std::string_view& text, channel_options& options) noexcept
 {
     if (text.empty())
         return true;
-    unsigned full = 0;
-    if (!read(text, full) || !read(text, options.max_message_bytes)
-        || full > static_cast<unsigned>(when_full::drop_oldest))
+    unsigned policies = 0;  // see plan_builder.cpp
+    if (!read(text, policies) || !read(text, options.max_message_bytes)
+        || policies / when_full_count > static_cast<unsigned>(huge_page_policy::required))
         return false;
-    options.full = static_cast<when_full>(full);
+    options.full = static_cast<when_full>(policies % when_full_count);
+    options.huge_pages = static_cast<huge_page_policy>(policies / when_full_count);
     options.name = text;
     return true;
 }

@@ -29,6 +29,8 @@ namespace detail {
 // is not taken for it), the capacity in messages and in bytes, whether it goes across users, what
 // its sender does when it is full, the longest message, and what the channel is called.
 inline constexpr std::string_view channels_variable = "PROCYARD_CHANNELS";
+/// In it: how many values a when_full has.
+inline constexpr unsigned when_full_count = 4;
 
 [[nodiscard]] inline bool is_channel_name(std::string_view name) noexcept
 {

@@ -182,6 +182,13 @@ std::string_view name_of(const char* entry) noexcept
     return {entry, end == nullptr ? std::strlen(entry) : static_cast<std::size_t>(end - entry)};
 }
 
+// One number for both: who is older than the second refuses what it does not know.
+unsigned policies_of(const channel_options& options) noexcept
+{
+    return static_cast<unsigned>(options.full)
+        + when_full_count * static_cast<unsigned>(options.huge_pages);
+}
+
 // "", if nothing is passed.
 std::string channels_entry(const command& what)
 {
@@ -193,7 +200,7 @@ std::string channels_entry(const command& what)
             + std::to_string(end->inode()) + ':' + std::to_string(end->options().capacity_messages)
             + ':' + std::to_string(end->options().capacity_bytes)
             + (end->options().across_users ? ":1:" : ":0:")
-            + std::to_string(static_cast<int>(end->options().full)) + ':'
+            + std::to_string(policies_of(end->options())) + ':'
             + std::to_string(end->options().max_message_bytes) + ':'
             + std::string(end->options().name.view());
     }

@@ -147,6 +147,26 @@ TEST_SUITE("inherited")
         CHECK(complaint_of(std::move(what)) == "called-so dropped 92\n");
     }
 
+    TEST_CASE("drop_oldest and huge pages go along")
+    {
+        using procyard::huge_page_policy;
+        auto ends = make_channel<std::uint64_t>({.capacity_messages = 8,
+                                                 .full = when_full::drop_oldest,
+                                                 .huge_pages = huge_page_policy::if_available,
+                                                 .name = "called-so"});
+        auto what = child_that("drop");
+        what.pass(std::move(ends.sender), "numbers");
+        CHECK(complaint_of(std::move(what)) == "called-so dropped 92\n");
+
+        // More than any pool has.
+        auto more = make_channel<std::uint64_t>(
+            {.capacity_bytes = std::size_t{1} << 45, .huge_pages = huge_page_policy::required});
+        auto in_vain = child_that("drop");
+        in_vain.pass(std::move(more.sender), "numbers");
+        const auto said = complaint_of(std::move(in_vain));
+        CHECK_MESSAGE(said.find("huge pages") != std::string::npos, said);
+    }
+
     TEST_CASE("a child that is killed leaves all that it had committed, and then it has died")
     {
         asio::io_context ctx;

@@ -9,6 +9,7 @@
 
 #include <procyard/ipc/channel_name.hpp>
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/segment.hpp>
 #include <procyard/ipc/unique_fd.hpp>
 
 PROCYARD_NAMESPACE_BEGIN
@@ -56,6 +57,10 @@ struct channel_options {
     /// The sender's: what it does when the ring is full. A receiver is told by its statistics how
     /// many were dropped.
     when_full full = when_full::suspend;
+    /// The sender's: whether the messages lie in huge pages; see segment_options. What it needs is
+    /// rounded up to these, 2 MiB or more for the smallest channel, and counts for the receiver's
+    /// `max_peer_bytes`. What the receiver writes are a few words, which stay in an ordinary page.
+    huge_page_policy huge_pages = huge_page_policy::never;
     /// A message that is longer than the ring goes through it in parts, by async_send and
     /// async_send_all, and is put together by the receiver: up to this length, encoded. The sender
     /// refuses a longer one, and the receiver ends a channel in which one comes, both as
