@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <new>
 #include <unordered_map>
 #include <utility>
@@ -16,6 +17,7 @@
 #include <procyard/ipc/syscall.hpp>
 
 #include "fan_in_schedule.hpp"
+#include "spinning.hpp"
 #include "wake_barrier.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
@@ -99,7 +101,8 @@ fan_in_core::fan_in_core(const asio::any_io_executor& ex, const fan_in_options& 
       owner_(::getpid()),
       epoll_(std::move(epoll)),
       operations_(std::make_shared<operation_queue>(ex)),
-      sources_(std::make_unique<sources>(options.burst))
+      sources_(std::make_unique<sources>(options.burst)),
+      spin_(sensible_spin(options.spin))
 {
     operations_->watch(epoll_.get());
 }
@@ -314,10 +317,39 @@ error_code fan_in_core::find_or_sleep(fan_in_found& found)
         hear_doorbells();
     auto ec = find_now(found, fan_in_look::awake);
     if (ec == asio::error::would_block)
-        ec = put_all_to_sleep();
+        ec = spin(found);
+    if (ec != asio::error::would_block)
+        return ec;
+    ec = put_all_to_sleep();
     if (!ec)
         ec = find_now(found, fan_in_look::awake);
     has_slept_ = ec == asio::error::would_block;
+    return ec;
+}
+
+// Before a sleep: whether somebody has something after all, soon enough.
+error_code fan_in_core::spin(fan_in_found& found)
+{
+    error_code ec = asio::error::would_block;
+    const auto budget = sources_->by_id.empty() ? std::chrono::nanoseconds(0)
+                                                : std::chrono::nanoseconds(spin_.next());
+    if (budget.count() <= 0)
+        return ec;
+    constexpr unsigned looks_per_time = 8;
+    constexpr unsigned looks_per_bell = 64;  // a system call, for those that are not looked at
+    const auto until = std::chrono::steady_clock::now() + budget;
+    for (unsigned looks = 1; ec == asio::error::would_block; ++looks) {
+        relax_processor();
+        if (looks % looks_per_bell == 0)
+            hear_doorbells();
+        ec = find_now(found, fan_in_look::awake);
+        if (looks % looks_per_time == 0 && std::chrono::steady_clock::now() >= until)
+            break;
+    }
+    if (ec == asio::error::would_block)
+        spin_.has_failed();
+    else
+        spin_.has_succeeded();
     return ec;
 }
 

@@ -335,6 +335,10 @@ void work_broker::set_timer()
 }
 
 // As long as there is somebody to be heard. What keeps run() from returning meanwhile is this.
+//
+// Neither of the two spins before it sleeps (fan_in_options::spin): they wait at the same time, on
+// one executor, with a deadline beside them, so each would keep the other from being heard. A
+// consumer spins, if it is told to: it waits for its items alone.
 void work_broker::listen(fan_in_core& to, bool& is_listening)
 {
     if (is_listening || to.source_count() == 0)

@@ -2,6 +2,7 @@
 #ifndef PROCYARD_IPC_FAN_IN_OPTIONS_HPP
 #define PROCYARD_IPC_FAN_IN_OPTIONS_HPP
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -20,6 +21,10 @@ struct fan_in_options {
     /// So many messages of one source are received before the next one's turn comes, if it has any.
     /// At least 1; the smaller, the fairer, and the larger, the cheaper.
     unsigned burst = 16;
+    /// How long an operation may look again and again at the sources that have had something since
+    /// it slept last, before it sleeps; see channel_options::spin. That of a source counts for
+    /// nothing here. One that has slept on is heard meanwhile, by a system call now and then.
+    std::chrono::nanoseconds spin{0};
     /// Without any source, operations fail with `channel_errc::closed`. Else they wait for another.
     bool ends_with_last_source = false;
 };

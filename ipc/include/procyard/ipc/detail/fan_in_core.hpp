@@ -16,6 +16,7 @@
 #include <procyard/ipc/detail/channel_core.hpp>
 #include <procyard/ipc/detail/channel_end.hpp>
 #include <procyard/ipc/detail/operation_queue.hpp>
+#include <procyard/ipc/detail/spin_budget.hpp>
 #include <procyard/ipc/export.hpp>
 #include <procyard/ipc/fan_in_options.hpp>
 
@@ -42,6 +43,11 @@ enum class fan_in_look : std::uint8_t {
 /// The doorbells of all sources are in one epoll set, for which its operations wait. So a source
 /// that has nothing costs nothing: to let its sender know that it has to ring is a store in memory,
 /// and said once, until it rings.
+///
+/// Each source keeps the doorbell that it has as a channel. Rejected: one bell that all senders
+/// press. A receiver may be opened, and its sender have come, long before it becomes a source, and
+/// it can be removed again; a bell that hangs up tells of one sender's death, and a common one of
+/// the last one's; and who presses it without end would keep all others from being heard.
 ///
 /// Rejected: an operation of each idle source in the reactor. It makes two system calls for each
 /// that becomes idle, holds memory for each, and keeps run() from returning though nobody waits.
@@ -91,6 +97,7 @@ private:
     [[nodiscard]] const source* known(source_id id) const noexcept;
     [[nodiscard]] error_code find_now(fan_in_found& found, fan_in_look how);
     [[nodiscard]] error_code find_or_sleep(fan_in_found& found);
+    [[nodiscard]] error_code spin(fan_in_found& found);
     [[nodiscard]] error_code look(source& s);
     [[nodiscard]] bool has_something(source& s);
     [[nodiscard]] bool has_something_by_now(source& s);
@@ -109,6 +116,7 @@ private:
     std::shared_ptr<operation_queue> operations_;
     std::unique_ptr<sources> sources_;
     std::shared_ptr<channel_core> lender_;  // of the last batch
+    spin_budget spin_;
     bool open_ = true;
     bool has_slept_ = false;
     std::uint64_t taken_ = 0;  // since the doorbells were listened to
