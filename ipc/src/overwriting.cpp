@@ -183,6 +183,10 @@ ring_mirror::found ring_mirror::try_fetch(ring_side& side, std::uint64_t most,
         walk = walk_records(mirrored_.data(), capacity_, at.position, copied, most, all);
     if (walk.position == at.position)  // a longer record than has been copied, or none
         return end == until ? found::violation : found::overtaken;
+    if (walk.messages == 0) {  // nothing but a padding: who looks for a message must not come again
+        go_on(side, {walk.position, at.number}, {walk.position});
+        return walk.position == until ? found::none : found::overtaken;
+    }
     go_on(side, at, walk);
     return found::some;
 }

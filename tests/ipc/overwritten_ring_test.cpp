@@ -307,6 +307,26 @@ TEST_SUITE("overwritten ring")
               == found::violation);
     }
 
+    TEST_CASE("a padding alone is nothing, and is passed")
+    {
+        both_ends ends(records);
+        ends.send(4);
+        std::uint64_t number = 0;
+        while (ends.receive(number)) { }
+        const auto offset = ring_offset(ends.staged.position(), records.unit_count);
+        REQUIRE(offset != 0);
+        record_producer(ends.staged, ends.staging.units()).pad(records.unit_count - offset);
+        ends.staged.publish();
+        (void)ends.staging.flush(ends.staged.position());
+        CHECK(ends.mirror.has_more(ends.side));
+        for (const auto most : {std::uint64_t{1}, all}) {
+            CHECK(ends.mirror.fetch(ends.side, most) == found::none);
+            CHECK(ends.side.room() == 0);
+            CHECK_FALSE(ends.mirror.has_more(ends.side));
+        }
+        CHECK(ends.mirror.lost() == 0);
+    }
+
     TEST_CASE("whatever the words and the units are, nothing beyond them is read, and it ends")
     {
         procyard_test::fixed_random random(3);

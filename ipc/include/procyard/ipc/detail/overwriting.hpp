@@ -97,7 +97,7 @@ private:
 class PROCYARD_IPC_EXPORT ring_mirror {
 public:
     enum class found : std::uint8_t {
-        some,       ///< the side has room: messages that have been copied
+        some,       ///< the side has room: messages that have been copied, one at least
         none,       ///< there is nothing
         overtaken,  ///< the sender overwrites it as fast as it is copied
         violation,  ///< the peer is not to be believed any more
