@@ -127,7 +127,7 @@ TEST_SUITE("channel: drop_oldest")
         asio::io_context ctx;
         channel<std::string> c(ctx.get_executor(), some_bytes);
         error_code ec;
-        for (const std::size_t length : {10, 100, 200, 240, 1, 150, 244}) {
+        for (const auto length : std::to_array<std::size_t>({10, 100, 200, 240, 1, 150, 244})) {
             CAPTURE(length);
             auto loan = c.sender.try_loan_bytes(length, ec);
             REQUIRE_MESSAGE(loan, ec.message());

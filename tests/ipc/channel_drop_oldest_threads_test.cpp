@@ -120,7 +120,7 @@ TEST_SUITE("channel: drop_oldest, two threads")
 {
     TEST_CASE("cells: whole, in order, and counted")
     {
-        for (const std::size_t capacity : {1, 2, 16, 1024}) {
+        for (const auto capacity : std::to_array<std::size_t>({1, 2, 16, 1024})) {
             CAPTURE(capacity);
             in_two_threads<whole>({.capacity_messages = capacity, .full = when_full::drop_oldest},
                                   many);
@@ -129,7 +129,7 @@ TEST_SUITE("channel: drop_oldest, two threads")
 
     TEST_CASE("records: whole, in order, and counted")
     {
-        for (const std::size_t capacity : {1024, 8192, 65'536}) {
+        for (const auto capacity : std::to_array<std::size_t>({1024, 8192, 65'536})) {
             CAPTURE(capacity);
             in_two_threads<std::string>(
                 {.capacity_bytes = capacity, .full = when_full::drop_oldest}, many);

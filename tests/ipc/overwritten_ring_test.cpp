@@ -207,7 +207,7 @@ TEST_SUITE("overwritten ring")
 
     TEST_CASE("as many as there is room for are kept, and no more are lost than must be")
     {
-        for (const std::uint64_t count : {1, 7, 8, 9, 16, 17, 100}) {
+        for (const auto count : std::to_array<std::uint64_t>({1, 7, 8, 9, 16, 17, 100})) {
             CAPTURE(count);
             both_ends ends(cells);
             ends.send(count);
@@ -254,7 +254,6 @@ TEST_SUITE("overwritten ring")
 
     TEST_CASE("a message as long as the ring takes the place of all others, which are counted")
     {
-        error_code ec;
         both_ends ends(records);
         ends.send(5);
         record_producer producer(ends.staged, ends.staging.units());

@@ -21,15 +21,16 @@
 // the same capacity, and everything else (codecs, loans, batches) works there, as in a channel of
 // any other kind:
 //
-//     sender:    put → staging ──flush──→ ring        receiver:  ring ──fetch──→ mirror → take
+//     sender:     put → staging ──flush──→ ring
+//     receiver:   ring ──fetch──→ mirror → take
 //
 // A flush takes everything that has been published, so staging is empty whenever somebody looks for
 // room. A fetch takes a message at a time where one is received, and only when the mirror is empty:
 // what waits in the mirror is dropped no more, and grows old. A batch is all that there is.
 //
-// Rejected: to ask at each message, in the usual path, whether it is such a channel. Staging's words
-// are such that who publishes finds a peer that seems to sleep, and so comes by channel_core's
-// ring(), which nobody passes who is in a hurry. It is what a channel without a peer does, too.
+// Rejected: to ask at each message, in the usual path, whether it is such a channel. The words of
+// staging are such that who publishes finds a peer that seems to sleep, and so comes by
+// channel_core's ring(), where nobody is in a hurry. It is what a channel without a peer does, too.
 
 PROCYARD_NAMESPACE_BEGIN
 
