@@ -75,7 +75,7 @@ public:
 
     /// Sends, if there is room. False: nothing was sent, and `ec` says why;
     /// `asio::error::would_block` is no error but a full ring. With when_full::drop_newest it says
-    /// true instead, and the message is dropped and counted.
+    /// true instead, and the message is dropped and counted; with drop_oldest there is always room.
     /// @par Errors   `channel_errc::closed`: the receiver has closed; `peer_died`; `too_long`:
     ///               longer than the ring, which takes an async_send; `peer_broke_rules`;
     ///               `bad_message`: the value is none that can be sent; EBADF: this end is closed.

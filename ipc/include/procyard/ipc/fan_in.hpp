@@ -32,7 +32,8 @@ PROCYARD_NAMESPACE_BEGIN
 /// of one, then the next. Messages of one source stay in their order.
 ///
 /// That a source has ended is received as well: once, after all of its messages, as an arrival with
-/// `ended`. The others go on.
+/// `ended`. The others go on. What a source has lost whose sender drops the oldest is told by its
+/// statistics, not by an error.
 ///
 /// After a move: is_open() is false; may be assigned to or destroyed.
 /// @par Thread safety   Distinct objects: safe. Shared objects: unsafe, and the handlers of
