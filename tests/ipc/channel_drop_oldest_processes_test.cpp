@@ -17,6 +17,7 @@
 #include <doctest/doctest.h>
 
 #include "channel_fixture.hpp"
+#include "forked.hpp"
 #include "message_samples.hpp"
 #include "numbered_messages.hpp"
 #include "shared_array.hpp"
@@ -216,6 +217,48 @@ TEST_SUITE("channel: drop_oldest, two processes")
         const auto rest = receive_all(ctx, next);
         CHECK(rest.end == channel_errc::closed);
         CHECK(rest.received <= 16);
+    }
+
+    TEST_CASE("to and fro, with a sleep for each, and bursts between: no wake-up is lost")
+    {
+        auto there = make_channel<whole>(cells);
+        auto back = make_channel<std::string>(records);
+        constexpr std::uint64_t rounds = 3000;
+        const procyard_test::forked peer([&] {
+            there.sender = {};
+            back.receiver = {};
+            asio::io_context ctx;
+            receiver<whole> r(ctx.get_executor(), std::move(there.receiver));
+            sender<std::string> s(ctx.get_executor(), std::move(back.sender));
+            for (std::uint64_t next = 0; next < rounds;) {
+                outcome<error_code, whole> got;
+                r.async_receive(got.handler());
+                run(ctx);
+                if (got.error() && got.error() != channel_errc::lapped)
+                    return 1;
+                if (!got.error() && got.result().words[0] == next
+                    && !s.try_send(numbered<std::string>(next++)))
+                    return 2;
+            }
+            return 0;
+        });
+        there.receiver = {};
+        back.sender = {};
+        asio::io_context ctx;
+        sender<whole> s(ctx.get_executor(), std::move(there.sender));
+        receiver<std::string> r(ctx.get_executor(), std::move(back.receiver));
+        for (std::uint64_t n = 0; n < rounds; ++n) {
+            // Of a burst only the last one is answered, and it cannot be among those that are lost.
+            for (auto before = n % 5 == 0 ? 40 : 0; before > 0; --before)
+                REQUIRE(s.try_send(numbered<whole>(~std::uint64_t{0})));
+            REQUIRE(s.try_send(numbered<whole>(n)));
+            outcome<error_code, std::string> got;
+            r.async_receive(got.handler());
+            run(ctx);
+            REQUIRE_FALSE(got.error());
+            REQUIRE(is_numbered(got.result(), n));
+        }
+        CHECK(r.lost() == 0);
     }
 
     TEST_CASE("a receiver that is stopped holds nobody up, and goes on with what is there")
