@@ -252,6 +252,8 @@ channel_connector::ending channel_connector::enter(const connection_answer& answ
             return;
         }
         core = open_end(executor_, role, std::move(sockets[taken++]), *terms, ec);
+        if (ec == asio::error::would_block)  // whoever sent it has filled it up
+            ec = channel_errc::bad_hello;
         if (ec)
             return;
         // An honest listener's hello is there before its answer is, so whoever is not connected now

@@ -7,7 +7,6 @@
 
 #include <fcntl.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -41,9 +40,11 @@ using procyard::segment_errc;
 using procyard::sender;
 using procyard::unique_fd;
 using procyard::detail::connection_status;
+using procyard_test::all_seals;
 using procyard_test::connecting;
 using procyard_test::descriptor_check;
 using procyard_test::listening;
+using procyard_test::memory_of;
 using procyard_test::raw_client;
 using procyard_test::raw_peer;
 using procyard_test::run_both;
@@ -140,16 +141,6 @@ attack greeting(const char* name, std::function<void(raw_peer<int>&)> change, er
             },
             ec, told};
 }
-
-unique_fd memory_of(std::size_t bytes, unsigned seals)
-{
-    unique_fd fd(::memfd_create("client", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-    REQUIRE(::posix_fallocate(fd.get(), 0, static_cast<off_t>(bytes)) == 0);
-    REQUIRE(::fcntl(fd.get(), F_ADD_SEALS, seals) == 0);
-    return fd;
-}
-
-constexpr unsigned all_seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL;
 
 }  // namespace
 

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -143,6 +144,17 @@ private:
     procyard::unique_fd button_for_peer_;
     procyard::detail::doorbell_button button_;
 };
+
+/// Memory that is no end's own, with seals of F_ADD_SEALS.
+inline procyard::unique_fd memory_of(std::size_t bytes, unsigned seals)
+{
+    procyard::unique_fd fd(::memfd_create("peer", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    REQUIRE(::posix_fallocate(fd.get(), 0, static_cast<off_t>(bytes)) == 0);
+    REQUIRE(::fcntl(fd.get(), F_ADD_SEALS, seals) == 0);
+    return fd;
+}
+inline constexpr unsigned all_seals =
+    F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL;
 
 /// Descriptors that are neither memory nor a doorbell nor a hello socket.
 inline std::vector<procyard::unique_fd> wrong_descriptors()
