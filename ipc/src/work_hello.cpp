@@ -14,6 +14,8 @@
 #include <procyard/ipc/detail/work_broker.hpp>
 #include <procyard/ipc/unix_socket.hpp>
 
+#include "connection_packet.hpp"
+
 PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
@@ -69,8 +71,8 @@ work_hello unpack_consumer(unique_fd from, unique_fd& items, unique_fd& answers,
 {
     work_header header{};
     std::array<unique_fd, 2> descriptors;
-    const auto got = try_receive_descriptors(
-        from.get(), std::as_writable_bytes(std::span(&header, 1)), descriptors, ec);
+    const auto got =
+        receive_packet(from.get(), std::as_writable_bytes(std::span(&header, 1)), descriptors, ec);
     if (ec == asio::error::would_block || ec == asio::error::eof)
         ec = channel_errc::already_taken;
     if (ec)
