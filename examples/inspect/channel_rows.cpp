@@ -53,10 +53,9 @@ channel_row row_of(const seen_process& process, const seen_memory& own)
 
 void add_peer(channel_row& row, const seen_memory& peer, const std::vector<seen_process>& processes)
 {
-    const bool sends = row.role == ring_role::producer;
     row.connected = true;
-    row.depth = sends ? depth_of(row.position, peer.view.position, row.capacity)
-                      : depth_of(peer.view.position, row.position, row.capacity);
+    row.depth = sends(row.role) ? depth_of(row.position, peer.view.position, row.capacity)
+                                : depth_of(peer.view.position, row.position, row.capacity);
     row.deepest = row.depth.value_or(0);
     row.peer_sleeps = peer.view.sleeps;
     row.peer_counts = peer.view.counts;
@@ -65,6 +64,31 @@ void add_peer(channel_row& row, const seen_memory& peer, const std::vector<seen_
     row.peers = owners_of(peer, processes);
     if (row.name.empty())
         row.name = peer.name;
+}
+
+// What a writer has mapped of its readers, who name it; it does not name them.
+void add_readers(channel_row& row, const seen_process& process, const seen_memory& own,
+                 const std::vector<seen_process>& processes)
+{
+    bool is_consistent = true;
+    std::uint64_t lag = 0;
+    for (const auto& each : process.memories) {
+        if (each.view.role != ring_role::reader || each.view.peer_inode != own.place.inode
+            || each.place.writable || !own.view.fits(each.view))
+            continue;
+        ++row.readers;
+        const auto behind = depth_of(row.position, each.view.position, row.capacity);
+        is_consistent = is_consistent && behind;
+        lag = std::max(lag, behind.value_or(0));
+        row.peer_sleeps += each.view.sleeps;
+        for (const auto pid : owners_of(each, processes))
+            if (std::find(row.peers.begin(), row.peers.end(), pid) == row.peers.end())
+                row.peers.push_back(pid);
+    }
+    row.connected = row.readers > 0;
+    if (row.connected && is_consistent)
+        row.depth = lag;
+    row.deepest = row.depth.value_or(0);
 }
 
 // Nothing also for what no honest end counts: backwards.
@@ -89,7 +113,9 @@ std::vector<channel_row> find_channels(const std::vector<seen_process>& processe
             if (!own.place.writable)
                 continue;
             auto& row = rows.emplace_back(row_of(process, own));
-            if (const auto* const peer = peer_of(process, own))
+            if (row.role == ring_role::writer)
+                add_readers(row, process, own, processes);
+            else if (const auto* const peer = peer_of(process, own))
                 add_peer(row, *peer, processes);
         }
     }

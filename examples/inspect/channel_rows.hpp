@@ -17,7 +17,7 @@
 
 namespace inspect {
 
-/// A side of a channel where a process has it mapped: writable, if it is its own.
+/// A side of a channel or a broadcast where a process has it mapped: writable, if it is its own.
 struct seen_memory {
     mapping place;
     std::string name;  ///< printable
@@ -30,7 +30,8 @@ struct seen_process {
     std::vector<seen_memory> memories;
 };
 
-/// An end of a channel, in a process.
+/// An end of a channel or a broadcast, in a process. The other side of a writer are all readers
+/// that it has mapped: its depth is that of the one that is furthest behind.
 struct channel_row {
     pid_t pid = 0;
     std::string program;
@@ -54,6 +55,7 @@ struct channel_row {
     bool peer_asleep = false;
     bool peer_closed = false;
     std::vector<pid_t> peers{};  ///< processes that have the other side; those that may be seen
+    std::size_t readers = 0;     ///< a writer's
 
     // Since readings were made of it:
     std::uint64_t deepest = 0;

@@ -14,7 +14,7 @@ namespace inspect {
 namespace {
 
 constexpr auto layout =
-    "{:>7} {:<12.12} {:<14.14} {:<8} {:<16.16} {:>9} {:>9} {:>9} {:>9} {:>10} {:>8} "
+    "{:>7} {:<12.12} {:<14.14} {:<8} {:<16.16} {:>9} {:>9} {:>9} {:>9} {:>10} {:>8} {:>8} "
     "{:>8} {:>7} {:>7} {:<10} {}\n";
 
 bool has_messages(const channel_row& row)
@@ -32,7 +32,7 @@ std::string_view state(const channel_row& row)
     if (row.closed)
         return "closed";
     if (!row.connected)
-        return "no peer yet";
+        return row.role == ring_role::writer ? "no readers" : "no peer yet";
     if (row.peer_closed)
         return "peer closed";
     if (!row.depth)
@@ -56,7 +56,13 @@ std::string rate(const channel_row& row, bool bytes)
 
 std::string_view role_name(ring_role role)
 {
-    return role == ring_role::producer ? "sender" : "receiver";
+    switch (role) {
+    case ring_role::producer: return "sender";
+    case ring_role::consumer: return "receiver";
+    case ring_role::writer: return "writer";
+    case ring_role::reader: return "reader";
+    }
+    return "?";
 }
 
 // Names are printable ASCII by now: see printable().
@@ -93,7 +99,7 @@ std::string object(const channel_row& row)
         R"("message_bytes": {}, "capacity": {}, "depth": {}, "deepest": {}, "position": {}, )"
         R"("messages_per_second": {}, "bytes_per_second": {}, "dropped": {}, "stalls": {}, )"
         R"("stalls_per_second": {}, "peer_stalls": {}, "rings": {}, "sleeps": {}, )"
-        R"("peer_sleeps": {}, "state": "{}", "peers": [{}]}})",
+        R"("peer_sleeps": {}, "state": "{}", "readers": {}, "peers": [{}]}})",
         row.pid, quoted(row.program), row.name.empty() ? "null" : quoted(row.name),
         role_name(row.role), row.type.empty() ? "null" : quoted(row.type),
         has_messages(row) ? "message" : "byte",
@@ -102,6 +108,7 @@ std::string object(const channel_row& row)
         or_null(messages), or_null(bytes), row.dropped, or_null(row.counts.stalls),
         or_null(row.stalls_per_second), or_null(row.peer_counts.stalls), or_null(row.counts.rung),
         row.sleeps, row.connected ? std::to_string(row.peer_sleeps) : "null", state(row),
+        row.role == ring_role::writer ? std::to_string(row.readers) : "null",
         joined(row.peers, ", "));
 }
 
@@ -109,15 +116,15 @@ std::string object(const channel_row& row)
 
 std::string to_table(const std::vector<channel_row>& rows)
 {
-    auto text =
-        fmt::format(layout, "PID", "PROGRAM", "NAME", "END", "TYPE", "DEPTH", "DEEPEST", "CAPACITY",
-                    "MSG/S", "BYTES/S", "STALLS", "STALLS/S", "RINGS", "SLEEPS", "PEER", "STATE");
+    auto text = fmt::format(layout, "PID", "PROGRAM", "NAME", "END", "TYPE", "DEPTH", "DEEPEST",
+                            "CAPACITY", "MSG/S", "BYTES/S", "LOST", "STALLS", "STALLS/S", "RINGS",
+                            "SLEEPS", "PEER", "STATE");
     for (const auto& row : rows)
         text += fmt::format(
             layout, row.pid, row.program, row.name.empty() ? "-" : row.name, role_name(row.role),
             row.type.empty() ? "-" : row.type, row.depth ? units(row, *row.depth) : "-",
             row.connected ? units(row, row.deepest) : "-", units(row, row.capacity),
-            rate(row, false), rate(row, true), or_dash(row.counts.stalls),
+            rate(row, false), rate(row, true), row.dropped, or_dash(row.counts.stalls),
             row.stalls_per_second ? fmt::format("{:.0f}", *row.stalls_per_second) : "-",
             or_dash(row.counts.rung), row.sleeps, row.peers.empty() ? "-" : joined(row.peers, ","),
             state(row));

@@ -17,6 +17,7 @@
 #include <string_view>
 #include <utility>
 
+#include <procyard/ipc/broadcast.hpp>
 #include <procyard/ipc/channel.hpp>
 #include <procyard/ipc/segment.hpp>
 #include <procyard/runtime.hpp>
@@ -111,6 +112,31 @@ int within()
     return 0;
 }
 
+// A writer and two readers: one has taken two of twenty messages, and lost some of the others; one
+// has taken none, and holds the writer back.
+int broadcast()
+{
+    asio::io_context context;
+    broadcaster<tick> ticks(context.get_executor(), {.capacity_messages = 8});
+    subscriber<tick> slow(context.get_executor(), ticks.subscribe());
+    for (std::uint64_t i = 0; i < 2; ++i)
+        ticks.try_send({i, 1.0});
+    (void)slow.try_receive();
+    (void)slow.try_receive();
+    for (std::uint64_t i = 2; i < 20; ++i)
+        ticks.try_send({i, 1.0});
+    (void)slow.try_receive();  // hears of the loss of ten, and has the next with the next call
+    (void)slow.try_receive();
+    const subscriber<tick> holding(context.get_executor(),
+                                   ticks.subscribe({.when_slow = slow_reader::holds_back}));
+    while (ticks.try_send({20, 2.0})) { }
+    ticks.async_send({21, 2.0}, [](error_code) { });
+    context.poll();
+    say("ready " + std::to_string(::getpid()));
+    wait_for_end();
+    return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv)
@@ -123,6 +149,8 @@ int main(int argc, char** argv)
             return receive_two();
         if (mode == "within")
             return within();
+        if (mode == "broadcast")
+            return broadcast();
         say("ready " + std::to_string(::getpid()));
         wait_for_end();
     } catch (const boost::system::system_error& error) {

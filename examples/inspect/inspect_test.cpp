@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // What procyard-inspect makes of what it reads. The processes that it looks into may be hostile.
+#include <procyard/ipc/detail/broadcast_memory.hpp>
 #include <procyard/ipc/detail/ring_memory.hpp>
 
 #include <array>
@@ -25,6 +26,8 @@
 
 using namespace inspect;
 using procyard::error_code;
+using procyard::detail::broadcast_memory;
+using procyard::detail::broadcast_role;
 using procyard::detail::ring_header;
 using procyard::detail::ring_label;
 using procyard::detail::ring_memory;
@@ -41,6 +44,17 @@ page honest(memory_role role, const ring_shape& shape)
 {
     error_code ec;
     auto memory = ring_memory::create(role, shape, 0, ec);
+    REQUIRE_FALSE(ec);
+    memory.label_type("tick");
+    page bytes;
+    std::memcpy(bytes.data(), memory.memory().data(), bytes.size());
+    return bytes;
+}
+
+page honest(broadcast_role role, const ring_shape& shape)
+{
+    error_code ec;
+    auto memory = broadcast_memory::create(role, shape, 5, ec);
     REQUIRE_FALSE(ec);
     memory.label_type("tick");
     page bytes;
@@ -80,6 +94,24 @@ std::vector<seen_process> two_processes()
               "two",
               {memory(20, true, ring_role::consumer, 10, 4),
                memory(10, false, ring_role::producer, 20, 7)}};
+    return all;
+}
+
+// 1 writes; two readers, of whom one is in the same process.
+std::vector<seen_process> broadcast_processes()
+{
+    std::vector<seen_process> all(2);
+    all[0] = {
+        1,
+        "one",
+        {memory(10, true, ring_role::writer, 0, 20), memory(20, false, ring_role::reader, 10, 18),
+         memory(30, false, ring_role::reader, 10, 7), memory(20, true, ring_role::reader, 10, 18),
+         memory(10, false, ring_role::writer, 0, 20)}};
+    all[1] = {
+        2,
+        "two",
+        {memory(30, true, ring_role::reader, 10, 7), memory(10, false, ring_role::writer, 0, 20)}};
+    all[1].memories[0].view.dropped = 4;
     return all;
 }
 
@@ -181,6 +213,69 @@ TEST_SUITE("inspect")
             CHECK(broken(16, units));
         for (const std::uint64_t bytes : {std::uint64_t{0}, std::uint64_t{12}, most, most - 7})
             CHECK(broken(24, bytes));
+    }
+
+    TEST_CASE("the memory of a broadcast, the writer's and a reader's")
+    {
+        for (const auto role : {broadcast_role::writer, broadcast_role::reader}) {
+            auto bytes = honest(role, {16, 24, 99});
+            put(bytes, 48, std::uint64_t{77});
+            put(bytes, 256, std::uint64_t{2 * 3 + 1});
+            put(bytes, 384, std::uint64_t{1});
+            put(bytes, 392, std::uint64_t{6});
+            put(bytes, 408, std::uint64_t{7});
+            put(bytes, 416, std::uint64_t{8});
+            const auto view = parse_ring(bytes, 1U << 20U);
+            REQUIRE(view);
+            CHECK((view->role == ring_role::writer) == (role == broadcast_role::writer));
+            CHECK(view->units == 16);
+            CHECK(view->fingerprint == 99);
+            CHECK(view->peer_inode == 77);
+            CHECK(view->type == "tick");
+            CHECK(view->position == 5);
+            CHECK(view->sleeps == 3);
+            CHECK(view->asleep);
+            CHECK_FALSE(view->closed);
+            CHECK(view->counts.stalls == 6);
+            CHECK(view->counts.rung == 7);
+            CHECK(view->dropped == 8);
+            put(bytes, 8, std::uint32_t{2});
+            CHECK_FALSE(parse_ring(bytes, 1U << 20U));  // of another version
+        }
+        const auto small = honest(broadcast_role::writer, {16, 24, 99});
+        CHECK_FALSE(parse_ring(small, 4096 + 16 * 24 - 1));
+    }
+
+    TEST_CASE("a writer has all its readers, and the lag of the last of them")
+    {
+        const auto rows = find_channels(broadcast_processes(), {1, 2});
+        REQUIRE(rows.size() == 3);
+        CHECK(rows[0].role == ring_role::writer);
+        CHECK(rows[0].readers == 2);
+        CHECK(rows[0].depth == 13);
+        CHECK(rows[0].peers == std::vector<pid_t>{1, 2});
+        CHECK(rows[1].role == ring_role::reader);
+        CHECK(rows[1].depth == 2);
+        CHECK(rows[1].peers == std::vector<pid_t>{1});
+        CHECK(rows[2].depth == 13);
+        CHECK(rows[2].dropped == 4);
+        CHECK(rows[2].peers == std::vector<pid_t>{1});
+
+        auto all = broadcast_processes();
+        all[0].memories[1].view.position = 21;  // ahead of the writer
+        CHECK_FALSE(find_channels(all, {1})[0].depth);
+        all[0].memories[1].view.fingerprint = 5;
+        all[0].memories[2].view.peer_inode = 11;
+        const auto lonely = find_channels(all, {1})[0];
+        CHECK_FALSE(lonely.connected);
+        CHECK(lonely.readers == 0);
+    }
+
+    TEST_CASE("an end of a channel and one of a broadcast do not fit")
+    {
+        auto all = two_processes();
+        all[0].memories[1].view.role = ring_role::reader;
+        CHECK_FALSE(find_channels(all, {1})[0].connected);
     }
 
     TEST_CASE("a label without an end, and one for a terminal")
@@ -323,7 +418,7 @@ TEST_SUITE("inspect")
                  R"("depth": 3, "deepest": 3, "position": 7, "messages_per_second": 2.5, )"
                  R"("bytes_per_second": 60, "dropped": 0, "stalls": 4, "stalls_per_second": null, )"
                  R"("peer_stalls": null, "rings": 5, "sleeps": 0, "peer_sleeps": 0, )"
-                 R"("state": "awake", )"
+                 R"("state": "awake", "readers": null, )"
                  R"("peers": [2]})"
                  "\n]\n");
         rows[0].unit_bytes = 1;

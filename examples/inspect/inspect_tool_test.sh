@@ -57,7 +57,7 @@ test_channels() {
     local common='"type": "tick", "unit": "message", "message_bytes": 16, "capacity": 16, "depth": 5'
     expect 0 "\"pid\": $pid, \"program\": \"inspect_subject\", \"name\": null, \"role\": \"sender\", $common, \"deepest\": 5, \"position\": 7, .*\"peers\": \\[$pid\\]" --once --json "$pid"
     expect 0 "\"role\": \"receiver\", $common, \"deepest\": 5, \"position\": 2, .*\"peers\": \\[$pid\\]" --once --json "$pid"
-    expect 0 '"role": "sender", [^}]*"depth": null[^}]*"state": "no peer yet", "peers": \[\]' --once --json "$pid"
+    expect 0 '"role": "sender", [^}]*"depth": null[^}]*"state": "no peer yet", "readers": null, "peers": \[\]' --once --json "$pid"
     expect 0 "PID PROGRAM .*$pid inspect_subj .*sender .*tick " --once "$pid"
     # The memory that is no channel is none.
     [[ $("$inspect" --once --json "$pid" | grep -c '"pid"') == 3 ]] || fail 'there are three ends'
@@ -84,7 +84,7 @@ test_stalls() {
     expect 0 '"role": "receiver", "type": "tick", [^}]*"stalls": 1, "stalls_per_second": 0,' --count 2 --interval 1ms --json "$pid"
     tell more
     expect 0 '"role": "sender", "type": "tick", [^}]*"stalls": 0, "stalls_per_second": null, "peer_stalls": 1, "rings": 1' --once --json "$pid"
-    expect 0 'BYTES/S +STALLS STALLS/S +RINGS +SLEEPS' --once "$pid"
+    expect 0 'BYTES/S +LOST +STALLS STALLS/S +RINGS +SLEEPS' --once "$pid"
 }
 
 # Two processes: each is the other's peer.
@@ -97,6 +97,18 @@ test_rates() {
     expect 0 "\"messages_per_second\": null, \"bytes_per_second\": 0.*\"peers\": \\[$child\\]" --count 2 --interval 1ms --json "$pid"
     expect 0 "\"role\": \"receiver\".*\"peers\": \\[$pid\\]" --once --json "$child"
     expect 0 "\"pid\": $pid.*\"pid\": $child|\"pid\": $child.*\"pid\": $pid" --once --json "$pid" "$child"
+}
+
+# One who writes, one who has lost something, and one who holds the writer back.
+test_broadcast() {
+    begin broadcast
+    local common='"type": "tick", "unit": "message", "message_bytes": 16, "capacity": 8'
+    expect 0 "\"role\": \"writer\", $common, \"depth\": 8, \"deepest\": 8, \"position\": 28, .*\"dropped\": 0, \"stalls\": 1, .*\"state\": \"asleep\", \"readers\": 2, \"peers\": \\[$pid\\]" --once --json "$pid"
+    expect 0 "\"role\": \"reader\", $common, \"depth\": 8, \"deepest\": 8, \"position\": 13, [^}]*\"dropped\": 10, \"stalls\": 0, [^}]*\"readers\": null, \"peers\": \\[$pid\\]" --once --json "$pid"
+    expect 0 "\"role\": \"reader\", $common, \"depth\": 8, \"deepest\": 8, \"position\": 20, [^}]*\"dropped\": 0," --once --json "$pid"
+    expect 0 'BYTES/S +LOST +STALLS .* writer +tick .* 0 +1 +- ' --once "$pid"
+    expect 0 ' reader +tick .* 10 +0 +- ' --once "$pid"
+    [[ $("$inspect" --once --json "$pid" | grep -c '"pid"') == 3 ]] || fail 'there are three ends'
 }
 
 test_none() {

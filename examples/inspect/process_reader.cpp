@@ -121,7 +121,7 @@ seen_process read_process(pid_t pid, error_code& ec)
     // A consumer's position has to be read before its producer's: see depth_of().
     for (auto& memory : result.memories) {
         error_code gone;
-        if (memory.view.role == ring_role::producer)
+        if (sends(memory.view.role))
             if (auto again = read_memory(pid, memory.place, gone))
                 memory.view = again->view;
     }

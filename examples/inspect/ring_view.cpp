@@ -6,6 +6,7 @@
 #include <cstring>
 #include <string_view>
 
+#include <procyard/ipc/detail/broadcast_memory.hpp>
 #include <procyard/ipc/detail/ring_memory.hpp>
 
 #include "maps_line.hpp"
@@ -24,18 +25,49 @@ Value read_at(std::span<const std::byte> bytes, std::size_t offset)
     return value;
 }
 
-// As ring_memory does when it attaches; a program that looks in has no right to trust more.
-bool is_possible(const ring::ring_header& header, std::uint64_t memory_bytes)
+// As ring_memory and broadcast_memory do when they attach; a program that looks in has no right to
+// trust more. The two headers are one, but for the features.
+std::optional<ring_role> role_of(const ring::ring_header& header, std::uint64_t memory_bytes)
 {
-    const auto role = static_cast<ring::ring_role>(header.role);
+    if (header.role > 1)
+        return std::nullopt;
     const bool overwrites = (header.features & ring::feature_overwrites) != 0;
     const auto version = overwrites ? ring::overwritten_ring_version : ring::ring_version;
-    if (header.magic != ring::ring_magic || header.version != version
-        || header.role > static_cast<std::uint32_t>(ring::ring_role::consumer))
-        return false;
     procyard::error_code ec;
-    const auto needed = ring::ring_memory::size_bytes(role, header.shape, ec);
-    return !ec && memory_bytes >= needed;
+    std::uint64_t needed = 0;
+    auto role = static_cast<ring_role>(header.role);
+    if (header.magic == ring::ring_magic && header.version == version) {
+        needed = ring::ring_memory::size_bytes(static_cast<ring::ring_role>(header.role),
+                                               header.shape, ec);
+    } else if (header.magic == ring::broadcast_magic && header.version == ring::broadcast_version) {
+        role = header.role == 0 ? ring_role::writer : ring_role::reader;
+        needed = ring::broadcast_memory::size_bytes(static_cast<ring::broadcast_role>(header.role),
+                                                    header.shape, ec);
+    } else {
+        return std::nullopt;
+    }
+    return !ec && memory_bytes >= needed ? std::optional(role) : std::nullopt;
+}
+
+// The announcements of sleep are counted above the bits of state, of which a channel has two.
+void read_words(ring_view& view, std::span<const std::byte> bytes)
+{
+    using words = ring::ring_words;
+    using broadcast = ring::broadcast_words;
+    constexpr auto at = ring::ring_words_offset;
+    static_assert(offsetof(words, position) == offsetof(broadcast, position)
+                  && offsetof(words, sleep) == offsetof(broadcast, sleep)
+                  && offsetof(words, closed) == offsetof(broadcast, closed));
+    const auto sleep = read_at<std::uint64_t>(bytes, at + offsetof(words, sleep));
+    const bool is_channel = !is_broadcast(view.role);
+    view.position = read_at<std::uint64_t>(bytes, at + offsetof(words, position));
+    view.sleeps = sleep / (is_channel ? 4 : 2);
+    view.asleep = (sleep & 1) != 0;
+    view.closed = read_at<std::uint32_t>(bytes, at + offsetof(words, closed)) != 0;
+    view.dropped = read_at<std::uint64_t>(bytes,
+                                          is_channel ? at + offsetof(words, dropped)
+                                                     : ring::ring_tally_offset
+                                                  + offsetof(ring::broadcast_tally, lost));
 }
 
 ring_counts read_counts(std::span<const std::byte> bytes)
@@ -54,27 +86,22 @@ ring_counts read_counts(std::span<const std::byte> bytes)
 std::optional<ring_view> parse_ring(std::span<const std::byte, ring_view_bytes> bytes,
                                     std::uint64_t memory_bytes)
 {
-    static_assert(ring_view_bytes == ring::ring_tally_offset + sizeof(ring::ring_tally));
+    static_assert(ring_view_bytes == ring::ring_tally_offset + sizeof(ring::broadcast_tally)
+                  && sizeof(ring::ring_tally) <= sizeof(ring::broadcast_tally));
     const auto header = read_at<ring::ring_header>(bytes, 0);
-    if (!is_possible(header, memory_bytes))
+    const auto role = role_of(header, memory_bytes);
+    if (!role)
         return std::nullopt;
     const auto label = read_at<ring::ring_label>(bytes, ring::ring_label_offset);
-    constexpr auto words = ring::ring_words_offset;
-    const auto sleep = read_at<std::uint64_t>(bytes, words + offsetof(ring::ring_words, sleep));
-
     ring_view view;
-    view.role = static_cast<ring_role>(header.role);
+    view.role = *role;
     view.units = header.shape.unit_count;
     view.unit_bytes = header.shape.unit_bytes;
     view.fingerprint = header.shape.type;
     view.peer_inode = label.peer_inode;
     const auto* const end = std::find(std::begin(label.type), std::end(label.type), '\0');
     view.type = printable(std::string_view(label.type, end));
-    view.position = read_at<std::uint64_t>(bytes, words + offsetof(ring::ring_words, position));
-    view.sleeps = sleep / 4;  // two bits of state
-    view.asleep = (sleep & 1) != 0;
-    view.closed = read_at<std::uint32_t>(bytes, words + offsetof(ring::ring_words, closed)) != 0;
-    view.dropped = read_at<std::uint64_t>(bytes, words + offsetof(ring::ring_words, dropped));
+    read_words(view, bytes);
     view.counts = read_counts(bytes);
     return view;
 }

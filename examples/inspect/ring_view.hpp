@@ -10,7 +10,18 @@
 
 namespace inspect {
 
-enum class ring_role : std::uint8_t { producer, consumer };
+/// Of a channel, or of a broadcast: a latest value is one, too.
+enum class ring_role : std::uint8_t { producer, consumer, writer, reader };
+
+[[nodiscard]] constexpr bool is_broadcast(ring_role role) noexcept
+{
+    return role == ring_role::writer || role == ring_role::reader;
+}
+/// Whether it fills the ring that the other one empties.
+[[nodiscard]] constexpr bool sends(ring_role role) noexcept
+{
+    return role == ring_role::producer || role == ring_role::writer;
+}
 
 /// What a side has counted. Nothing: it is of an older library, which does not count.
 struct ring_counts {
@@ -20,25 +31,28 @@ struct ring_counts {
     friend bool operator==(const ring_counts&, const ring_counts&) = default;
 };
 
-/// One side of a channel, out of the first page of its memory. See docs/channel-abi.md.
+/// One side of a channel or a broadcast, out of the first page of its memory. See
+/// docs/channel-abi.md.
 struct ring_view {
     ring_role role = ring_role::producer;
     std::uint64_t units = 0;       ///< the capacity, in cells or bytes
     std::uint64_t unit_bytes = 0;  ///< 1: records of different lengths
     std::uint64_t fingerprint = 0;
-    std::uint64_t peer_inode = 0;  ///< of the other side's memory; 0: there is none yet
-    std::string type;              ///< what is sent; empty: not said
-    std::uint64_t position = 0;    ///< units committed or released
-    std::uint64_t sleeps = 0;      ///< announcements of sleep
+    /// Of the other side's memory. 0: there is none yet, or it is a writer, who has any number.
+    std::uint64_t peer_inode = 0;
+    std::string type;            ///< what is sent; empty: not said
+    std::uint64_t position = 0;  ///< units committed or released
+    std::uint64_t sleeps = 0;    ///< announcements of sleep
     bool asleep = false;
     bool closed = false;
-    std::uint64_t dropped = 0;  ///< messages, for want of room
+    std::uint64_t dropped = 0;  ///< messages: for want of room, or lost by a reader
     ring_counts counts{};
 
-    /// Whether the two can be the sides of one channel.
+    /// Whether the two can be the sides of one channel or broadcast.
     [[nodiscard]] bool fits(const ring_view& other) const noexcept
     {
-        return role != other.role && units == other.units && unit_bytes == other.unit_bytes
+        return is_broadcast(role) == is_broadcast(other.role) && sends(role) != sends(other.role)
+            && units == other.units && unit_bytes == other.unit_bytes
             && fingerprint == other.fingerprint;
     }
 
@@ -46,10 +60,11 @@ struct ring_view {
 };
 
 /// How many bytes of the memory parse_ring() looks at.
-inline constexpr std::size_t ring_view_bytes = 416;
+inline constexpr std::size_t ring_view_bytes = 424;
 
 /// Reads what another process has written, which may be anything: nothing when it is not the memory
-/// of a channel of a version we know, or such a channel does not fit into `memory_bytes`.
+/// of a channel or a broadcast of a version we know, or such a one does not fit into
+/// `memory_bytes`.
 [[nodiscard]] std::optional<ring_view> parse_ring(std::span<const std::byte, ring_view_bytes> bytes,
                                                   std::uint64_t memory_bytes);
 

@@ -20,10 +20,6 @@ namespace detail {
 
 namespace {
 
-constexpr std::uint64_t broadcast_magic = 0x5453434259435250;  // "PRCYBCST" in memory
-// Goes up with every change that an older peer would misunderstand.
-constexpr std::uint32_t broadcast_version = 1;
-
 // Two cells at least: while one is written, the last one is there.
 bool is_possible(const ring_shape& shape) noexcept
 {
@@ -92,6 +88,7 @@ broadcast_memory broadcast_memory::create(broadcast_role role, const ring_shape&
                                   static_cast<std::uint32_t>(role), shape};
     std::memcpy(made.segment_.writable_data(), &header, sizeof header);
     auto* const words = new (made.segment_.writable_data() + ring_words_offset) broadcast_words;
+    new (made.segment_.writable_data() + ring_tally_offset) broadcast_tally;
     // Relaxed: nobody else has it as yet.
     words->position.store(position, std::memory_order_relaxed);
     words->oldest.store(position, std::memory_order_relaxed);
@@ -119,6 +116,22 @@ broadcast_memory broadcast_memory::attach(unique_fd fd, std::uint64_t announced_
         return {};
     ec = check(read_header(attached.segment_.data()), role, shape);
     return ec ? broadcast_memory{} : std::move(attached);
+}
+
+void broadcast_memory::label_type(std::string_view name) noexcept
+{
+    write_type_label(segment_, name);
+}
+
+void broadcast_memory::label_writer(const broadcast_memory& writer) noexcept
+{
+    write_peer_label(segment_, writer.segment_);
+}
+
+broadcast_tally& broadcast_memory::own_tally() noexcept
+{
+    return *std::launder(
+        reinterpret_cast<broadcast_tally*>(segment_.writable_data() + ring_tally_offset));
 }
 
 broadcast_words& broadcast_memory::own_words() noexcept

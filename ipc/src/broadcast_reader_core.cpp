@@ -93,6 +93,7 @@ broadcast_reader_core::broadcast_reader_core(const asio::any_io_executor& ex,
       writer_(std::move(writer)),
       owner_(::getpid())
 {
+    broadcast_reader_core::show_counts();
 }
 
 std::shared_ptr<broadcast_reader_core>
@@ -122,10 +123,12 @@ broadcast_reader_core::open(const asio::any_io_executor& ex, unique_fd socket,
             + " bytes, and at most " + std::to_string(most) + " are allowed";
     if (ec)
         return nullptr;
-    writer.release_descriptor();
     auto own = broadcast_memory::create(broadcast_role::reader, agreed.shape, hello.start, ec);
     if (ec)
         return nullptr;
+    own.label_type(terms.type->name);
+    own.label_writer(writer);
+    writer.release_descriptor();
     std::shared_ptr<broadcast_reader_core> made(
         new broadcast_reader_core(ex, agreed, std::move(own), std::move(writer), hello.start));
     made->manner_ = static_cast<slow_reader>(hello.manner);
@@ -315,6 +318,7 @@ error_code broadcast_reader_core::note_number(std::uint64_t number)
         return failure_;
     }
     lost_ += static_cast<std::uint64_t>(missing);
+    show_counts();
     expected_ = number;
     // One that the writer should have waited for has been given up by it.
     if (manner_ != slow_reader::loses)
@@ -390,13 +394,53 @@ void broadcast_reader_core::close() noexcept
     bell_ = doorbell();
 }
 
+// To whoever looks in from outside. Called where this side waits, rings, or has lost something, and
+// nowhere else.
+void broadcast_reader_core::show_counts() noexcept
+{
+    auto& shown = own_.own_tally();
+    // Relaxed, all: only this side writes them, and nothing hangs on them.
+    shown.counts.counts.store(1, std::memory_order_relaxed);
+    shown.counts.stalls.store(stalls_, std::memory_order_relaxed);
+    shown.counts.sleeps.store(sleeps_, std::memory_order_relaxed);
+    shown.counts.rung.store(rung_, std::memory_order_relaxed);
+    shown.lost.store(lost_, std::memory_order_relaxed);
+}
+
+// Those that could be received now, if the writer stood still: it overwrites them meanwhile, or
+// says what it likes, so no more than the ring holds are looked at.
+std::uint64_t broadcast_reader_core::count_messages(broadcast_reader_side look) const noexcept
+{
+    if (look.room() > look.capacity() && !look.skip_lost())
+        return 0;
+    auto left = std::min(look.room(), look.capacity());
+    if (cell_bytes_ != 1)
+        return left;
+    std::uint64_t count = 0;
+    while (left > 0 && look.position() % record_alignment_bytes == 0) {
+        const auto offset = ring_offset(look.position(), look.capacity());
+        const auto word = load_once(units_ + offset);
+        record_header header{};
+        std::memcpy(&header, &word, sizeof header);
+        const auto what = check_header(header, offset, left, look.capacity());
+        if (!look.is_intact() || what == header_check::violation)
+            break;
+        count += what == header_check::message ? 1 : 0;
+        look.advance(record_bytes(header.length));
+        left -= record_bytes(header.length);
+    }
+    return count;
+}
+
 channel_statistics broadcast_reader_core::statistics() const noexcept
 {
     auto look = side_;  // a copy: what is seen for the statistics is not for the ring
     (void)look.refresh();
     channel_statistics now;
     now.messages = messages_;
-    now.depth = std::min(look.room(), look.capacity());
+    now.dropped = lost_;
+    now.depth = count_messages(look);
+    now.used = std::min(look.room(), look.capacity());
     now.capacity = look.capacity();
     now.stalls = stalls_;
     now.rung = rung_;

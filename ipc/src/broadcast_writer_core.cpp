@@ -68,6 +68,8 @@ broadcast_writer_core::broadcast_writer_core(const asio::any_io_executor& ex,
       bells_(std::move(bells)),
       owner_(::getpid())
 {
+    own_.label_type(terms_.type->name);
+    broadcast_writer_core::show_counts();
 }
 
 std::shared_ptr<broadcast_writer_core> broadcast_writer_core::open(const asio::any_io_executor& ex,
@@ -392,6 +394,7 @@ void broadcast_writer_core::ring_sleepers() noexcept
         if (each.known && each.known->must_ring()) {
             ++rung_;
             each.button.press();
+            show_counts();
         }
     }
 }
@@ -458,11 +461,23 @@ std::size_t broadcast_writer_core::readers() noexcept
     return readers_.size();
 }
 
+// As broadcast_reader_core's.
+void broadcast_writer_core::show_counts() noexcept
+{
+    auto& shown = own_.own_tally();
+    // Relaxed, all: only this side writes them, and nothing hangs on them.
+    shown.counts.counts.store(1, std::memory_order_relaxed);
+    shown.counts.stalls.store(stalls_, std::memory_order_relaxed);
+    shown.counts.sleeps.store(sleeps_, std::memory_order_relaxed);
+    shown.counts.rung.store(rung_, std::memory_order_relaxed);
+}
+
 channel_statistics broadcast_writer_core::statistics() const noexcept
 {
     channel_statistics now;
     now.messages = messages_ - terms_.first_position;
-    now.depth = side_.position() - side_.oldest();
+    now.used = side_.position() - side_.oldest();
+    now.depth = terms_.shape.unit_bytes == 1 ? messages_ - oldest_number_ : now.used;
     now.capacity = side_.capacity();
     now.stalls = stalls_;
     now.rung = rung_;

@@ -36,7 +36,7 @@ void operation_line::start(operation_ptr operation, asio::cancellation_slot slot
     const auto is_blocked = [&] { return lacks(known->wanted); };
     if (!spin_.is_none() || !is_blocked() || !may_sleep(known->wanted, is_blocked))
         return post(std::move(operation));
-    ++stalls_;
+    count_stall();
     wait_in_reactor(std::move(operation));
 }
 
@@ -82,7 +82,7 @@ bool operation_line::attempt(channel_operation& operation)
     };
     if (!is_blocked())
         return true;
-    ++stalls_;
+    count_stall();
     if (const auto budget = spin_.next(); budget.count() > 0) {
         const auto until = std::chrono::steady_clock::now() + budget;
         do {

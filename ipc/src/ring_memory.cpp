@@ -118,20 +118,30 @@ ring_memory ring_memory::attach(unique_fd fd, std::size_t announced_bytes, ring_
     return attached;
 }
 
-void ring_memory::label_type(std::string_view name) noexcept
+void write_type_label(segment& own, std::string_view name) noexcept
 {
-    auto* const to = segment_.writable_data() + ring_label_offset + offsetof(ring_label, type);
+    auto* const to = own.writable_data() + ring_label_offset + offsetof(ring_label, type);
     // Memory is born as zeros, so what is not written ends the text.
     std::memcpy(to, name.data(), std::min(name.size(), sizeof(ring_label::type) - 1));
 }
 
-void ring_memory::label_peer(const ring_memory& peer) noexcept
+void write_peer_label(segment& own, const segment& peer) noexcept
 {
     struct stat file{};
-    if (::fstat(peer.memory().native_handle(), &file) == -1)
+    if (::fstat(peer.native_handle(), &file) == -1)
         return;  // some sandbox; nothing depends on it
     const auto inode = static_cast<std::uint64_t>(file.st_ino);
-    std::memcpy(segment_.writable_data() + ring_label_offset, &inode, sizeof inode);
+    std::memcpy(own.writable_data() + ring_label_offset, &inode, sizeof inode);
+}
+
+void ring_memory::label_type(std::string_view name) noexcept
+{
+    write_type_label(segment_, name);
+}
+
+void ring_memory::label_peer(const ring_memory& peer) noexcept
+{
+    write_peer_label(segment_, peer.segment_);
 }
 
 ring_words& ring_memory::own_words() noexcept

@@ -247,6 +247,47 @@ TEST_SUITE("broadcast")
         CHECK(got == numbers(22, 30));
     }
 
+    TEST_CASE("statistics: messages and units, of those that are kept, are there, or are lost")
+    {
+        asio::io_context ctx;
+        broadcaster<int> cells(ctx.get_executor(), {.capacity_messages = 8});
+        subscriber<int> number(ctx.get_executor(), cells.subscribe());
+        for (int n = 0; n < 20; ++n)
+            CHECK(cells.try_send(n));
+        CHECK(cells.statistics().messages == 20);
+        CHECK(cells.statistics().depth == 8);
+        CHECK(cells.statistics().used == 8);
+        CHECK_FALSE(number.try_receive());
+        CHECK(number.try_receive() == 12);
+        CHECK(number.statistics().messages == 1);
+        CHECK(number.statistics().dropped == 12);
+        CHECK(number.statistics().depth == 7);
+        CHECK(number.statistics().used == 7);
+
+        broadcaster<std::string> records(ctx.get_executor(), {.capacity_bytes = 256});
+        subscriber<std::string> text(ctx.get_executor(), records.subscribe());
+        const std::string five(5, 'x');
+        for (int n = 0; n < 3; ++n)
+            CHECK(records.try_send(five));
+        CHECK(records.statistics().depth == 3);
+        CHECK(text.statistics().depth == 3);
+        CHECK(text.statistics().used == records.statistics().used);
+        CHECK(text.try_receive() == five);
+        CHECK(text.statistics().depth == 2);
+        for (int n = 0; n < 100; ++n)  // with paddings between them, and over the end of the ring
+            CHECK(records.try_send(std::string(static_cast<std::size_t>(n % 30), 'y')));
+        const auto there = records.statistics().depth;
+        CHECK(there < 103);
+        CHECK_FALSE(text.try_receive());
+        CHECK(text.statistics().depth == there);
+        CHECK(text.statistics().dropped == 102 - there);
+        std::vector<std::string> rest;
+        CHECK(drain(text, rest) == asio::error::would_block);
+        CHECK(rest.size() == there);
+        CHECK(text.statistics().depth == 0);
+        CHECK(text.statistics().used == 0);
+    }
+
     TEST_CASE("spinning: a round trip without a sleep, and one that is in vain ends in one")
     {
         asio::io_context ctx;

@@ -55,7 +55,10 @@ public:
     /// has come while there was no descriptor or no memory for it is looked at again with each
     /// message.
     [[nodiscard]] std::uint64_t cut_off() const noexcept { return core_ ? core_->cut_off() : 0; }
-    /// `depth` are the units that are kept for those who come.
+    /// `messages`: that were sent; `depth`: of these, those that are kept for who comes, and `used`
+    /// the units that they take; `woken`: by readers that it waited for. `dropped`, `high_water`
+    /// and `elided` stay 0: a writer drops nothing, keeps what it has until that is overwritten,
+    /// and looks at each reader anew each time.
     [[nodiscard]] channel_statistics statistics() const noexcept;
 
 protected:
@@ -103,7 +106,11 @@ public:
     /// anything.
     void cancel() noexcept;
 
-    /// `depth` are the units that are there and have not been received, `messages` those that were.
+    /// `messages`: that were received; `dropped`: that were lost, as lost() says; `depth`: that are
+    /// there and have not been received, and `used` the units that they take; `rung`: the writer,
+    /// when it waited for this one. `high_water` and `elided` stay 0: what is there, the writer
+    /// decides, and one that holds nobody back rings for nobody.
+    /// @par Cost   Of messages that differ in length: a look at each that is there.
     [[nodiscard]] channel_statistics statistics() const noexcept;
     /// A sentence about the error with which it could not be opened, for a person: of `other_type`,
     /// both sides' types and what is different. Empty where the error says it all.

@@ -2,8 +2,10 @@
 #ifndef PROCYARD_IPC_DETAIL_BROADCAST_MEMORY_HPP
 #define PROCYARD_IPC_DETAIL_BROADCAST_MEMORY_HPP
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include <procyard/ipc/channel_error.hpp>
 #include <procyard/ipc/config.hpp>
@@ -16,9 +18,9 @@
 // Where a broadcast lies: a segment of the writer's, which all readers map, and one of each
 // reader's, which the writer maps. As a channel's (ring_memory.hpp), but for the words.
 //
-//     the writer's   | broadcast_header | broadcast_words | … | units … |
-//                    0                 128               384  4096
-//     a reader's     | broadcast_header | broadcast_words | … |
+//     the writer's   | broadcast_header | ring_label | words | broadcast_tally | … | units … |
+//                    0                  48           128     384               424  4096
+//     a reader's     | broadcast_header | ring_label | words | broadcast_tally | … |
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -33,8 +35,21 @@ struct broadcast_header {
     std::uint32_t role;  ///< broadcast_role
     ring_shape shape;
 };
-static_assert(sizeof(broadcast_header) == 40 && sizeof(broadcast_header) <= ring_words_offset);
-static_assert(ring_words_offset + sizeof(broadcast_words) <= ring_units_offset);
+static_assert(sizeof(broadcast_header) == 40 && sizeof(broadcast_header) <= ring_label_offset);
+static_assert(ring_words_offset + sizeof(broadcast_words) == ring_tally_offset);
+
+inline constexpr std::uint64_t broadcast_magic = 0x5453434259435250;  // "PRCYBCST" in memory
+/// Goes up with every change that an older peer would misunderstand.
+inline constexpr std::uint32_t broadcast_version = 1;
+
+/// For whoever looks in from outside (procyard-inspect), and for no decision, as ring_label is,
+/// whose `peer_inode` is here the reader's, of the writer's memory. An ABI, as broadcast_words.
+struct broadcast_tally {
+    ring_tally counts{};
+    std::atomic<std::uint64_t> lost{0};  ///< a reader's: messages that it was too slow for
+};
+static_assert(sizeof(broadcast_tally) == 40 && offsetof(broadcast_tally, lost) == 32
+              && ring_tally_offset + sizeof(broadcast_tally) <= ring_units_offset);
 
 /// A message with its header takes this part of the ring at most, so that the one before it is
 /// always there: a reader that was overtaken learns from it how much it has lost.
@@ -68,10 +83,18 @@ public:
 
     [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(segment_); }
     [[nodiscard]] const segment& memory() const noexcept { return segment_; }
+    /// Says in one's own what is sent. @pre one's own
+    void label_type(std::string_view name) noexcept;
+    /// Says in one's own which memory is the writer's. @pre one's own, a reader's; `writer` has its
+    /// descriptor
+    void label_writer(const broadcast_memory& writer) noexcept;
+
     void release_descriptor() noexcept { (void)segment_.release_descriptor(); }
 
     /// @pre one's own
     [[nodiscard]] broadcast_words& own_words() noexcept;
+    /// @pre one's own
+    [[nodiscard]] broadcast_tally& own_tally() noexcept;
     [[nodiscard]] const broadcast_words& words() const noexcept;
     /// @pre one's own, the writer's
     [[nodiscard]] std::byte* own_units() noexcept

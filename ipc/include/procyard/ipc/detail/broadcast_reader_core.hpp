@@ -66,7 +66,9 @@ public:
     /// Lets the writer know, if it waits for this reader.
     void publish() noexcept
     {
-        if (manner_ == slow_reader::holds_back && side_.publish())
+        if (manner_ != slow_reader::holds_back)
+            side_.show();
+        else if (side_.publish())
             ring();
     }
     /// It is no value of its type.
@@ -94,7 +96,7 @@ private:
     broadcast_reader_core(const asio::any_io_executor& ex, const broadcast_terms& terms,
                           broadcast_memory own, broadcast_memory writer, std::uint64_t start);
 
-    void ring() noexcept { button_.press(), ++rung_; }
+    void ring() noexcept { button_.press(), ++rung_, show_counts(); }
     [[nodiscard]] error_code wait_for_any();
     enum class copied : std::uint8_t { record, padding, overtaken, violation };
     [[nodiscard]] bool copy_cell() noexcept;
@@ -102,12 +104,14 @@ private:
     [[nodiscard]] error_code skip_lost(bool to_middle);
     [[nodiscard]] error_code note_number(std::uint64_t number);
     void let_go_of_writer() noexcept;
+    [[nodiscard]] std::uint64_t count_messages(broadcast_reader_side look) const noexcept;
 
     bool lacks(std::uint64_t wanted) override;
     void announce(std::uint64_t wanted) noexcept override;
     void withdraw() noexcept override;
     void hear(const error_code& wait_error) noexcept override;
     int wait_handle() const noexcept override { return bell_.native_handle(); }
+    void show_counts() noexcept override;
     void fail_to_wait(const error_code& why) noexcept override { fail(why); }
 
     // Hot.

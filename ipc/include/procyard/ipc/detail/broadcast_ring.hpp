@@ -337,6 +337,13 @@ public:
         const auto wake_at = writer_->wake_at.load(std::memory_order_relaxed);
         return distance(before, wake_at) > 0 && distance(wake_at, position_) >= 0;
     }
+    /// Lets whoever looks in from outside know how far we are, where the writer does not care.
+    void show() noexcept
+    {
+        published_ = position_;
+        // Relaxed: nothing hangs on it.
+        own_->position.store(position_, std::memory_order_relaxed);
+    }
     /// Says that this reader sleeps until there is something new.
     void announce() noexcept { sleeper_.announce(0); }
     void withdraw() noexcept { sleeper_.withdraw(); }

@@ -159,6 +159,7 @@ private:
     void withdraw() noexcept override { side_.withdraw(); }
     void hear(const error_code& wait_error) noexcept override;
     int wait_handle() const noexcept override { return bells_.get(); }
+    void show_counts() noexcept override;
     void fail_to_wait(const error_code& why) noexcept override;
 
     // Hot.

@@ -63,6 +63,8 @@ protected:
     /// The end has woken, by its descriptor, which says so or an error.
     virtual void hear(const error_code& wait_error) noexcept = 0;
     [[nodiscard]] virtual int wait_handle() const noexcept = 0;
+    /// Lets whoever looks in from outside see what has been counted: `stalls_` has grown.
+    virtual void show_counts() noexcept = 0;
     /// It cannot wait: the reactor has no room for it.
     virtual void fail_to_wait(const error_code& why) noexcept = 0;
 
@@ -81,6 +83,7 @@ private:
     friend operation_cancellation<operation_line>;
 
     void post(operation_ptr operation);
+    void count_stall() noexcept { ++stalls_, show_counts(); }
     void take_turn(operation_ptr operation, bool was_waiting, const error_code& wait_error);
     [[nodiscard]] bool attempt(channel_operation& operation);
     template <class Look>

@@ -98,6 +98,11 @@ static_assert(sizeof(ring_tally) == 32 && offsetof(ring_tally, stalls) == 8
 static_assert(ring_claims_offset % alignof(claim_words) == 0
               && ring_claims_offset + sizeof(claim_words) <= ring_units_offset);
 
+/// What is said in a label, of a ring or a broadcast, whose memory `own` is. @pre one's own
+void write_type_label(segment& own, std::string_view name) noexcept;
+/// @pre `peer` has its descriptor
+void write_peer_label(segment& own, const segment& peer) noexcept;
+
 /// One side's segment, of one's own or of the peer.
 /// @par Thread safety   Distinct objects: safe. Shared objects: unsafe. Of the words: ring_side.
 class PROCYARD_IPC_EXPORT ring_memory {
