@@ -14,6 +14,7 @@
 //      |                  |                   |
 //      +---- unfit -------+----- failed ------+-----------> over: it is told why
 //      +---- gone -----------------------------+----------> over: nobody is there to be told
+//      +---- applies -------------------------------------> over: it is the program's to answer
 //      +---- too_late, cut_off ----------------+----------> over: it is told why
 //
 //   greeting: its request is awaited; nothing has been made for it.
@@ -30,6 +31,7 @@ enum class accept_event : std::uint8_t {
     begun,     // or the client may have said something
     not_yet,   // there was nothing
     fits,      // its request is good
+    applies,   // the same, and what it gets is made by the program
     opened,    // our rings are there, and it has been told
     met,       // its rings are there
     unfit,     // its request, or its rings, are not what they should be; or ours cannot be made
@@ -44,7 +46,8 @@ enum class accept_action : std::uint8_t {
     look_for_rings,
     wait,     // until the client says something
     confirm,  // that it is in; then hand it over
-    refuse,   // with status()
+    hand_over,
+    refuse,  // with status()
     drop,
 };
 
@@ -60,6 +63,7 @@ public:
                                              : accept_action::look_for_rings;
         case accept_event::not_yet: return accept_action::wait;
         case accept_event::fits: state_ = state::opening; return accept_action::open_rings;
+        case accept_event::applies: state_ = state::over; return accept_action::hand_over;
         case accept_event::opened: state_ = state::meeting; return accept_action::look_for_rings;
         case accept_event::met: state_ = state::over; return accept_action::confirm;
         case accept_event::unfit: return refuse(why);

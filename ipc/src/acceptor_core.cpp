@@ -39,6 +39,8 @@ using guard = std::lock_guard<std::mutex>;
 void check(const end_plan& plan, error_code& ec) noexcept
 {
     ec.clear();
+    if (plan.is_offered)
+        return;  // what there is, is the program's business
     for (const auto* const terms : {&plan.sends, &plan.receives}) {
         if (!ec && *terms)
             ec = check_options((*terms)->options);
@@ -201,7 +203,7 @@ void acceptor_core::fail(channel_accept& operation, const error_code& why) noexc
 
 void acceptor_core::finish(operation_ptr operation)
 {
-    ready_end taken;
+    accepted_client taken;
     error_code ec;
     {
         const guard locked(mutex_);
@@ -219,7 +221,7 @@ void acceptor_core::finish(operation_ptr operation)
             pending_.reset();
     }
     auto& raw = *operation;
-    raw.complete(std::move(operation), ec, std::move(taken.cores), taken.peer);
+    raw.complete(std::move(operation), ec, std::move(taken));
 }
 
 void acceptor_core::abort(const operation_ptr& operation) noexcept
@@ -404,7 +406,7 @@ void acceptor_core::resume(const client_ptr& client, accept_event event,
     switch (client->resume(event)) {
     case client_handshake::progress::waiting: return wait_for(client);
     case client_handshake::progress::ready:
-        ready_.push_back({client->take_cores(), client->peer()});
+        ready_.push_back(client->take());
         ++counts_.accepted;
         wake();
         break;
@@ -450,7 +452,7 @@ void acceptor_core::close() noexcept
     }
     // Let go of after the lock.
     std::list<client_ptr> clients;
-    std::deque<ready_end> ready;
+    std::deque<accepted_client> ready;
     operation_ptr pending;
     std::shared_ptr<setup> told;
     const guard locked(mutex_);

@@ -18,6 +18,7 @@
 #include <procyard/ipc/channel_address.hpp>
 #include <procyard/ipc/channel_listen_options.hpp>
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/applicant.hpp>
 #include <procyard/ipc/detail/channel_acceptor.hpp>
 #include <procyard/ipc/detail/end_plan.hpp>
 #include <procyard/ipc/owned_name.hpp>
@@ -65,10 +66,6 @@ private:
     struct turn;
     struct on_cancellation;
 
-    struct ready_end {
-        end_cores cores;
-        unix_peer peer;
-    };
     // What listen() was told; shared with turns that look at it without the lock.
     struct setup {
         end_plan plan;
@@ -109,7 +106,7 @@ private:
     owned_name name_;
     std::shared_ptr<setup> setup_;
     std::list<client_ptr> clients_;  // in the order in which they came
-    std::deque<ready_end> ready_;
+    std::deque<accepted_client> ready_;
     channel_listener_statistics counts_;
     std::weak_ptr<channel_accept> pending_;
 };

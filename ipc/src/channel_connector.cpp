@@ -202,8 +202,9 @@ channel_connector::ending channel_connector::ask()
     error_code ec;
     state_ = state::asking;
     send_packet(connection_.get(),
-                to_bytes(connection_request{side_of(plan_), options_.channel.max_peer_bytes}), {},
-                ec);
+                to_bytes(connection_request{side_of(plan_), options_.channel.max_peer_bytes,
+                                            options_.ticket}),
+                {}, ec);
     // Who sends us away need not wait for the request; why comes with the answer.
     if (ec && ec != errc::broken_pipe && ec != errc::connection_reset)
         return connect_failure{.code = ec};
@@ -236,6 +237,8 @@ channel_connector::ending channel_connector::hear_answer()
 channel_connector::ending channel_connector::enter(const connection_answer& answer,
                                                    std::span<unique_fd> sockets)
 {
+    if (plan_.sort != end_sort::channel)
+        return open_given(answer, sockets);
     error_code ec;
     adopt(answer, plan_, ec);
     if (ec)
@@ -268,6 +271,24 @@ channel_connector::ending channel_connector::enter(const connection_answer& answ
     add_ring(plan_.receives, ring_role::consumer, cores_.receives);
     add_ring(plan_.sends, ring_role::producer, cores_.sends);
     if (!ec && taken != sockets.size())
+        ec = channel_errc::bad_hello;
+    if (ec)
+        return connect_failure{ec, std::move(explanation)};
+    state_ = state::entering;
+    return hear_confirmation();
+}
+
+channel_connector::ending channel_connector::open_given(const connection_answer& answer,
+                                                        std::span<unique_fd> sockets)
+{
+    if (sockets.size() != 1)
+        return connect_failure{.code = channel_errc::bad_hello};
+    auto own = options_.channel;
+    own.across_users = own.across_users || answer.across_users;
+    error_code ec;
+    std::string explanation;
+    make_end(executor_, std::move(sockets.front()), own, ec, explanation);
+    if (ec == asio::error::would_block)  // as above
         ec = channel_errc::bad_hello;
     if (ec)
         return connect_failure{ec, std::move(explanation)};

@@ -70,6 +70,7 @@ client_handshake::progress client_handshake::run(accept_event event, connection_
                 return progress::ready;
             refusal_.why = channel_errc::peer_died;
             return progress::over;
+        case accept_action::hand_over: return progress::ready;
         case accept_action::refuse: refuse(); return progress::over;
         case accept_action::drop: refusal_.why = channel_errc::peer_died; return progress::over;
         }
@@ -100,8 +101,13 @@ client_handshake::found client_handshake::read_request()
     if (ec)
         return fail(ec, {});
     auto verdict = judge(*plan_, request);
-    if (verdict.status == connection_status::accepted)
+    if (verdict.status == connection_status::accepted && !plan_->is_offered)
         return {accept_event::fits};
+    if (verdict.status == connection_status::accepted) {
+        stop_watching();
+        request_ = applicant(std::move(connection_), request.ticket, request.max_segment_bytes);
+        return {accept_event::applies};
+    }
     refusal_.why = to_error(verdict.status);
     refusal_.explanation = std::move(verdict.explanation);
     return {accept_event::unfit, verdict.status};

@@ -14,6 +14,7 @@
 
 #include <procyard/ipc/channel_listen_options.hpp>
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/applicant.hpp>
 #include <procyard/ipc/detail/end_plan.hpp>
 #include <procyard/ipc/unique_fd.hpp>
 #include <procyard/ipc/unix_peer.hpp>
@@ -30,7 +31,7 @@ class client_handshake {
 public:
     enum class progress : std::uint8_t {
         waiting,  // for watched()
-        ready,    // cores() are connected
+        ready,    // its cores are connected, or it waits for the program
         over,     // refusal() says why
     };
 
@@ -49,8 +50,10 @@ public:
     [[nodiscard]] asio::steady_timer& timer() noexcept { return timer_; }
     [[nodiscard]] connection_status status() const noexcept { return fsm_.status(); }
     [[nodiscard]] bool is_silent() const noexcept { return fsm_.is_silent(); }
-    [[nodiscard]] end_cores take_cores() noexcept { return std::move(cores_); }
-    [[nodiscard]] const unix_peer& peer() const noexcept { return refusal_.peer; }
+    [[nodiscard]] accepted_client take() noexcept
+    {
+        return {std::move(cores_), refusal_.peer, std::move(request_)};
+    }
     [[nodiscard]] channel_refusal& refusal() noexcept { return refusal_; }
 
 private:
@@ -77,6 +80,7 @@ private:
     accept_fsm fsm_;
     unique_fd connection_;
     end_cores cores_;
+    applicant request_;
     channel_refusal refusal_;
     int watched_ = -1;
     asio::posix::stream_descriptor watch_;  // watches a descriptor but does not own it

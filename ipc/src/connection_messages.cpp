@@ -21,8 +21,9 @@ constexpr std::uint64_t answer_magic = 0x57534e4159435250;   // "PRCYANSW" in me
 constexpr std::uint32_t flag_sends = 1;
 constexpr std::uint32_t flag_receives = 2;
 constexpr std::uint32_t flag_across_users = 4;
+constexpr unsigned sort_shift = 8;
 
-// An ABI. Of a request the numbers are the limit and 0, of an answer the two capacities.
+// An ABI. Of a request the numbers are the limit and the ticket, of an answer the two capacities.
 struct connection_header {
     std::uint64_t magic;
     std::uint32_t version;
@@ -45,7 +46,8 @@ std::vector<std::byte> pack(connection_header header, const connection_side& sid
     };
     const auto sends = text(side.sends);
     const auto receives = text(side.receives);
-    header.flags |= (side.sends ? flag_sends : 0U) | (side.receives ? flag_receives : 0U);
+    header.flags |= (side.sends ? flag_sends : 0U) | (side.receives ? flag_receives : 0U)
+        | static_cast<std::uint32_t>(side.sort) << sort_shift;
     header.sends_bytes = static_cast<std::uint16_t>(sends.size());
     header.receives_bytes = static_cast<std::uint16_t>(receives.size());
     std::vector<std::byte> bytes(sizeof header + sends.size() + receives.size());
@@ -80,6 +82,7 @@ connection_header unpack(std::span<const std::byte> bytes, std::uint64_t magic,
     }
     if (bytes.size() < sizeof header)
         return header;
+    side.sort = static_cast<end_sort>(header.flags >> sort_shift & 0xffU);
     auto rest = bytes.subspan(sizeof header);
     if (take_type(rest, (header.flags & flag_sends) != 0, header.sends_bytes, side.sends)
         && take_type(rest, (header.flags & flag_receives) != 0, header.receives_bytes,
@@ -89,11 +92,18 @@ connection_header unpack(std::span<const std::byte> bytes, std::uint64_t magic,
     return header;
 }
 
-std::string direction(bool sends, bool receives)
+std::string name_of(end_sort sort, bool sends, bool receives)
 {
-    if (sends && receives)
-        return "a duplex";
-    return sends ? "a sender" : receives ? "a receiver" : "nothing";
+    switch (sort) {
+    case end_sort::channel:
+        if (sends && receives)
+            return "a duplex";
+        return sends ? "a sender" : receives ? "a receiver" : "nothing";
+    case end_sort::broadcast: return sends ? "a broadcast" : "a subscriber";
+    case end_sort::latest_value: return sends ? "a latest value" : "a latest_reader";
+    case end_sort::work_queue: return sends ? "a work queue" : "a work_source";
+    }
+    return "something that is not known here";
 }
 
 // What is sent here is received there.
@@ -117,21 +127,15 @@ std::string explain_types(const end_plan& ours, const connection_side& theirs)
 
 connection_verdict compare(const end_plan& ours, const connection_side& theirs)
 {
-    if (ours.sends.has_value() != theirs.receives.has_value()
+    if (ours.sort != theirs.sort || ours.sends.has_value() != theirs.receives.has_value()
         || ours.receives.has_value() != theirs.sends.has_value())
         return {connection_status::other_direction,
-                "here " + direction(ours.sends.has_value(), ours.receives.has_value()) + ", there "
-                    + direction(theirs.sends.has_value(), theirs.receives.has_value())};
+                "here " + name_of(ours.sort, ours.sends.has_value(), ours.receives.has_value())
+                    + ", there "
+                    + name_of(theirs.sort, theirs.sends.has_value(), theirs.receives.has_value())};
     if (auto difference = explain_types(ours, theirs); !difference.empty())
         return {connection_status::other_type, std::move(difference)};
     return {};
-}
-
-// Of the larger of the two sides' segments.
-std::uint64_t segment_bytes(const std::optional<channel_terms>& terms, error_code& ec) noexcept
-{
-    ec.clear();
-    return terms ? ring_memory::size_bytes(ring_role::producer, terms->shape, ec) : 0;
 }
 
 std::string too_large(std::uint64_t bytes, std::uint64_t most)
@@ -183,6 +187,7 @@ connection_side side_of(const end_plan& plan)
         side.sends = *plan.sends->type;
     if (plan.receives)
         side.receives = *plan.receives->type;
+    side.sort = plan.sort;
     return side;
 }
 
@@ -192,6 +197,7 @@ std::vector<std::byte> to_bytes(const connection_request& request)
     header.magic = request_magic;
     header.version = connection_version;
     header.numbers[0] = request.max_segment_bytes;
+    header.numbers[1] = request.ticket;
     return pack(header, request.side);
 }
 
@@ -212,6 +218,7 @@ connection_request parse_request(std::span<const std::byte> bytes, error_code& e
     connection_request got;
     const auto header = unpack(bytes, request_magic, got.side, ec);
     got.max_segment_bytes = header.numbers[0];
+    got.ticket = header.numbers[1];
     if (!ec && !got.side.sends && !got.side.receives)
         ec = channel_errc::bad_hello;
     return got;
@@ -231,10 +238,9 @@ connection_answer parse_answer(std::span<const std::byte> bytes, error_code& ec)
 connection_verdict judge(const end_plan& ours, const connection_request& theirs)
 {
     auto verdict = compare(ours, theirs.side);
-    if (verdict.status != connection_status::accepted)
+    if (verdict.status != connection_status::accepted || ours.is_offered)
         return verdict;
-    error_code ec;  // the listener has seen to it that its shapes are possible
-    const auto bytes = std::max(segment_bytes(ours.sends, ec), segment_bytes(ours.receives, ec));
+    const auto bytes = std::max(segment_bytes(ours.sends), segment_bytes(ours.receives));
     if (bytes > theirs.max_segment_bytes)
         return {connection_status::over_limit, too_large(bytes, theirs.max_segment_bytes)};
     return {};
@@ -259,8 +265,8 @@ void adopt(const connection_answer& answer, end_plan& plan, error_code& ec)
         if (!terms || ec)
             return;
         terms->shape.unit_count = units;
-        const auto bytes = segment_bytes(terms, ec);
-        if (ec)
+        const auto bytes = segment_bytes(terms);
+        if (bytes == 0)
             ec = channel_errc::bad_hello;
         else if (bytes > terms->max_peer_bytes)
             ec = channel_errc::over_limit;
@@ -273,6 +279,13 @@ void adopt(const connection_answer& answer, end_plan& plan, error_code& ec)
     };
     put(plan.sends, answer.received_units);
     put(plan.receives, answer.sent_units);
+}
+
+std::uint64_t segment_bytes(const std::optional<channel_terms>& terms) noexcept
+{
+    error_code ec;
+    const auto bytes = terms ? ring_memory::size_bytes(ring_role::producer, terms->shape, ec) : 0;
+    return ec ? 0 : bytes;
 }
 
 void put_across_users(channel_terms& terms) noexcept

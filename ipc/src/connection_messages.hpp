@@ -29,6 +29,9 @@
 // So the listener does for a client what a parent does for its child: makes the channel, and gives
 // it the other end. A client that does not fit is told why in the place of an answer, whichever.
 //
+// What is given out by the program is made before; the client gets the socket in which it lies, and
+// is told at once that it is in. So it need not know which kind of listener that was.
+//
 // Pure: bytes and decisions, no system call.
 
 PROCYARD_NAMESPACE_BEGIN
@@ -59,13 +62,15 @@ enum class connection_status : std::uint32_t {
 
 // What one side says of its end.
 struct connection_side {
-    std::optional<type_description> sends;
-    std::optional<type_description> receives;
+    std::optional<type_description> sends{};
+    std::optional<type_description> receives{};
+    end_sort sort = end_sort::channel;  // of a peer: whatever it says
 };
 
 struct connection_request {
-    connection_side side;
+    connection_side side{};
     std::uint64_t max_segment_bytes = 0;
+    std::uint64_t ticket = 0;
 };
 
 struct connection_answer {
@@ -103,6 +108,8 @@ struct connection_verdict {
 // The capacities that an accepting answer names, put into the client's plan and its options.
 // Errors: channel_errc::bad_hello: none that a ring can have; over_limit.
 void adopt(const connection_answer& answer, end_plan& plan, error_code& ec);
+// Of the larger of the two sides' segments; 0 if no ring can be so, or there is none.
+[[nodiscard]] std::uint64_t segment_bytes(const std::optional<channel_terms>& terms) noexcept;
 // As if channel_options::across_users had been set.
 void put_across_users(channel_terms& terms) noexcept;
 

@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include <procyard/ipc/broadcast.hpp>
 #include <procyard/ipc/channel_connect.hpp>
 #include <procyard/ipc/descriptor_passing.hpp>
 #include <procyard/ipc/detail/end_plan.hpp>
@@ -45,11 +46,19 @@ namespace {
 
 using client_end = receiver<tick>;
 
+end_plan offered(end_plan plan)
+{
+    plan.is_offered = true;
+    return plan;
+}
+
 // Small ones: a listener makes the memory of each ring that fits.
 end_plan plan_of(unsigned which)
 {
     const procyard::channel_options options{.capacity_messages = 4, .max_peer_bytes = 1U << 16U};
-    switch (which % 3) {
+    switch (which % 5) {
+    case 3: return offered(end_kind<client_end>::opposite(options));
+    case 4: return offered(end_kind<procyard::subscriber<tick>>::opposite(options));
     case 0: return end_kind<sender<tick>>::plan(options);
     case 1: return end_kind<client_end>::plan(options);
     default: return end_kind<duplex<tick, std::string>>::plan({.capacity_bytes = 256});
@@ -75,7 +84,8 @@ void hear_request(std::span<const std::byte> packet, const end_plan& ours)
     say_again(request, parse_request);
     const auto verdict = judge(ours, request);
     const bool is_opposite = request.side.sends.has_value() == ours.receives.has_value()
-        && request.side.receives.has_value() == ours.sends.has_value();
+        && request.side.receives.has_value() == ours.sends.has_value()
+        && request.side.sort == ours.sort;
     demand(is_opposite || verdict.status != connection_status::accepted, "only the opposite fits");
 }
 
@@ -121,7 +131,8 @@ void ask_listener(std::span<const std::byte> packet, const end_plan& ours)
     client_handshake client(ctx.get_executor(), std::move(sockets.second), {},
                             std::make_shared<end_plan>(ours));
     const auto got = client.resume(accept_event::begun);
-    demand(got != client_handshake::progress::ready, "nobody is in without a ring of his own");
+    demand(ours.is_offered || got != client_handshake::progress::ready,
+           "nobody is in without a ring of his own");
     if (got == client_handshake::progress::over)
         demand(client.refusal().why.failed(), "who is sent away has an error");
 }

@@ -45,6 +45,14 @@ TEST_SUITE("accept_fsm")
         CHECK(fsm.status() == connection_status::accepted);
     }
 
+    TEST_CASE("one whose end the program makes is handed over when it has asked")
+    {
+        auto fsm = after(to_greeting);
+        CHECK(fsm.resume(accept_event::applies) == accept_action::hand_over);
+        CHECK(fsm.status() == connection_status::accepted);
+        CHECK_FALSE(fsm.is_silent());
+    }
+
     TEST_CASE("one that has not asked is silent, one that has is not")
     {
         CHECK(accept_fsm().is_silent());

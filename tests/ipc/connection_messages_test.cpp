@@ -11,6 +11,7 @@
 
 #include <doctest/doctest.h>
 
+#include <procyard/ipc/broadcast.hpp>
 #include <procyard/ipc/channel.hpp>
 #include <procyard/ipc/syscall.hpp>
 
@@ -117,6 +118,28 @@ TEST_SUITE("connection messages")
         CHECK_FALSE(ec);
         CHECK(told.status == connection_status::too_slow);
         CHECK_FALSE(told.side.sends);
+    }
+
+    TEST_CASE("say of what an end is, and who asks")
+    {
+        using procyard::subscriber;
+        using procyard::detail::end_sort;
+        auto asked = request<subscriber<int>>();
+        asked.ticket = 4711;
+        error_code ec;
+        const auto got = parse_request(to_bytes(asked), ec);
+        CHECK_FALSE(ec);
+        CHECK(got.ticket == 4711);
+        CHECK(got.side.sort == end_sort::broadcast);
+        const auto offered = end_kind<subscriber<int>>::opposite();
+        CHECK(judge(offered, got).status == connection_status::accepted);
+        CHECK(judge(offered, request<receiver<int>>()).status
+              == connection_status::other_direction);
+        auto strange = to_bytes(asked);
+        strange[17] = std::byte{200};
+        const auto verdict = judge(offered, parse_request(strange, ec));
+        CHECK_FALSE(ec);
+        CHECK(verdict.explanation == "here a broadcast, there something that is not known here");
     }
 
     TEST_CASE("cut off anywhere, or with something behind, are none")

@@ -26,6 +26,7 @@
 #include <procyard/ipc/copy_result.hpp>
 #include <procyard/ipc/descriptor_passing.hpp>
 #include <procyard/ipc/duplex.hpp>
+#include <procyard/ipc/end_listener.hpp>
 #include <procyard/ipc/fan_in.hpp>
 #include <procyard/ipc/fan_in_options.hpp>
 #include <procyard/ipc/fifo.hpp>

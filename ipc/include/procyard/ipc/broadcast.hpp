@@ -19,6 +19,7 @@
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/detail/broadcast_end.hpp>
 #include <procyard/ipc/detail/broadcast_operations.hpp>
+#include <procyard/ipc/detail/end_sort.hpp>
 #include <procyard/ipc/type_description.hpp>
 #include <procyard/ipc/unopened.hpp>
 
@@ -241,6 +242,16 @@ public:
     /// with its history.
     [[nodiscard]] std::uint64_t lost() const noexcept { return core_ ? core_->lost() : 0; }
 };
+
+namespace detail {
+
+template <class T>
+struct given_kind<subscriber<T>> {
+    static constexpr end_sort sort = end_sort::broadcast;
+    using item_type = T;
+};
+
+}  // namespace detail
 
 PROCYARD_NAMESPACE_END
 

@@ -9,6 +9,7 @@
 #include <boost/asio/deferred.hpp>
 
 #include <memory>
+#include <string>
 #include <utility>
 
 #include <procyard/ipc/channel_address.hpp>
@@ -16,6 +17,8 @@
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/detail/channel_connector.hpp>
 #include <procyard/ipc/detail/end_plan.hpp>
+#include <procyard/ipc/unique_fd.hpp>
+#include <procyard/ipc/unopened.hpp>
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -36,10 +39,28 @@ public:
     void launch() { start(handler_.get_cancellation_slot()); }
 
 private:
+    void make_end(const asio::any_io_executor& ex, unique_fd socket, const channel_options& options,
+                  error_code& ec, std::string& explanation) override
+    {
+        if constexpr (given_end<End>) {
+            end_ = End(ex, unopened<End>(std::move(socket), options), ec);
+            if (!ec)
+                ec = end_.failure();
+            if (ec)
+                explanation = end_.explanation();
+        }
+    }
+    [[nodiscard]] End take(end_cores cores, bool has_failed)
+    {
+        if constexpr (!given_end<End>)
+            return end_kind<End>::make(std::move(cores));
+        else
+            return has_failed ? End() : std::move(end_);
+    }
     void complete(std::shared_ptr<channel_connector> self, const error_code& ec,
                   end_cores cores) override
     {
-        auto end = end_kind<End>::make(std::move(cores));
+        auto end = take(std::move(cores), ec.failed());
         auto handler = std::move(handler_);
         const auto result = ec;
         self.reset();
@@ -47,6 +68,7 @@ private:
     }
 
     handler_type handler_;
+    End end_{};  // of one that is opened of a descriptor
 };
 
 template <class End>
@@ -63,12 +85,15 @@ struct initiate_channel_connect {
 
 }  // namespace detail
 
-/// Gets the other end of a channel from a channel_listener, in whatever process it is.
+/// Gets the other end of a channel from a channel_listener, in whatever process it is, or from an
+/// end_listener whatever that gives out.
 ///
-/// `End` is the opposite of the listener's: a `sender<T>` where that has a `receiver<T>`, a
-/// `duplex<A, B>` where that has a `duplex<B, A>`. The end is connected, and the listener has its
-/// own, though nobody may have accepted it yet: messages wait for that. The socket is closed; the
-/// death of the peer is told by the channel.
+/// `End` is the opposite of the channel_listener's: a `sender<T>` where that has a `receiver<T>`, a
+/// `duplex<A, B>` where that has a `duplex<B, A>`. Of an end_listener it is the same: a
+/// `subscriber<T>`, `latest_reader<T>`, `work_source<T>`, or an end of a channel, which may be one
+/// that another process has had before (`options.ticket`). The end is connected, and the listener
+/// has its own, though nobody may have accepted it yet: messages wait for that. The socket is
+/// closed; the death of the peer is told by the channel.
 /// @par Completion signature   `void(error_code, End)`; an end that is not open when `ec` is set.
 /// @par Errors   `channel_errc::bad_option`, before anything has happened. ENOENT: nobody has that
 ///               name; ECONNREFUSED: nobody listens there, and of an abstract name also that nobody
@@ -78,7 +103,7 @@ struct initiate_channel_connect {
 ///               `channel_errc::refused`, `other_type`, `other_direction`, `other_version`,
 ///               `over_limit`, `too_slow`, `unavailable`. Found out here: `refused`, if it is the
 ///               listener that is not allowed; `other_type`, `other_version`, `over_limit`;
-///               `bad_hello`: it is no channel_listener; ECONNRESET: it has gone meanwhile; EMFILE,
+///               `bad_hello`: it is no listener of ours; ECONNRESET: it has gone meanwhile; EMFILE,
 ///               ENOMEM and the like. Nothing is left then.
 /// @par Cancellation   terminal, partial, total: there is no channel. A listener that was told
 ///                     everything by then may have accepted an end that is closed.

@@ -2,6 +2,7 @@
 #ifndef PROCYARD_IPC_CHANNEL_CONNECT_OPTIONS_HPP
 #define PROCYARD_IPC_CHANNEL_CONNECT_OPTIONS_HPP
 
+#include <cstdint>
 #include <string>
 
 #include <procyard/ipc/allowed_peers.hpp>
@@ -18,6 +19,9 @@ struct channel_connect_options {
     channel_options channel{};
     /// Whose listener it may be.
     allowed_peers allowed{};
+    /// For the program at an end_listener (end_request::ticket()): who this is, so that it may go
+    /// on where it was before it died. A channel_listener does not look at it.
+    std::uint64_t ticket = 0;
 };
 
 /// Why an async_connect() has failed.

@@ -24,7 +24,7 @@ PROCYARD_NAMESPACE_BEGIN
 
 /// What a listener gives out.
 /// @par Thread safety   As that of `End`.
-template <connectable_end End>
+template <acceptable_end End>
 struct accepted_end {
     End end{};
     unix_peer peer{};  ///< who has connected
@@ -48,10 +48,10 @@ public:
     }
 
 private:
-    void complete(std::shared_ptr<channel_accept> self, const error_code& ec, end_cores cores,
-                  const unix_peer& peer) override
+    void complete(std::shared_ptr<channel_accept> self, const error_code& ec,
+                  accepted_client client) override
     {
-        accepted_end<End> accepted{end_kind<End>::make(std::move(cores)), peer};
+        accepted_end<End> accepted{end_kind<End>::make(std::move(client.cores)), client.peer};
         auto handler = std::move(handler_);
         const auto result = ec;
         self.reset();
@@ -79,7 +79,8 @@ struct initiate_channel_accept {
 /// handshake for each client that connects (async_connect()).
 ///
 /// `End` is what this side gets: a `receiver<T>` if the clients send, a `sender<T>`, or a `duplex`.
-/// Each client has a channel of its own. The listener's options decide on the capacity.
+/// Each client has a channel of its own. The listener's options decide on the capacity. Broadcasts,
+/// work queues, and channels that outlive a client's process are given out by an end_listener.
 ///
 /// It works while an accept is pending, and on handshakes that have begun, which is not longer than
 /// the deadline: so `run()` returns when nobody accepts. Handshakes do not wait for each other. A
@@ -97,7 +98,7 @@ struct initiate_channel_accept {
 /// @par Limits          A hostile client that is allowed can make it hold the memory of
 ///                      `max_handshakes` channels for as long as the deadline.
 /// @par Example         @snippet examples/12_channel_server.cpp server
-template <connectable_end End>
+template <acceptable_end End>
 class channel_listener {
 public:
     using end_type = End;

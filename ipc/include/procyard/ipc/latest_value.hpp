@@ -18,6 +18,7 @@
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/detail/broadcast_end.hpp>
 #include <procyard/ipc/detail/broadcast_operations.hpp>
+#include <procyard/ipc/detail/end_sort.hpp>
 #include <procyard/ipc/plain_message.hpp>
 #include <procyard/ipc/type_description.hpp>
 #include <procyard/ipc/unopened.hpp>
@@ -173,6 +174,16 @@ private:
     std::optional<T> value_;
     std::uint64_t version_ = 0;
 };
+
+namespace detail {
+
+template <class T>
+struct given_kind<latest_reader<T>> {
+    static constexpr end_sort sort = end_sort::latest_value;
+    using item_type = T;
+};
+
+}  // namespace detail
 
 PROCYARD_NAMESPACE_END
 

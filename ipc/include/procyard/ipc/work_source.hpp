@@ -19,6 +19,7 @@
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/detail/channel_end.hpp>
 #include <procyard/ipc/detail/channel_operations.hpp>
+#include <procyard/ipc/detail/end_sort.hpp>
 #include <procyard/ipc/detail/work_source_core.hpp>
 #include <procyard/ipc/unopened.hpp>
 #include <procyard/ipc/work_options.hpp>
@@ -395,6 +396,16 @@ private:
 
     std::shared_ptr<detail::work_source_core> core_;
 };
+
+namespace detail {
+
+template <class T>
+struct given_kind<work_source<T>> {
+    static constexpr end_sort sort = end_sort::work_queue;
+    using item_type = T;
+};
+
+}  // namespace detail
 
 PROCYARD_NAMESPACE_END
 

@@ -12,11 +12,11 @@
 #include <procyard/ipc/channel_address.hpp>
 #include <procyard/ipc/channel_listen_options.hpp>
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/detail/applicant.hpp>
 #include <procyard/ipc/detail/end_plan.hpp>
 #include <procyard/ipc/export.hpp>
-#include <procyard/ipc/unix_peer.hpp>
 
-// A channel_listener, all but the type of its ends.
+// A channel_listener, or an end_listener, all but the type of its ends.
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -36,7 +36,7 @@ public:
 
     // Calls the handler, after it has let go of `self`, that is of *this.
     virtual void complete(std::shared_ptr<channel_accept> self, const error_code& ec,
-                          end_cores cores, const unix_peer& peer) = 0;
+                          accepted_client client) = 0;
 
 private:
     friend class acceptor_core;

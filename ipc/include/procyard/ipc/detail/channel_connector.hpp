@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 
 #include <procyard/ipc/channel_address.hpp>
 #include <procyard/ipc/channel_connect_options.hpp>
@@ -61,6 +62,11 @@ private:
     virtual void complete(std::shared_ptr<channel_connector> self, const error_code& ec,
                           end_cores cores) = 0;
 
+    // Opens an end that is none of a channel.
+    virtual void make_end(const asio::any_io_executor& ex, unique_fd socket,
+                          const channel_options& options, error_code& ec,
+                          std::string& explanation) = 0;
+
     // How a step has ended: nothing, if it waits; a success is a failure without a code.
     using ending = std::optional<connect_failure>;
 
@@ -72,6 +78,7 @@ private:
     [[nodiscard]] ending ask();
     [[nodiscard]] ending hear_answer();
     [[nodiscard]] ending enter(const connection_answer& answer, std::span<unique_fd> sockets);
+    [[nodiscard]] ending open_given(const connection_answer& answer, std::span<unique_fd> sockets);
     [[nodiscard]] ending hear_confirmation();
     [[nodiscard]] ending wait_for_packet();
 

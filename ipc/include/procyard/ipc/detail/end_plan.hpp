@@ -2,7 +2,9 @@
 #ifndef PROCYARD_IPC_DETAIL_END_PLAN_HPP
 #define PROCYARD_IPC_DETAIL_END_PLAN_HPP
 
+#include <array>
 #include <concepts>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -11,11 +13,14 @@
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/detail/channel_core.hpp>
 #include <procyard/ipc/detail/channel_end.hpp>
+#include <procyard/ipc/detail/end_sort.hpp>
 #include <procyard/ipc/duplex.hpp>
 #include <procyard/ipc/unopened.hpp>
 
 // What compiled code has to know of an end that it is to connect, and what it makes: the rings it
-// sends and receives by, of which a sender and a receiver have one, and a duplex has both.
+// sends and receives by, of which a sender and a receiver have one, and a duplex has both. Other
+// ends make what they need of the one descriptor that they get; of their terms only the type
+// counts.
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -23,8 +28,18 @@ namespace detail {
 
 /// The rings of an end, not made yet.
 struct end_plan {
-    std::optional<channel_terms> sends;
-    std::optional<channel_terms> receives;
+    std::optional<channel_terms> sends{};
+    std::optional<channel_terms> receives{};
+    end_sort sort = end_sort::channel;
+    bool is_offered = false;  ///< a listener's: the program makes them, for each client
+};
+
+/// An end for a client: the plan of the other side, and the sockets in the order of that.
+struct end_offer {
+    end_plan plan{};
+    std::array<unique_fd, 2> sockets{};
+    std::size_t count = 1;
+    bool across_users = false;
 };
 
 /// The same, open.
@@ -50,9 +65,17 @@ struct end_kind;
 
 template <class T>
 struct end_kind<sender<T>> {
-    static end_plan plan(const channel_options& options)
+    static end_plan plan(const channel_options& options) { return {.sends = terms_of<T>(options)}; }
+    static end_plan opposite(const channel_options& options = {})
     {
-        return {.sends = terms_of<T>(options), .receives = {}};
+        return {.receives = terms_of<T>(options)};
+    }
+    static end_offer offer(unopened<sender<T>> end)
+    {
+        const auto options = end.options();
+        return {.plan = opposite(options),
+                .sockets = {std::move(end).take()},
+                .across_users = options.across_users};
     }
     static sender<T> make(end_cores cores)
     {
@@ -64,7 +87,18 @@ template <class T>
 struct end_kind<receiver<T>> {
     static end_plan plan(const channel_options& options)
     {
-        return {.sends = {}, .receives = terms_of<T>(options)};
+        return {.receives = terms_of<T>(options)};
+    }
+    static end_plan opposite(const channel_options& options = {})
+    {
+        return {.sends = terms_of<T>(options)};
+    }
+    static end_offer offer(unopened<receiver<T>> end)
+    {
+        const auto options = end.options();
+        return {.plan = opposite(options),
+                .sockets = {std::move(end).take()},
+                .across_users = options.across_users};
     }
     static receiver<T> make(end_cores cores)
     {
@@ -78,6 +112,19 @@ struct end_kind<duplex<Out, In>> {
     {
         return {.sends = terms_of<Out>(options), .receives = terms_of<In>(options)};
     }
+    static end_plan opposite(const channel_options& options = {})
+    {
+        return {.sends = terms_of<In>(options), .receives = terms_of<Out>(options)};
+    }
+    static end_offer offer(unopened<duplex<Out, In>> end)
+    {
+        const auto in = end.receiver.options();
+        const auto out = end.sender.options();
+        return {.plan = {.sends = terms_of<In>(in), .receives = terms_of<Out>(out)},
+                .sockets = {std::move(end.receiver).take(), std::move(end.sender).take()},
+                .count = 2,
+                .across_users = in.across_users || out.across_users};
+    }
     static duplex<Out, In> make(end_cores cores)
     {
         return {end_access::make<sender<Out>>(std::move(cores.sends)),
@@ -85,14 +132,44 @@ struct end_kind<duplex<Out, In>> {
     }
 };
 
+template <given_end End>
+struct end_kind<End> {
+    static channel_terms terms(const channel_options& options)
+    {
+        channel_terms made{};
+        made.type = &describe<typename given_kind<End>::item_type>();
+        made.options = options;
+        return made;
+    }
+    static end_plan plan(const channel_options& options)
+    {
+        return {.receives = terms(options), .sort = given_kind<End>::sort};
+    }
+    static end_plan opposite(const channel_options& options = {})
+    {
+        return {.sends = terms(options), .sort = given_kind<End>::sort};
+    }
+    static end_offer offer(unopened<End> end)
+    {
+        const auto options = end.options();
+        return {.plan = opposite(options),
+                .sockets = {std::move(end).take()},
+                .across_users = options.across_users};
+    }
+};
+
 }  // namespace detail
 
-/// What a channel_listener gives out and async_connect() returns: a sender, a receiver, or a duplex
-/// of both.
+/// What async_connect() returns: a sender, a receiver, or a duplex of both; a subscriber, a
+/// latest_reader, a work_source.
 template <class End>
 concept connectable_end = requires(const channel_options& options) {
     { detail::end_kind<End>::plan(options) } -> std::same_as<detail::end_plan>;
 };
+
+/// What a channel_listener gives out: an end of a channel, or a duplex.
+template <class End>
+concept acceptable_end = connectable_end<End> && !detail::given_end<End>;
 
 PROCYARD_NAMESPACE_END
 
