@@ -16,6 +16,9 @@
 #include <stdexcept>
 #include <string>
 
+#include <procyard/ipc/broadcast.hpp>
+#include <procyard/ipc/latest_value.hpp>
+#include <procyard/ipc/work_source.hpp>
 #include <procyard/runtime/inherited.hpp>
 
 namespace asio = boost::asio;
@@ -82,6 +85,60 @@ asio::awaitable<void> answer()
     }
 }
 
+/// Sends on what it sees of a value, until the writer has closed.
+asio::awaitable<void> mirror()
+{
+    auto executor = co_await asio::this_coro::executor;
+    auto value = inherited<latest_reader<std::uint64_t>>(executor, "value");
+    auto seen = inherited<sender<std::uint64_t>>(executor, "seen");
+    for (;;) {
+        error_code ec;
+        co_await value.async_wait_changed(asio::redirect_error(asio::use_awaitable, ec));
+        if (ec == channel_errc::closed)
+            co_return;
+        if (ec)
+            throw boost::system::system_error(ec, "value");
+        const std::uint64_t now = value.load().value();
+        co_await seen.async_send(now, asio::use_awaitable);
+    }
+}
+
+/// Sends on what is broadcast, until the writer has closed.
+asio::awaitable<void> listen()
+{
+    auto executor = co_await asio::this_coro::executor;
+    auto numbers = inherited<subscriber<std::uint64_t>>(executor, "numbers");
+    auto seen = inherited<sender<std::uint64_t>>(executor, "seen");
+    for (;;) {
+        error_code ec;
+        const auto n =
+            co_await numbers.async_receive(asio::redirect_error(asio::use_awaitable, ec));
+        if (ec == channel_errc::closed)
+            co_return;
+        if (ec)
+            throw boost::system::system_error(ec, "numbers");
+        co_await seen.async_send(n, asio::use_awaitable);
+    }
+}
+
+/// Deals with items by sending them on, until the queue has closed.
+asio::awaitable<void> serve()
+{
+    auto executor = co_await asio::this_coro::executor;
+    auto items = inherited<work_source<std::uint64_t>>(executor, "items");
+    auto seen = inherited<sender<std::uint64_t>>(executor, "seen");
+    for (;;) {
+        error_code ec;
+        auto item = co_await items.async_take(asio::redirect_error(asio::use_awaitable, ec));
+        if (ec == channel_errc::closed)
+            co_return;
+        if (ec)
+            throw boost::system::system_error(ec, "items");
+        co_await seen.async_send(item.value(), asio::use_awaitable);
+        item.acknowledge();
+    }
+}
+
 asio::awaitable<void> open_twice()
 {
     auto executor = co_await asio::this_coro::executor;
@@ -100,6 +157,9 @@ int main(int argc, char** argv)
             : what == "send-and-die" ? send_and_die(1000)
             : what == "drop"         ? send_and_tell()
             : what == "answer"       ? answer()
+            : what == "mirror"       ? mirror()
+            : what == "listen"       ? listen()
+            : what == "serve"        ? serve()
             : what == "twice"        ? open_twice()
                                      : open_as_number(what);
         asio::co_spawn(context, std::move(main), [](std::exception_ptr error) {

@@ -7,14 +7,19 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <exception>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <doctest/doctest.h>
 
+#include <procyard/ipc/broadcast.hpp>
 #include <procyard/ipc/duplex.hpp>
+#include <procyard/ipc/latest_value.hpp>
+#include <procyard/ipc/work_queue.hpp>
 #include <procyard/runtime/run.hpp>
 #include <procyard/runtime/spawn.hpp>
 
@@ -53,10 +58,117 @@ std::string complaint_of(command what)
     return text;
 }
 
+/// What the child sends on until it is done.
+asio::awaitable<std::vector<std::uint64_t>> all_of(receiver<std::uint64_t>& seen)
+{
+    std::vector<std::uint64_t> all;
+    for (;;) {
+        error_code ec;
+        const auto n = co_await seen.async_receive(asio::redirect_error(asio::use_awaitable, ec));
+        if (ec == channel_errc::closed)
+            co_return all;
+        if (ec)
+            throw boost::system::system_error(ec, "seen");
+        all.push_back(n);
+    }
+}
+
 }  // namespace
 
 TEST_SUITE("inherited")
 {
+    TEST_CASE("a child reads a latest value: what was there before it, and the last before the end")
+    {
+        const procyard_test::descriptor_check descriptors;
+        asio::io_context ctx;
+        run_coroutine(ctx, []() -> asio::awaitable<void> {
+            auto executor = co_await asio::this_coro::executor;
+            latest_value<std::uint64_t> value(executor);
+            auto ends = make_channel<std::uint64_t>();
+            auto what = child_that("mirror");
+            what.pass(value.subscribe(), "value").pass(std::move(ends.sender), "seen");
+            receiver<std::uint64_t> seen(executor, std::move(ends.receiver));
+            value.store(1);
+            auto c = spawn(what, executor);
+            CHECK(co_await seen.async_receive(asio::use_awaitable) == 1);
+            value.store(2);
+            CHECK(co_await seen.async_receive(asio::use_awaitable) == 2);
+            for (std::uint64_t n = 3; n <= 100; ++n)
+                value.store(n);
+            value.close();
+            const auto rest = co_await all_of(seen);
+            CHECK(std::is_sorted(rest.begin(), rest.end()));
+            CHECK(!rest.empty());
+            CHECK(rest.back() == 100);
+            CHECK(co_await c.async_wait(asio::use_awaitable) == exit_status::exited(0));
+        }());
+    }
+
+    TEST_CASE("a latest value of another type, or none, is named by what() of the child")
+    {
+        asio::io_context ctx;
+        latest_value<double> other(ctx.get_executor());
+        auto what = child_that("mirror");
+        what.pass(other.subscribe(), "value");
+        const auto said = complaint_of(std::move(what));
+        CHECK_MESSAGE(said.find("inherited channel \"value\"") != std::string::npos, said);
+        CHECK_MESSAGE(said.find("here u64, 8 bytes; there f64, 8 bytes") != std::string::npos,
+                      said);
+        auto numbers = make_channel<std::uint64_t>();
+        const sender<std::uint64_t> tx(ctx.get_executor(), std::move(numbers.sender));
+        auto wrong = child_that("mirror");
+        wrong.pass(std::move(numbers.receiver), "value");
+        const auto about = complaint_of(std::move(wrong));
+        CHECK_MESSAGE(about.starts_with("inherited channel \"value\": the peer has sent no "
+                                        "handshake"),
+                      about);
+    }
+
+    TEST_CASE("a child has a subscription, and hears all that was broadcast since it was made")
+    {
+        const procyard_test::descriptor_check descriptors;
+        asio::io_context ctx;
+        run_coroutine(ctx, []() -> asio::awaitable<void> {
+            auto executor = co_await asio::this_coro::executor;
+            broadcaster<std::uint64_t> numbers(executor, {.capacity_messages = 8});
+            auto ends = make_channel<std::uint64_t>();
+            auto what = child_that("listen");
+            what.pass(numbers.subscribe({.when_slow = slow_reader::holds_back}), "numbers")
+                .pass(std::move(ends.sender), "seen");
+            receiver<std::uint64_t> seen(executor, std::move(ends.receiver));
+            auto c = spawn(what, executor);
+            for (std::uint64_t n = 0; n < 100; ++n)
+                co_await numbers.async_send(n, asio::use_awaitable);
+            numbers.close();
+            const auto all = co_await all_of(seen);
+            CHECK(all.size() == 100);
+            CHECK(std::is_sorted(all.begin(), all.end()));
+            CHECK(co_await c.async_wait(asio::use_awaitable) == exit_status::exited(0));
+        }());
+    }
+
+    TEST_CASE("a child is a consumer of a work queue, and does all there is")
+    {
+        const procyard_test::descriptor_check descriptors;
+        asio::io_context ctx;
+        run_coroutine(ctx, []() -> asio::awaitable<void> {
+            auto executor = co_await asio::this_coro::executor;
+            work_queue<std::uint64_t> queue(executor, {.capacity = 50});
+            auto ends = make_channel<std::uint64_t>();
+            auto what = child_that("serve");
+            what.pass(queue.consumer(), "items").pass(std::move(ends.sender), "seen");
+            receiver<std::uint64_t> seen(executor, std::move(ends.receiver));
+            auto c = spawn(what, executor);
+            for (std::uint64_t n = 0; n < 50; ++n)
+                co_await queue.async_push(n, asio::use_awaitable);
+            co_await queue.async_drain(asio::use_awaitable);
+            queue.close();
+            CHECK((co_await all_of(seen)).size() == 50);
+            CHECK(queue.statistics().done == 50);
+            CHECK(co_await c.async_wait(asio::use_awaitable) == exit_status::exited(0));
+        }());
+    }
+
     TEST_CASE("a child opens what it was passed, by name, and talks to the parent")
     {
         const procyard_test::descriptor_check descriptors;
