@@ -288,6 +288,10 @@ void broadcast_writer_core::look_at_bells() noexcept
     });
     for (int i = 0; i < count; ++i)
         hear_reader(events[static_cast<std::size_t>(i)].data.u64);
+    // A bell is told of once. Whoever sleeps is told by the set, which may be silent again by the
+    // time the reactor looks at it: after a look of someone who counts readers, say.
+    if (count > 0 && side_.is_announced())
+        wake_up();
 }
 
 void broadcast_writer_core::hear_reader(std::uint64_t token) noexcept
@@ -457,6 +461,8 @@ std::size_t broadcast_writer_core::readers() noexcept
 {
     if (closed_)
         return 0;
+    // Twice: of one that has rung and gone since then, the first hears the ring alone.
+    look_at_bells();
     look_at_bells();
     return readers_.size();
 }

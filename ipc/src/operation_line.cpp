@@ -166,6 +166,14 @@ void operation_line::cancel() noexcept
     leave_reactor();
 }
 
+void operation_line::wake_up() noexcept
+{
+    if (!watch_.is_entered())
+        return;
+    error_code ignored;  // of a descriptor that is open
+    watch_->cancel(ignored);
+}
+
 void operation_line::leave_reactor() noexcept
 {
     watch_.leave();

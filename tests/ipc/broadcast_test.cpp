@@ -406,6 +406,56 @@ TEST_SUITE("broadcast")
         CHECK(got.error() == channel_errc::closed);
     }
 
+    TEST_CASE("whoever looks at the bells meanwhile takes no wake-up from a send that waits")
+    {
+        const std::vector<void (*)(broadcaster<int>&)> looks{
+            [](broadcaster<int>& b) { CHECK(b.readers() == 1); },
+            [](broadcaster<int>& b) { (void)b.subscribe(); },
+            [](broadcaster<int>& b) {
+                CHECK(b.try_send(4));  // goes ahead, and takes the room
+                CHECK(!b.try_send(5));
+            },
+        };
+        for (std::size_t n = 0; n < looks.size(); ++n) {
+            CAPTURE(n);
+            asio::io_context ctx;
+            broadcaster<int> b(ctx.get_executor(), {.capacity_messages = 2});
+            subscriber<int> s(ctx.get_executor(),
+                              b.subscribe({.when_slow = slow_reader::holds_back}));
+            CHECK(b.try_send(1));
+            CHECK(b.try_send(2));
+            outcome<error_code> sent;
+            b.async_send(3, sent.handler());
+            ctx.poll();
+            CHECK(s.try_receive() == 1);  // and has rung
+            looks[n](b);
+            ctx.restart();
+            ctx.poll();
+            CHECK(s.try_receive() == 2);
+            run(ctx);
+            CHECK(sent.count == 1);
+        }
+    }
+
+    TEST_CASE("one that has rung as it went is not counted any more")
+    {
+        asio::io_context ctx;
+        broadcaster<int> b(ctx.get_executor(), {.capacity_messages = 2});
+        outcome<error_code> sent;
+        {
+            const subscriber<int> s(ctx.get_executor(),
+                                    b.subscribe({.when_slow = slow_reader::holds_back}));
+            CHECK(b.try_send(1));
+            CHECK(b.try_send(2));
+            b.async_send(3, sent.handler());
+            ctx.poll();
+            CHECK(!sent.done());
+        }
+        CHECK(b.readers() == 0);
+        run(ctx);
+        CHECK(!sent.error());
+    }
+
     TEST_CASE("a waiting writer hears that the one that held it back has closed")
     {
         asio::io_context ctx;

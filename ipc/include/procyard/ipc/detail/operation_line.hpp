@@ -68,6 +68,9 @@ protected:
     /// It cannot wait: the reactor has no room for it.
     virtual void fail_to_wait(const error_code& why) noexcept = 0;
 
+    /// Somebody else has heard what the operation that waits would have been woken by: it looks
+    /// again.
+    void wake_up() noexcept;
     /// The descriptor is going to be closed, or another one. In a copy of the process: it has been
     /// closed; see reactor_watch.
     void leave_reactor() noexcept;
