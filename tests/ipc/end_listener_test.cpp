@@ -5,6 +5,7 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/bind_executor.hpp>
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/redirect_error.hpp>
@@ -14,9 +15,9 @@
 
 #include <signal.h>
 
-#include <array>
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
@@ -232,6 +233,7 @@ TEST_SUITE("end_listener: what is given")
         constexpr number items = 100;
         const descriptor_check no_leak;
         const shared_array<std::uint32_t> done(items);
+        const shared_array<std::uint32_t> is_dying(1);
         offering<work_source<number>> server;
         work_queue<number> queue(server.ctx.get_executor(), {.capacity = items});
         error_code ec;
@@ -248,21 +250,30 @@ TEST_SUITE("end_listener: what is given")
                 run(there.ctx);
                 if (item.error())
                     return judge(item.error() == channel_errc::closed);
-                if (taken == die_at)
+                if (taken == die_at) {
+                    is_dying[0] = 1;
                     ::raise(SIGKILL);
+                }
                 ++done[item.result().value()];
                 (void)item.result().acknowledge();
             }
         };
         forked mortal([&] { return consume(7); });
+        const auto give = [&] {
+            return give_to(server.listener, 1, [&] { return queue.consumer(); });
+        };
+        bool is_given = false;
+        asio::co_spawn(server.ctx, give, [&](const std::exception_ptr&) { is_given = true; });
+        // Its death is heard, so this does not wait for nothing.
+        run_until(server.ctx, [&] { return is_given && is_dying[0] != 0; });
+        CHECK(mortal.result() == -SIGKILL);
         forked other([&] { return consume(items + 1); });
         run_coroutine(server.ctx, [&]() -> asio::awaitable<void> {
-            co_await give_to(server.listener, 2, [&] { return queue.consumer(); });
+            co_await give();
             co_await queue.async_drain(asio::use_awaitable);
             queue.close();
         });
         run(server.ctx);
-        CHECK(mortal.result() == -SIGKILL);
         CHECK(other.result() == 0);
         for (number n = 0; n < items; ++n)
             CHECK(done[n] == 1);

@@ -65,15 +65,14 @@ public:
     /// The next client.
     void accept()
     {
-        pollfd coming{socket_.get(), POLLIN, 0};
-        REQUIRE_MESSAGE(::poll(&coming, 1, deadlock_guard / std::chrono::milliseconds(1)) == 1,
-                        "nobody connects");
+        wait_for(socket_.get());
         connection_.reset(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
         REQUIRE(connection_);
     }
     /// Takes what it has asked.
     void read_request()
     {
+        wait_for(connection_.get());
         std::array<std::byte, procyard::detail::max_connection_bytes> bytes;
         REQUIRE(::recv(connection_.get(), bytes.data(), bytes.size(), 0) > 0);
     }
@@ -97,6 +96,13 @@ public:
     procyard::unique_fd offered;  // the socket in which the ring lies
 
 private:
+    static void wait_for(int fd)
+    {
+        pollfd waiting{fd, POLLIN, 0};
+        REQUIRE_MESSAGE(::poll(&waiting, 1, deadlock_guard / std::chrono::milliseconds(1)) == 1,
+                        "nobody comes, or says anything");
+    }
+
     procyard::unique_fd socket_;
     procyard::unique_fd connection_;
     std::optional<raw_peer<T>> ring_;
