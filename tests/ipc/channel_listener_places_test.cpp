@@ -10,7 +10,6 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <signal.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,7 +31,7 @@
 #include "channel_fixture.hpp"
 #include "forked.hpp"
 #include "listener_fixture.hpp"
-#include "skip.hpp"
+#include "other_users.hpp"
 
 namespace asio = boost::asio;
 using procyard::accepted_end;
@@ -47,10 +46,15 @@ using procyard::duplex;
 using procyard::error_code;
 using procyard::receiver;
 using procyard::sender;
+using procyard_test::another_user;
+using procyard_test::become;
 using procyard_test::connecting;
 using procyard_test::descriptor_check;
 using procyard_test::forked;
+using procyard_test::is_root;
 using procyard_test::listening;
+using procyard_test::one_user;
+using procyard_test::open_place;
 using procyard_test::outcome;
 using procyard_test::patient;
 using procyard_test::run_both;
@@ -129,27 +133,6 @@ asio::awaitable<void> accept_some(channel_listener<server_end>& listener, int co
         });
     }
 }
-
-int become(uid_t user)
-{
-    return ::setresgid(user, user, user) == 0 && ::setresuid(user, user, user) == 0 ? 0 : 119;
-}
-
-constexpr uid_t one_user = 54321;
-constexpr uid_t another_user = 54322;
-
-bool is_root()
-{
-    if (::geteuid() == 0)
-        return true;
-    procyard_test::skip("not root: processes of other users cannot be made");
-    return false;
-}
-
-// A place that every user can reach.
-struct open_place : socket_place {
-    open_place() { REQUIRE(::chmod(directory.path().c_str(), 0777) == 0); }
-};
 
 }  // namespace
 

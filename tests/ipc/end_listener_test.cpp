@@ -36,6 +36,7 @@
 #include "forked.hpp"
 #include "listener_fixture.hpp"
 #include "operation_contract.hpp"
+#include "other_users.hpp"
 #include "shared_array.hpp"
 
 namespace asio = boost::asio;
@@ -308,6 +309,49 @@ TEST_SUITE("end_listener: what is given")
             CHECK(here.sender.try_send("seven"));
             CHECK(client.end().receiver.try_receive() == "seven");
         }
+    }
+}
+
+TEST_SUITE("end_listener: other users")
+{
+    TEST_CASE("that are allowed have what is made for them, and both sides wake each other")
+    {
+        if (!procyard_test::is_root())
+            return;
+        const descriptor_check no_leak;
+        const procyard_test::open_place where;
+        asio::io_context ctx;
+        end_listener<subscriber<number>> listener(
+            ctx.get_executor(), where.path,
+            procyard_test::patient(
+                {.socket = {.permissions = 0666}, .allowed = {.uids = {procyard_test::one_user}}}));
+        broadcaster<number> numbers(ctx.get_executor(), {.capacity_messages = 2});
+        forked client([&]() -> int {
+            connecting<subscriber<number>> there;
+            if (procyard_test::become(procyard_test::one_user) != 0)
+                return 119;
+            there.start(where.path);
+            if (told(there))
+                return 2;
+            for (number expected = 0; expected < 100; ++expected) {
+                outcome<error_code, number> got;
+                there.end().async_receive(got.handler());
+                run(there.ctx);
+                if (got.error() || got.result() != expected)
+                    return 3;
+            }
+            return 0;
+        });
+        run_coroutine(ctx, [&]() -> asio::awaitable<void> {
+            auto request = co_await listener.async_accept(asio::use_awaitable);
+            const bool is_another = request.peer().uid != ::geteuid();
+            CHECK(is_another);
+            request.give(numbers.subscribe(
+                {.when_slow = slow_reader::holds_back, .across_users = is_another}));
+            for (number n = 0; n < 100; ++n)
+                co_await numbers.async_send(n, asio::use_awaitable);
+        });
+        CHECK(client.result() == 0);
     }
 }
 
