@@ -72,9 +72,11 @@ connection_header unpack(std::span<const std::byte> bytes, std::uint64_t magic,
                          connection_side& side, error_code& ec)
 {
     connection_header header{};
-    std::memcpy(&header, bytes.data(), std::min(bytes.size(), sizeof header));
     ec = channel_errc::bad_hello;
-    if (bytes.size() < fixed_bytes_count || header.magic != magic)
+    if (bytes.size() < fixed_bytes_count)  // of nothing, not even the address counts
+        return header;
+    std::memcpy(&header, bytes.data(), std::min(bytes.size(), sizeof header));
+    if (header.magic != magic)
         return header;
     if (header.version != connection_version) {  // what comes after may mean anything
         ec = channel_errc::other_version;
