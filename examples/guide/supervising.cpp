@@ -91,6 +91,20 @@ asio::awaitable<void> every_kind()
     co_await all.async_stop(asio::use_awaitable);
 }
 
+asio::awaitable<void> probed()
+{
+    supervisor all(co_await asio::this_coro::executor);
+    // [probes]
+    all.add(service("cache", never_ending()).ready_when(readiness::probe(tcp_probe(6379))));
+    all.add(service("database", never_ending())
+                .ready_when(readiness::probe(command_probe(command("pg_isready")), 500ms)));
+    all.add(service("web", never_ending())
+                .ready_when(readiness::probe(http_probe("http://localhost:8080/ready")))
+                .health(http_probe("http://localhost:8080/health"), 10s, 3));
+    // [probes]
+    expect(all.snapshot().size() == 3, "three services");
+}
+
 asio::awaitable<void> logged()
 {
     const auto place =
@@ -202,6 +216,7 @@ asio::awaitable<void> co_main()
 {
     co_await made();
     co_await every_kind();
+    co_await probed();
     co_await logged();
     co_await logged_slowly();
     co_await listened();

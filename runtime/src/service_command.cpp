@@ -31,16 +31,6 @@ void connect_streams(command& what)
         what.std_err(stdio::pipe());
 }
 
-// Ours are not its own: a WATCHDOG_PID of ours would keep it from feeding its watchdog.
-void forget_our_own(command& what)
-{
-    for (const char* const name : {"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID",
-                                   "LISTEN_FDS", "LISTEN_FDNAMES", "FDSTORE"}) {
-        if (!command_access::environment(what).contains(name))
-            what.env_remove(name);
-    }
-}
-
 // Borrowed, and not handed over: a descriptor that is handed over is made blocking, for both
 // incarnations at once, and who has seen a connection that the other one took would wait in
 // accept().
@@ -68,6 +58,15 @@ void mark(command& what, const std::string& marker)
 }
 
 }  // namespace
+
+void forget_our_own(command& what)
+{
+    for (const char* const name : {"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID",
+                                   "LISTEN_FDS", "LISTEN_FDNAMES", "FDSTORE"}) {
+        if (!command_access::environment(what).contains(name))
+            what.env_remove(name);
+    }
+}
 
 bool is_listened_to(const service_access::description& how)
 {

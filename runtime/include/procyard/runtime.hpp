@@ -6,6 +6,7 @@
 #include <procyard/runtime/activation.hpp>
 #include <procyard/runtime/bind_token.hpp>
 #include <procyard/runtime/cancellation.hpp>
+#include <procyard/runtime/channel_probe.hpp>
 #include <procyard/runtime/child.hpp>
 #include <procyard/runtime/clock.hpp>
 #include <procyard/runtime/command.hpp>
@@ -25,6 +26,7 @@
 #include <procyard/runtime/pool_report.hpp>
 #include <procyard/runtime/pool_stream.hpp>
 #include <procyard/runtime/pool_task.hpp>
+#include <procyard/runtime/probes.hpp>
 #include <procyard/runtime/process_pool.hpp>
 #include <procyard/runtime/rotating_file.hpp>
 #include <procyard/runtime/run.hpp>
