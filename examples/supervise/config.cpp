@@ -15,6 +15,8 @@
 #include <string_view>
 #include <utility>
 
+#include <procyard/runtime/probes.hpp>
+
 #include "values.hpp"
 
 namespace supervise {
@@ -49,12 +51,39 @@ std::size_t line_of(const std::string& text, std::string_view section, std::stri
     return 0;
 }
 
+// A word and what follows it.
+std::pair<std::string, std::string> split(const std::string& value)
+{
+    const auto space = std::min(value.find(' '), value.size());
+    return {value.substr(0, space), space < value.size() ? value.substr(space + 1) : ""};
+}
+
+std::optional<probe_config> to_probe(const std::string& value)
+{
+    using kind = probe_config::kind;
+    const auto [word, rest] = split(value);
+    if (word == "tcp")
+        return probe_config{kind::tcp, static_cast<std::uint16_t>(to_number(rest, 1, 65535))};
+    if (word == "command" && !rest.empty())
+        return probe_config{kind::command, 0, rest};
+    if (!word.starts_with("http:"))
+        return std::nullopt;
+    (void)procyard::http_probe(value);  // says what is wrong with it
+    return probe_config{kind::http, 0, value};
+}
+
+void set_health(service_config& one, const std::string& value)
+{
+    one.health.probe = to_probe(value);
+    if (!one.health.probe)
+        throw std::invalid_argument('"' + value
+                                    + "\" is none of: tcp PORT, http://…, command COMMAND");
+}
+
 void set_ready(service_config& one, const std::string& value)
 {
     using kind = ready_config::kind;
-    const auto space = std::min(value.find(' '), value.size());
-    const auto word = value.substr(0, space);
-    const auto rest = space < value.size() ? value.substr(space + 1) : std::string();
+    const auto [word, rest] = split(value);
     if (word == "started" && rest.empty())
         one.ready = {kind::started};
     else if (word == "notify" && rest.empty())
@@ -63,12 +92,12 @@ void set_ready(service_config& one, const std::string& value)
         one.ready = {kind::newline, static_cast<int>(to_number(rest, 3, 1023))};
     else if (word == "line" && !rest.empty())
         one.ready = {kind::line, 0, rest};
-    else if (word == "tcp")
-        one.ready = {kind::tcp, static_cast<int>(to_number(rest, 1, 65535))};
+    else if (const auto probe = to_probe(value))
+        one.ready = {.what = kind::probe, .probe = *probe};
     else
         throw std::invalid_argument("\"" + value
                                     + "\" is none of: started, notify, newline NUMBER, line TEXT, "
-                                      "tcp PORT");
+                                      "tcp PORT, http://…, command COMMAND");
 }
 
 void set_restart(service_config& one, const std::string& value)
@@ -120,6 +149,11 @@ const std::map<std::string, setter, std::less<>>& service_keys()
         {"start_timeout", [](one& s, text& v) { s.start_timeout = to_duration(v); }},
         {"grace", [](one& s, text& v) { s.grace = to_duration(v); }},
         {"watchdog", [](one& s, text& v) { s.watchdog = to_duration(v); }},
+        {"health", set_health},
+        {"health_interval", [](one& s, text& v) { s.health.interval = to_duration(v); }},
+        {"health_timeout", [](one& s, text& v) { s.health.most = to_duration(v); }},
+        {"health_failures",
+         [](one& s, text& v) { s.health.failures = static_cast<unsigned>(to_number(v, 1, 1000)); }},
         {"may_extend", [](one& s, text& v) { s.may_extend = to_duration(v); }},
         {"backoff", set_backoff},
         {"listen", set_listen},
@@ -267,6 +301,10 @@ config parse_config(const std::string& text, const std::string& file)
             continue;
         if (one.command.empty())
             refuse(section, "", "has no command");
+        for (const auto& [key, value] : keys) {
+            if (!one.health.probe && key.starts_with("health_"))
+                refuse(section, key, "without health there is nobody to ask");
+        }
         if (one.one_shot && one.restart == procyard::restart_kind::permanent)
             one.restart = procyard::restart_kind::transient;
         all.services.push_back(std::move(one));

@@ -16,12 +16,28 @@
 
 namespace supervise {
 
+// Who is asked from outside.
+struct probe_config {
+    enum class kind { tcp, http, command };
+    kind what = kind::tcp;
+    std::uint16_t port = 0;  // of the loopback, with tcp
+    std::string text{};      // the URL, or the command for /bin/sh
+};
+
 // What a service counts as ready by.
 struct ready_config {
-    enum class kind { started, notify, newline, line, tcp };
+    enum class kind { started, notify, newline, line, probe };
     kind what = kind::started;
-    int number = 0;      // of the descriptor, or the port
+    int number = 0;      // of the descriptor
     std::string text{};  // of the line
+    probe_config probe{};
+};
+
+struct health_config {
+    std::optional<probe_config> probe{};
+    std::chrono::nanoseconds interval = std::chrono::seconds(10);
+    unsigned failures = 3;
+    std::chrono::nanoseconds most = std::chrono::seconds(1);
 };
 
 // One `[name]` block, with the defaults of the library.
@@ -37,6 +53,7 @@ struct service_config {
     std::optional<std::chrono::nanoseconds> start_timeout{};
     std::chrono::nanoseconds grace = std::chrono::seconds(5);
     std::optional<std::chrono::nanoseconds> watchdog{};
+    health_config health{};
     std::chrono::nanoseconds may_extend{};
     procyard::restart_backoff backoff{};
     std::map<std::string, std::uint16_t> listen{};  // name to TCP port of the loopback

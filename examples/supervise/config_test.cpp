@@ -9,34 +9,12 @@
 
 using namespace std::chrono_literals;
 using supervise::parse_config;
+using supervise::probe_config;
 using supervise::ready_config;
 
 namespace {
 
-std::string refusal(const std::string& text)
-{
-    try {
-        (void)parse_config(text, "x.ini");
-    } catch (const std::runtime_error& error) {
-        return error.what();
-    }
-    return "accepted";
-}
-
-}  // namespace
-
-TEST_SUITE("supervise_config")
-{
-    TEST_CASE("a block without a key is one without a command")
-    {
-        CHECK(refusal("[a]\ncommand = true\n[web]\n").find("[web] has no command")
-              != std::string::npos);
-        CHECK(refusal("[supervisor]\n[a]\ncommand = true\n") == "accepted");
-    }
-
-    TEST_CASE("everything a block may say")
-    {
-        const auto all = parse_config(R"(
+const std::string whole_file = R"(
 ; how it is done
 [supervisor]
 strategy = rest
@@ -68,14 +46,43 @@ log_keep = 2
 [cache]
 command = cache
 ready = tcp 6379
+health = http://localhost:6380/health
+health_interval = 2s
+health_failures = 5
+health_timeout = 500ms
 depends_on = db
 
 [db]
 command = db
 one_shot = yes
 ready = newline 5
-)",
-                                      "x.ini");
+health = command pg_isready -q
+)";
+
+std::string refusal(const std::string& text)
+{
+    try {
+        (void)parse_config(text, "x.ini");
+    } catch (const std::runtime_error& error) {
+        return error.what();
+    }
+    return "accepted";
+}
+
+}  // namespace
+
+TEST_SUITE("supervise_config")
+{
+    TEST_CASE("a block without a key is one without a command")
+    {
+        CHECK(refusal("[a]\ncommand = true\n[web]\n").find("[web] has no command")
+              != std::string::npos);
+        CHECK(refusal("[supervisor]\n[a]\ncommand = true\n") == "accepted");
+    }
+
+    TEST_CASE("everything a block may say")
+    {
+        const auto all = parse_config(whole_file, "x.ini");
         CHECK(all.strategy == procyard::restart_strategy::rest_for_one);
         CHECK(all.intensity.restarts == 3);
         CHECK(all.intensity.window == 2min);
@@ -84,9 +91,19 @@ ready = newline 5
         REQUIRE(all.services.size() == 3);
         CHECK(all.services[0].name == "db");
         CHECK(all.services[0].one_shot);
+        CHECK(all.services[0].health.probe->text == "pg_isready -q");
         CHECK(all.services[0].restart == procyard::restart_kind::transient);
         CHECK(all.services[1].name == "cache");
-        CHECK(all.services[1].ready.what == ready_config::kind::tcp);
+        const auto& cache = all.services[1];
+        CHECK(cache.ready.what == ready_config::kind::probe);
+        CHECK(cache.ready.probe.what == probe_config::kind::tcp);
+        CHECK(cache.ready.probe.port == 6379);
+        REQUIRE(cache.health.probe);
+        CHECK(cache.health.probe->what == probe_config::kind::http);
+        CHECK(cache.health.probe->text == "http://localhost:6380/health");
+        CHECK(cache.health.interval == 2s);
+        CHECK(cache.health.failures == 5);
+        CHECK(cache.health.most == 500ms);
         const auto& web = all.services[2];
         CHECK(web.command == "exec serve --port 80");
         CHECK(web.environment.at("Path.With.Dots") == "a = b");
@@ -116,16 +133,40 @@ ready = newline 5
               == "x.ini:3: [a] depends_on: there is no service \"b\"");
         CHECK(refusal("[a]\ncommand = x\ndepends_on = b\n[b]\ncommand = x\ndepends_on = a\n")
               == "x.ini:3: [a] depends_on: services that need each other can never start");
+        CHECK(refusal("[a]\ncommand = x\nready = http://b/\n")
+              == "x.ini:3: [a] ready: http_probe: \"http://b/\" has a host that is neither an "
+                 "address nor localhost");
+        CHECK(refusal("[a]\ncommand = x\nhealth_timeout = 1s\n")
+              == "x.ini:3: [a] health_timeout: without health there is nobody to ask");
         CHECK(refusal("[a]\ncommand = x\n[a]\ncommand = y\n") == "x.ini:3: duplicate section name");
         CHECK(refusal("[a]\ncommand = x\ncommand = y\n") == "x.ini:3: duplicate key name");
         CHECK(refusal("[a]\nnonsense\n") == "x.ini:2: '=' character not found in line");
         CHECK(refusal("command = x\n") == "x.ini: \"command\" stands before the first block");
         CHECK(refusal("") == "x.ini: there is no service in it");
-        for (const char* const line :
-             {"listen = http", "listen = :1", "listen = a:70000", "keep_descriptors = -1",
-              "log_size = 10X", "log_size = 99999999999G", "backoff = 1s", "backoff = 2s 1s",
-              "one_shot = maybe", "ready = soon", "ready = newline 1", "ready = tcp 0",
-              "ready = line", "restart = sometimes", "watchdog = 5", "env. = x"})
+        for (const char* const line : {"listen = http",
+                                       "listen = :1",
+                                       "listen = a:70000",
+                                       "keep_descriptors = -1",
+                                       "log_size = 10X",
+                                       "log_size = 99999999999G",
+                                       "backoff = 1s",
+                                       "backoff = 2s 1s",
+                                       "one_shot = maybe",
+                                       "ready = soon",
+                                       "ready = newline 1",
+                                       "ready = tcp 0",
+                                       "ready = line",
+                                       "ready = command",
+                                       "ready = http://",
+                                       "ready = https://localhost",
+                                       "health = notify",
+                                       "health = line x",
+                                       "health = http://database/",
+                                       "health_failures = 0",
+                                       "health_interval = 5s",
+                                       "restart = sometimes",
+                                       "watchdog = 5",
+                                       "env. = x"})
             CHECK_MESSAGE(
                 refusal("[a]\ncommand = x\n" + std::string(line) + '\n').find("x.ini:3: [a]") == 0,
                 std::string(line));

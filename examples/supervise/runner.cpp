@@ -13,7 +13,6 @@
 #include <boost/asio/cancellation_type.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/error.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -29,6 +28,8 @@
 #include <optional>
 #include <stdexcept>
 #include <utility>
+
+#include <procyard/runtime/probes.hpp>
 
 #include "table.hpp"
 
@@ -61,24 +62,36 @@ unique_fd listen_on(const std::string& name, std::uint16_t port)
     return made;
 }
 
-asio::awaitable<bool> answers_on(std::uint16_t port)
+command command_of(const service_config& one, const std::string& text)
 {
-    asio::ip::tcp::socket socket(co_await asio::this_coro::executor);
-    const asio::ip::tcp::endpoint where(asio::ip::address_v4::loopback(), port);
-    co_await socket.async_connect(where, asio::use_awaitable);
-    co_return true;
+    auto what = command::shell(text);
+    if (!one.directory.empty())
+        what.working_directory(one.directory);
+    for (const auto& [name, value] : one.environment)
+        what.env(name, value);
+    return what;
 }
 
-readiness ready_of(const ready_config& how)
+service_probe probe_of(const service_config& one, const probe_config& how)
+{
+    using kind = probe_config::kind;
+    switch (how.what) {
+    case kind::http: return http_probe(how.text);
+    case kind::command: return command_probe(command_of(one, how.text));
+    case kind::tcp: break;
+    }
+    return tcp_probe(how.port);
+}
+
+readiness ready_of(const service_config& one)
 {
     using kind = ready_config::kind;
+    const auto& how = one.ready;
     switch (how.what) {
     case kind::notify: return readiness::told();
     case kind::newline: return readiness::newline_on(how.number);
     case kind::line: return readiness::line_with(how.text);
-    case kind::tcp:
-        return readiness::probe(
-            [port = static_cast<std::uint16_t>(how.number)] { return answers_on(port); });
+    case kind::probe: return readiness::probe(probe_of(one, how.probe));
     case kind::started: break;
     }
     return readiness::started();
@@ -86,18 +99,13 @@ readiness ready_of(const ready_config& how)
 
 service service_of(const service_config& one)
 {
-    auto what = command::shell(one.command);
-    if (!one.directory.empty())
-        what.working_directory(one.directory);
-    for (const auto& [name, value] : one.environment)
-        what.env(name, value);
-    service made(one.name, std::move(what));
+    service made(one.name, command_of(one, one.command));
     if (one.one_shot)
         made.one_shot();
     made.restart(one.restart)
         .backoff(one.backoff)
         .depends_on(one.depends_on)
-        .ready_when(ready_of(one.ready))
+        .ready_when(ready_of(one))
         .stop_grace(one.grace)
         .may_extend(one.may_extend)
         .keep_descriptors(one.keep_descriptors);
@@ -105,6 +113,8 @@ service service_of(const service_config& one)
         made.start_timeout(*one.start_timeout);
     if (one.watchdog)
         made.watchdog(*one.watchdog);
+    if (const auto& health = one.health; health.probe)
+        made.health(probe_of(one, *health.probe), health.interval, health.failures, health.most);
     for (const auto& [name, port] : one.listen)
         made.listen(name, listen_on(name, port));
     return made;

@@ -314,5 +314,42 @@ state)
     grep -q "is that of process $runner, which lives" second || fail "does not say whose: $(cat second)"
     end 0
     ;;
+probes)
+    # Not ready before a server says so, and stopped when a command says that it is not healthy.
+    python3 -c '
+import http.server, os
+class answers(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        good = self.path == "/ready" and os.path.exists("up")
+        self.send_response(204 if good else 503)
+        self.end_headers()
+    def log_message(self, *what):
+        open("asked", "a").close()
+server = http.server.HTTPServer(("127.0.0.1", 0), answers)
+print(server.server_address[1], flush=True)
+server.serve_forever()' > port &
+    idle=$!
+    until [ -s port ]; do turn; done
+    cat > x.ini <<END
+[a]
+command = exec tail -f /dev/null
+restart = never
+ready = http://localhost:$(cat port)/ready
+env.WHERE = sick
+health = command ! [ -e "\$WHERE" ]
+health_interval = 20ms
+health_failures = 2
+health_timeout = 50s
+END
+    start x.ini
+    until [ -e asked ]; do turn; done
+    grep -q "ready$" out && fail "is ready before it says so"
+    touch up
+    until_said "a.1: starting -> ready"
+    touch sick
+    until_said "a.1: ready -> stopping (it does not show that it lives)"
+    until_said "a.1: stopping -> failed"
+    end 0
+    ;;
 *) fail "no such case: $2" ;;
 esac
