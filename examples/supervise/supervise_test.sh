@@ -347,7 +347,7 @@ END
     touch up
     until_said "a.1: starting -> ready"
     touch sick
-    until_said "a.1: ready -> stopping (it does not show that it lives)"
+    until_said "a.1: ready -> stopping (it is not healthy)"
     until_said "a.1: stopping -> failed"
     end 0
     ;;

@@ -56,8 +56,15 @@ struct service_runner::question {
 
 void service_runner::tell(supervisor_input::kind what, timer_clock::duration extension)
 {
-    supervisor_input news{what, setup_.number, setup_.generation};
+    supervisor_input news{what};
     news.extension = extension;
+    tell(news);
+}
+
+void service_runner::tell(supervisor_input news)
+{
+    news.service = setup_.number;
+    news.generation = setup_.generation;
     asio::post(setup_.executor, [weak = setup_.owner, news] {
         if (const auto owner = weak.lock())
             owner->on_news(news);
@@ -138,7 +145,9 @@ void service_runner::trigger_watchdog()
     if (checks_ended_)
         return;
     watchdog_bit_ = true;
-    tell(supervisor_input::kind::unhealthy);
+    supervisor_input news{supervisor_input::kind::unhealthy};
+    news.cause = service_cause::watchdog;
+    tell(news);
 }
 
 void service_runner::start_health()

@@ -87,6 +87,7 @@ public:
 
 protected:
     void tell(supervisor_input::kind what, timer_clock::duration extension = {});
+    void tell(supervisor_input news);
     void tell_started();
     void tell_end(bool clean, death_report report);
 

@@ -57,7 +57,8 @@ std::string_view to_string(service_cause cause) noexcept
     case service_cause::ended: return "it has ended";
     case service_cause::crashed: return "it has failed";
     case service_cause::start_timeout: return "it was not ready in time";
-    case service_cause::unhealthy: return "it does not show that it lives";
+    case service_cause::unhealthy: return "it is not healthy";
+    case service_cause::watchdog: return "its watchdog has run out";
     case service_cause::sibling_failed: return "a sibling has failed";
     case service_cause::too_many_restarts: return "too many restarts";
     case service_cause::grace_over: return "its grace is over";

@@ -169,8 +169,8 @@ void supervisor_fsm::on_news(const supervisor_input& input, time_point now)
     if (asked_to_stop(*that))
         return;
     if (input.what == unhealthy) {
-        that->fault = service_cause::unhealthy;
-        return begin_stop(input.service, *that, service_cause::unhealthy, now);
+        that->fault = input.cause;
+        return begin_stop(input.service, *that, input.cause, now);
     }
     if (that->phase == service_state::ready)
         move_to(input.service, *that, service_state::unready, service_cause::lost_readiness, now);

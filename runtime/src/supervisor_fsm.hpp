@@ -45,6 +45,8 @@ struct supervisor_input {
     timer_clock::time_point deadline = timer_clock::time_point::max();
     // With `extend`.
     timer_clock::duration extension{};
+    // With `unhealthy`: who says so, `unhealthy` or `watchdog`.
+    service_cause cause = service_cause::unhealthy;
 };
 
 // What is to be done.

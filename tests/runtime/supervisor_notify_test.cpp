@@ -233,7 +233,7 @@ TEST_SUITE("sd_notify")
         f.it().start();
         f.until("a", service_state::ready);
         f.until("b", service_state::failed);
-        CHECK(f.last(service_state::failed).cause == procyard::service_cause::unhealthy);
+        CHECK(f.last(service_state::failed).cause == procyard::service_cause::watchdog);
         CHECK(f.last(service_state::failed).death->status->signal() == SIGABRT);
         CHECK(f.state("a") == service_state::ready);
         clock->advance(2s);

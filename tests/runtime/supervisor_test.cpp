@@ -368,7 +368,7 @@ TEST_SUITE("supervisor")
         CHECK(f.state("a") == service_state::ready);
         clock->advance(10s);
         f.until("a", service_state::failed);
-        CHECK(f.last(service_state::failed).cause == procyard::service_cause::unhealthy);
+        CHECK(f.last(service_state::failed).cause == procyard::service_cause::watchdog);
     }
 
     TEST_CASE("a command whose watchdog goes hungry gets SIGABRT")
@@ -429,7 +429,7 @@ TEST_SUITE("supervisor")
         pass(1s);
         f.until("a", service_state::failed);
         CHECK(f.last(service_state::failed).generation == 2);
-        CHECK(f.last(service_state::failed).cause == procyard::service_cause::unhealthy);
+        CHECK(f.last(service_state::failed).cause == procyard::service_cause::watchdog);
     }
 
     TEST_CASE("a command that starts for longer than its watchdog is left alone")

@@ -95,8 +95,11 @@ enum class service_cause : std::uint8_t {
     crashed,
     /// It was not ready in its time.
     start_timeout,
-    /// It does not show that it lives: a watchdog or a probe.
+    /// Its health was asked for, and the answer was a bad one too often; or, for want of memory,
+    /// nobody could watch it.
     unhealthy,
+    /// It gave no sign of life in the time of its watchdog, or has given itself up.
+    watchdog,
     /// A sibling has failed, and the strategy restarts both.
     sibling_failed,
     /// There were more restarts than the intensity allows.
