@@ -75,7 +75,7 @@ private:
 using service_body = std::function<asio::awaitable<void>(service_context)>;
 
 /// Asks from outside whether a service can do its work: true, or false, or an exception (as false).
-/// Cancelled when it takes longer than its time.
+/// Cancelled when it takes longer than its time. Ready-made ones: probes.hpp.
 using service_probe = std::function<asio::awaitable<bool>()>;
 
 /// When a service counts as ready, so that those that depend on it may start. That a process was
@@ -124,7 +124,12 @@ public:
     /// elsewhere than `stdio::inherit()` stay as they are. With `tree_mode::automatic` what it has
     /// started is held together by a cgroup, or where none is to be had by a subreaper, so that no
     /// daemon survives a stop or a restart; another `command::tree` stands.
-    /// @par Process-wide effects   Without a cgroup: `tree_mode::subreaper`, from its first start.
+    /// @par Thread safety          It is spawned on the context's spawner thread: an `observer` of
+    ///                             the context hears of that there, while the loop goes on.
+    /// @par Process-wide effects   Without a cgroup: `tree_mode::subreaper`, from its first start,
+    ///                             for good. While it lives, and the process is a subreaper, its
+    ///                             supervisor listens to SIGCHLD by a `signal_set`, which calls the
+    ///                             handler that was there; not where the host ignores SIGCHLD.
     service(std::string name, command what);
     /// A coroutine, on the supervisor's executor.
     service(std::string name, service_body body);
@@ -157,8 +162,8 @@ public:
     /// From the time on at which it was ready first, a command says `WATCHDOG=1` to its
     /// `NOTIFY_SOCKET` (it finds the time in `WATCHDOG_USEC`), and a coroutine calls
     /// `service_context::alive`, at least once in `most`. One that does not is killed, a command by
-    /// SIGABRT first, and has failed. A command may take another time by `WATCHDOG_USEC`, and give
-    /// itself up by `WATCHDOG=trigger`. Before it is ready
+    /// SIGABRT first, and has failed, by `service_cause::watchdog`. A command may take another time
+    /// by `WATCHDOG_USEC`, and give itself up by `WATCHDOG=trigger`. Before it is ready
     /// `start_timeout` is for it. A `one_shot` counts from its start.
     service& watchdog(std::chrono::nanoseconds most);
     /// Asked every `interval`, while the service is ready: after `failures` answers in a row that
