@@ -121,6 +121,9 @@ spawn_failure launch::prepare_tree()
         request.own = &service_.cgroup();
         (void)core_->tree.prepare(std::move(request));
     }
+    if (const auto ec = core_->tree.why_no_subreaper())
+        core_->info.not_applied.push_back(make_failure(
+            what_, spawn_step::tree, ec.value(), std::string(to_string(tree_mode::subreaper))));
     return prepare_cgroup();
 }
 

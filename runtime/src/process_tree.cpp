@@ -58,10 +58,17 @@ error_code process_tree::prepare(tree_request request)
     case tree_mode::automatic:
     case tree_mode::cgroup: break;  // settled above
     case tree_mode::subreaper:
+        if (const auto ec = become_subreaper()) {
+            if (request.mode != tree_mode::automatic)
+                return ec;
+            why_no_subreaper_ = ec;
+            mechanism_ = tree_mechanism::process_group;
+            return {};
+        }
         mechanism_ = tree_mechanism::subreaper;
         spoken_for_ = std::move(request.spoken_for);
         id_ = make_id();
-        return become_subreaper();
+        return {};
     case tree_mode::process_group: mechanism_ = tree_mechanism::process_group; return {};
     case tree_mode::none: mechanism_ = tree_mechanism::none; return {};
     }

@@ -89,6 +89,9 @@ public:
     [[nodiscard]] bool fall_back();
     /// Why `automatic` did not take a cgroup.
     [[nodiscard]] error_code why_no_cgroup() const noexcept { return why_no_cgroup_; }
+    /// Why it took the process group where it was to be a subreaper's then: a filter of system
+    /// calls, say.
+    [[nodiscard]] error_code why_no_subreaper() const noexcept { return why_no_subreaper_; }
 
     /// The child is there.
     void attach(pid_t pid, int pidfd);
@@ -140,6 +143,7 @@ private:
     bool ended_ = false;
     unsigned askers_ = 0;
     error_code why_no_cgroup_;
+    error_code why_no_subreaper_;
     held_process leader_ = held_process::borrow(-1, -1);
     cgroup_leaf leaf_;
     cgroup_usage last_usage_;

@@ -5,7 +5,10 @@
 #include <doctest/doctest.h>
 
 #include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
+#include <cerrno>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -14,6 +17,7 @@
 #include "procyard_test.hpp"
 #include "spawning.hpp"
 #include "supervisor_fixture.hpp"
+#include "syscall_refusal.hpp"
 
 using namespace std::chrono_literals;
 using namespace procyard_test;
@@ -47,8 +51,32 @@ struct hanging_start {
 
 }  // namespace
 
+// What cannot be taken back: each in a process of its own.
+TEST_SUITE("isolated")
+{
+    TEST_CASE("supervisor_spawn: no subreaper" * doctest::skip())
+    {
+        REQUIRE(refuse({.number = SYS_prctl,
+                        .error_number = EPERM,
+                        .mask = ~0U,
+                        .value = PR_SET_CHILD_SUBREAPER}));
+        supervised f;
+        f.it().add(service("a", helper({"--mode=pause"}))
+                       .ready_when(procyard::readiness::line_with("ready")));
+        f.it().start();
+        f.until("a", service_state::ready);
+        f.stop();
+        CHECK(children() == 0);
+    }
+}
+
 TEST_SUITE("supervisor")
 {
+    TEST_CASE("where a filter of system calls forbids a subreaper services start all the same")
+    {
+        check_isolated("supervisor_spawn: no subreaper");
+    }
+
     TEST_CASE("an exec that hangs holds up no supervision")
     {
         hanging_start f;
