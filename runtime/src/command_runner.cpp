@@ -171,7 +171,7 @@ asio::awaitable<void> command_runner::run(command what, std::vector<descriptor_s
         newline_.close();
         death_report report;
         report.text =
-            failure_ ? failure_.to_string() : std::string("killed before its program ran");
+            failure_ ? failure_.to_string() : std::string("killed while it was being started");
         co_return tell_end(false, std::move(report));
     }
     child_ = std::move(made);

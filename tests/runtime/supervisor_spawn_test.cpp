@@ -110,7 +110,7 @@ TEST_SUITE("supervisor")
         f.busy.release();
         f.it.until("slow", service_state::exited);
         const auto& death = *f.it.last(service_state::exited).death;
-        CHECK(death.text == "killed before its program ran");
+        CHECK(death.text == "killed while it was being started");
         CHECK(children() == 0);
         f.it.stop();
     }
