@@ -70,8 +70,10 @@ void descriptor_store::watch(int descriptor)
                 return;
             hang_ups_.assign(made.get());
             (void)made.release();
-            wait();
+            waits_ = false;
         }
+        if (!waits_)
+            wait();
     } catch (const std::exception&) {
         error_code ignored;
         (void)hang_ups_.close(ignored);
@@ -96,9 +98,14 @@ void descriptor_store::wait()
                              const auto self = weak.lock();
                              if (ec || !self || !self->hang_ups_.is_open())
                                  return;
+                             self->waits_ = false;
                              self->drop_hung_up();
-                             self->wait();
+                             try {
+                                 self->wait();
+                             } catch (const std::exception&) {  // then with the next that comes
+                             }
                          });
+    waits_ = true;
 }
 
 void descriptor_store::drop_hung_up()

@@ -55,6 +55,7 @@ private:
     std::size_t most_;
     std::vector<entry> kept_{};
     asio::posix::stream_descriptor hang_ups_;  // closed: nothing was to be watched
+    bool waits_ = false;                       // for them; else, for want of memory, nobody does
 };
 
 }  // namespace detail

@@ -51,8 +51,13 @@ struct log_feed::run_mark {
     {
         if (!feed)
             return;
-        feed->runs_ = false;
-        feed->wake();  // whoever reads: nobody is waited for
+        feed->over();
+        // In a turn of its own, and not when the context goes down. Without memory for that, too,
+        // whoever waits for an idle feed waits for no longer than its budget.
+        try {
+            asio::post(feed->executor_, [one = feed] { one->on_idle_(); });
+        } catch (...) {
+        }
     }
     std::shared_ptr<log_feed> feed;
 };
@@ -69,15 +74,20 @@ void log_feed::start()
                                          [mark = run_mark(shared_from_this()),
                                           kept = cancel_](const std::exception_ptr&) mutable {
                                              const auto self = std::exchange(mark.feed, nullptr);
-                                             self->runs_ = false;
-                                             if (self->releasing_)
-                                                 self->sink_.reset();
-                                             self->wake();
+                                             self->over();
                                              self->on_idle_();
                                          }));
     } catch (...) {
         cancel_.reset();  // no memory: what waits goes with the next line
     }
+}
+
+void log_feed::over() noexcept
+{
+    runs_ = false;
+    if (releasing_)
+        sink_.reset();
+    wake();  // whoever reads: nobody is waited for
 }
 
 // A function of its own: its frame keeps the sink that is called.

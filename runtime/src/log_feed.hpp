@@ -58,6 +58,7 @@ private:
     struct run_mark;
 
     void start();
+    void over() noexcept;
     static asio::awaitable<void> feed(std::shared_ptr<log_feed> self);
     [[nodiscard]] asio::awaitable<void> hand_out();
 

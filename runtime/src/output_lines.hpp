@@ -39,9 +39,10 @@ public:
                 each(piece);  // the usual case: nothing is copied
                 divided_ = false;
             } else {
-                if (!append(piece))
+                if (!append(piece)) {
                     dropping_ = !whole;
-                else if (whole || begun_.size() == longest) {
+                    divided_ = false;
+                } else if (whole || begun_.size() == longest) {
                     each(std::string_view(begun_));
                     begun_.clear();
                     divided_ = !whole;

@@ -172,6 +172,43 @@ TEST_SUITE("log_feed: allocations")
     }
 }
 
+TEST_SUITE("log_feed: allocations, and its end")
+{
+    TEST_CASE("a feed that ends for want of memory says that it is idle, and gives up its sink")
+    {
+        const auto failures = fail_each([](std::size_t nth) {
+            CAPTURE(nth);
+            asio::io_context ctx(1);
+            bool is_released = false;
+            std::size_t said_idle = 0;
+            auto sink = std::make_shared<log_sink>();
+            const std::weak_ptr<log_sink> seen = sink;
+            sink->task = [](log_batch) -> asio::awaitable<void> { co_return; };
+            const auto feed =
+                std::make_shared<log_feed>(ctx.get_executor(), sink, [&] { ++said_idle; });
+            sink.reset();
+            bool failed = false;
+            bool began = false;
+            {
+                const failing_allocation none(nth);
+                feed->take(service_output::out, "line");
+                began = !feed->idle();
+                if (began)
+                    feed->release();
+                is_released = began;
+                poll(ctx);
+                failed = none.has_failed();
+            }
+            run(ctx);
+            CHECK(feed->idle());
+            CHECK(said_idle >= (began ? 1U : 0U));
+            CHECK(seen.expired() == is_released);
+            return failed;
+        });
+        CHECK(failures > 3);
+    }
+}
+
 TEST_SUITE("output_lines: allocations")
 {
     TEST_CASE("a line that comes in pieces, for which there is no memory, is lost as a whole")
