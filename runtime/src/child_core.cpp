@@ -107,6 +107,9 @@ void child_core::start_wait(asio::any_completion_handler<void(error_code, exit_s
                 self->cancel_wait(waiter_id);
         });
     }
+    // What takes memory is done before there is an interest, which nobody would take back.
+    std::list<waiter> one;
+    one.push_back({waiter_id, std::move(waiting)});
     // Before the waiter is in the list: from then on a reaper in another thread may take its
     // interest back.
     service_->add_interest();
@@ -115,13 +118,12 @@ void child_core::start_wait(asio::any_completion_handler<void(error_code, exit_s
         ended = status_;
         foreign = foreign_ && !ended;
         if (!ended && !foreign)
-            waiters_.push_back({waiter_id, std::move(waiting)});
+            waiters_.splice(waiters_.end(), one);
     }
     if (ended || foreign) {
         service_->remove_interest();
-        // NOLINTNEXTLINE(bugprone-use-after-move): it was moved only if nothing had ended.
-        waiting.complete(foreign ? make_errno(ECHILD) : error_code{},
-                         ended.value_or(exit_status{}));
+        one.front().handler.complete(foreign ? make_errno(ECHILD) : error_code{},
+                                     ended.value_or(exit_status{}));
     }
 }
 

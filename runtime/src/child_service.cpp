@@ -233,10 +233,15 @@ void child_service::add_interest()
 {
     const std::lock_guard lock(mutex_);
     ++interest_;
-    arm();
-    if (!polled_.empty()) {
-        poll_interval_ = shortest_poll;
-        poll_later();
+    try {
+        arm();
+        if (!polled_.empty()) {
+            poll_interval_ = shortest_poll;
+            poll_later();
+        }
+    } catch (...) {  // no memory: whoever asked has not
+        --interest_;
+        throw;
     }
 }
 
@@ -257,9 +262,9 @@ void child_service::arm()
 {
     if (armed_ || interest_ == 0 || down_ || !descriptor_->is_open())
         return;
-    armed_ = true;
     descriptor_->async_wait(asio::posix::descriptor_base::wait_read,
                             [this](const error_code& ec) { on_readable(ec); });
+    armed_ = true;  // not before: without memory nobody waits
 }
 
 void child_service::on_readable(const error_code&)
@@ -320,10 +325,10 @@ void child_service::poll_later()
 {
     if (polling_ || interest_ == 0 || down_)
         return;
-    polling_ = true;
     poll_timer_->expires_after(poll_interval_);
     poll_interval_ = std::min(poll_interval_ * 2, longest_poll);
     poll_timer_->async_wait([this](const error_code&) { on_poll(); });
+    polling_ = true;
 }
 
 void child_service::on_poll()

@@ -33,6 +33,7 @@
 #include "service_command.hpp"
 #include "service_runner.hpp"
 #include "spawn_whole_tree.hpp"
+#include "watched_completion.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -101,6 +102,7 @@ private:
     bool killed_ = false;
     std::size_t bytes_read_ = 0;
     bool gone_ = false;  // nothing of it lives
+    bool is_abandoned_ = false;
     std::shared_ptr<asio::cancellation_signal> drained_{};
 };
 
@@ -146,12 +148,13 @@ void command_runner::start()
         report.text = ec.message();
         return tell_end(false, std::move(report));
     }
+    const auto ended = [me = self()](const std::exception_ptr& error) {
+        if (error)
+            me->lost_sight();
+    };
     asio::co_spawn(setup_.executor,
                    keep(self(), &command_runner::run, std::move(what), setup_.kept->all()),
-                   [me = self()](const std::exception_ptr& error) {
-                       if (error)
-                           me->lost_sight();
-                   });
+                   watched_completion(setup_.executor, ended, [me = self()] { me->lost_sight(); }));
 }
 
 // Not by the blocking spawn: an exec from a file system that hangs would hold all supervision, and
@@ -265,12 +268,14 @@ asio::awaitable<void> command_runner::live()
     tell_end(!ec && (status.success() || by_request), std::move(report));
 }
 
-// There was no memory to wait for its end. It has to have one all the same.
+// There was no memory to start it, or to wait for its end. It has to have one all the same.
 void command_runner::lost_sight()
 {
+    if (is_abandoned_)
+        return;
     abandon();
     death_report report;
-    report.text = "killed: its end could not be waited for";
+    report.text = "killed: there was no memory to supervise it";
     tell_end(false, std::move(report));
 }
 
@@ -404,6 +409,7 @@ void command_runner::kill()
 
 void command_runner::abandon() noexcept
 {
+    is_abandoned_ = true;
     // Not by dropping the child: what reads its outputs refers to it. The coroutines end when it
     // has, or with the context, whose end drops it.
     try {

@@ -5,9 +5,11 @@
 #include <boost/asio/co_spawn.hpp>
 
 #include <exception>
+#include <new>
 #include <utility>
 
 #include "service_runner.hpp"
+#include "watched_completion.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -26,10 +28,16 @@ public:
     void start() override
     {
         auto self = std::static_pointer_cast<coroutine_runner>(shared_from_this());
-        asio::co_spawn(
-            setup_.executor, run(self),
-            asio::bind_cancellation_slot(
-                signal_.slot(), [self](const std::exception_ptr& error) { self->ended(error); }));
+        const auto over = [self](const std::exception_ptr& error) { self->ended(error); };
+        const auto lost = [self] { self->ended(std::make_exception_ptr(std::bad_alloc())); };
+        try {
+            asio::co_spawn(setup_.executor, run(self),
+                           asio::bind_cancellation_slot(
+                               signal_.slot(), watched_completion(setup_.executor, over, lost)));
+        } catch (...) {
+            signal_.slot().clear();  // Asio leaves in there what it has destroyed
+            throw;
+        }
         if (how().watchdog)
             start_watchdog();
         if (how().health)

@@ -55,10 +55,15 @@ public:
     void hurry(timer_clock::time_point deadline) override
     {
         const auto left = deadline - setup_.clock->now();
-        inner_->stop(std::max(left, timer_clock::duration::zero()));
+        if (inner_)  // else it could not be started, and its end is on its way
+            inner_->stop(std::max(left, timer_clock::duration::zero()));
     }
 
-    void kill() override { inner_->stop(std::chrono::nanoseconds::zero()); }
+    void kill() override
+    {
+        if (inner_)
+            inner_->stop(std::chrono::nanoseconds::zero());
+    }
 
     void abandon() noexcept override
     {

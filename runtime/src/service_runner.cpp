@@ -16,6 +16,8 @@
 #include <optional>
 #include <utility>
 
+#include "watched_completion.hpp"
+
 PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
@@ -102,11 +104,17 @@ void service_runner::supervise(asio::awaitable<void> part, asio::cancellation_si
         if (error && !is_cancellation(error))
             self->tell(supervisor_input::kind::unhealthy);
     };
-    if (end != nullptr) {
+    watched_completion watched(setup_.executor, std::move(ended), [self = shared_from_this()] {
+        self->tell(supervisor_input::kind::unhealthy);
+    });
+    if (end == nullptr)
+        return asio::co_spawn(setup_.executor, std::move(part), std::move(watched));
+    try {
         asio::co_spawn(setup_.executor, std::move(part),
-                       asio::bind_cancellation_slot(end->slot(), std::move(ended)));
-    } else {
-        asio::co_spawn(setup_.executor, std::move(part), std::move(ended));
+                       asio::bind_cancellation_slot(end->slot(), std::move(watched)));
+    } catch (...) {
+        end->slot().clear();  // Asio leaves in there what it has destroyed
+        throw;
     }
 }
 
@@ -202,12 +210,16 @@ asio::awaitable<bool> service_runner::ask(const service_probe* probe, std::chron
         co_return false;
     const auto asked = std::make_shared<question>();
     asked_last_ = asked;
+    const auto answer = [asked](const std::exception_ptr& error, bool good) {
+        asked->answer = !error && good;
+        asked->patience.emit(asio::cancellation_type::terminal);
+    };
+    // One that is lost has answered: else it would not be asked again.
     asio::co_spawn(setup_.executor, ask_safely(setup_.how, probe),
                    asio::bind_cancellation_slot(
-                       asked->probe.slot(), [asked](const std::exception_ptr& error, bool good) {
-                           asked->answer = !error && good;
-                           asked->patience.emit(asio::cancellation_type::terminal);
-                       }));
+                       asked->probe.slot(), watched_completion(setup_.executor, answer, [answer] {
+                           answer(nullptr, false);
+                       })));
     if (!asked->answer && !checks_ended_) {
         (void)co_await setup_.clock->async_wait_for(
             setup_.executor, most,

@@ -2,6 +2,7 @@
 #include <procyard/runtime/spawn.hpp>
 
 #include <boost/asio/error.hpp>
+#include <boost/asio/post.hpp>
 
 #include <signal.h>
 
@@ -116,7 +117,10 @@ spawn_anywhere(const command& what, const asio::any_io_executor& executor, spawn
 }
 
 /// An async_spawn on its way: waiting for the spawner thread, being spawned, or given up.
-class spawn_operation {
+///
+/// The spawner thread has nobody above it who could catch: what finds no memory there is tried
+/// again by the thread, and goes on where it was. So the handler stays in here until its turn.
+class spawn_operation : public std::enable_shared_from_this<spawn_operation> {
 public:
     spawn_operation(command what, asio::any_io_executor executor, tree_mode without_cgroup,
                     spawn_failure* failure_out, pending<void(error_code, child)> handler)
@@ -141,22 +145,15 @@ public:
     void run(child_service& service)
     {
         auto found = phase::queued;
-        if (!phase_.compare_exchange_strong(found, phase::running))
+        if (!has_begun_ && !phase_.compare_exchange_strong(found, phase::running))
             return;
-        spawn_failure failure;
-        std::shared_ptr<child_core> core;
-        try {
-            core = spawn_here(what_, service, executor_, failure, without_cgroup_);
-        } catch (...) {
-            failure = make_failure_of_exception(what_);
-        }
-        if (phase_.load() == phase::cancelled) {
-            finish_cancelled(std::move(core));
-            return;
-        }
-        if (failure_out_ != nullptr)
-            *failure_out_ = failure;
-        handler_.complete(failure.code, core ? child_access::make(std::move(core)) : child());
+        has_begun_ = true;
+        if (!is_over_)
+            spawn(service);
+        if (phase_.load() == phase::cancelled)
+            finish_cancelled();
+        else
+            asio::post(executor_, [self = shared_from_this()] { self->complete(); });
     }
 
 private:
@@ -167,21 +164,42 @@ private:
         given_up,   // before
     };
 
+    void spawn(child_service& service)
+    {
+        spawn_failure failure;
+        try {
+            core_ = spawn_here(what_, service, executor_, failure, without_cgroup_);
+        } catch (...) {
+            failure = make_failure_of_exception(what_);
+        }
+        is_over_ = true;
+        result_ = failure.code;
+        // From here on it goes with the operation, as the handler does.
+        if (core_)
+            made_ = child_access::make(core_);
+        if (failure_out_ != nullptr)
+            *failure_out_ = std::move(failure);
+    }
+
     // Made in spite of the cancellation: killed here, and reaped before the operation says that it
     // was cancelled.
-    void finish_cancelled(std::shared_ptr<child_core> core)
+    void finish_cancelled()
     {
-        if (!core) {
-            handler_.complete(asio::error::operation_aborted, child());
-            return;
-        }
+        result_ = asio::error::operation_aborted;
+        if (!core_)
+            return asio::post(executor_, [self = shared_from_this()] { self->complete(); });
         error_code ignored;
-        core->signal_tree(SIGKILL, ignored);
-        auto* const raw = core.get();
-        raw->start_wait([waiting = std::move(handler_),
-                         core = std::move(core)](error_code, exit_status) mutable {
-            waiting.complete(asio::error::operation_aborted, child());
+        core_->signal_tree(SIGKILL, ignored);
+        core_->start_wait([self = shared_from_this()](error_code, exit_status) {
+            self->made_ = {};
+            self->complete();
         });
+    }
+
+    void complete()
+    {
+        core_.reset();
+        handler_.complete_now(result_, std::move(made_));
     }
 
     command what_;
@@ -190,6 +208,12 @@ private:
     spawn_failure* failure_out_;
     pending<void(error_code, child)> handler_;
     std::atomic<phase> phase_{phase::queued};
+    // Of the spawner thread, and then of the handler's turn.
+    bool has_begun_ = false;
+    bool is_over_ = false;
+    error_code result_{};
+    std::shared_ptr<child_core> core_{};
+    child made_{};
 };
 
 void start_spawn(command what, asio::any_io_executor executor, tree_mode without_cgroup,

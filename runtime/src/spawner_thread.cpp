@@ -3,6 +3,9 @@
 
 #include <pthread.h>
 
+#include <chrono>
+#include <new>
+
 #include <procyard/signals/signal_mask_guard.hpp>
 
 PROCYARD_NAMESPACE_BEGIN
@@ -36,8 +39,24 @@ void spawner_thread::post(std::function<void()> job)
     changed_.notify_one();
 }
 
+namespace {
+
+// False: there was no memory, and it is not over.
+bool try_job(const std::function<void()>& job)
+{
+    try {
+        job();
+        return true;
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+}
+
+}  // namespace
+
 void spawner_thread::run()
 {
+    constexpr auto pause_without_memory = std::chrono::milliseconds(10);
     for (;;) {
         std::function<void()> job;
         {
@@ -48,7 +67,12 @@ void spawner_thread::run()
             job = std::move(jobs_.front());
             jobs_.pop_front();
         }
-        job();
+        // Whoever waits for it would wait for ever.
+        while (!try_job(job)) {
+            std::unique_lock lock(mutex_);
+            if (changed_.wait_for(lock, pause_without_memory, [this] { return stop_; }))
+                return;
+        }
     }
 }
 

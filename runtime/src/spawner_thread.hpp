@@ -24,6 +24,7 @@ public:
     /// Lets the job under way end, destroys the others unrun, and joins.
     ~spawner_thread();
 
+    /// One that throws std::bad_alloc is called again, until it does not.
     void post(std::function<void()> job);
 
     /// Whether the caller is a job (or an observer one calls): it must not wait for another job.

@@ -457,16 +457,18 @@ void supervisor_core::start(std::size_t number, std::uint64_t generation)
                        options_.orphans,
                        book_,
                        burial_};
-    const auto runner = std::holds_alternative<command>(one.how->body)
-        ? make_command_runner(std::move(setup))
-        : std::holds_alternative<service_body>(one.how->body)
-        ? make_coroutine_runner(std::move(setup), weak_from_this())
-        : make_group_runner(std::move(setup));
-    one.runners.emplace(generation, runner);
+    std::shared_ptr<service_runner> runner;
     try {
+        runner = std::holds_alternative<command>(one.how->body)
+            ? make_command_runner(std::move(setup))
+            : std::holds_alternative<service_body>(one.how->body)
+            ? make_coroutine_runner(std::move(setup), weak_from_this())
+            : make_group_runner(std::move(setup));
+        one.runners.emplace(generation, runner);
         runner->start();
     } catch (const std::exception& error) {
-        runner->abandon();
+        if (runner)
+            runner->abandon();
         return cannot_start(number, generation, error.what());
     }
     // A body runs to its first wait, and may destroy the supervisor there.

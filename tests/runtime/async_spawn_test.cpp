@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "allocations.hpp"
 #include "busy_program.hpp"
 #include "event_log.hpp"
 #include "operation_contract.hpp"
@@ -258,6 +259,43 @@ TEST_SUITE("async_spawn")
         async_spawn(pause_quietly(), ctx.get_executor(), [](error_code, const child&) { });
         run(ctx);
         CHECK(children() == before);
+    }
+
+    TEST_CASE("completes when the spawner thread finds no memory after the child is there")
+    {
+        // An observer is called on that thread, where nobody is above it who could catch.
+        struct shortage final : observer {
+            explicit shortage(std::size_t which) : nth(which) { }
+            void on_event(const child_event& event) noexcept override
+            {
+                thread_local std::optional<failing_allocation> next;
+                if (event.what == child_event::kind::spawned)
+                    next.emplace(nth);
+            }
+            const std::size_t nth;
+        };
+        for (std::size_t nth = 1; nth <= 6; ++nth) {
+            for (const bool is_cancelled : {false, true}) {
+                CAPTURE(nth);
+                CAPTURE(is_cancelled);
+                asio::io_context ctx;
+                busy_program busy;
+                set_observer(ctx.get_executor(), std::make_shared<shortage>(nth));
+                asio::cancellation_signal signal;
+                spawned got;
+                async_spawn(busy.run().std_in(stdio::null()), ctx.get_executor(),
+                            asio::bind_cancellation_slot(signal.slot(), got.handler()));
+                await([] { return children() == 1; });
+                if (is_cancelled)
+                    signal.emit(asio::cancellation_type::terminal);
+                busy.release();
+                run_until(ctx, [&] { return got.done(); });
+                CHECK((got.error() == asio::error::operation_aborted) == is_cancelled);
+                if (got.result())
+                    CHECK(wait(ctx, got.result()).success());
+                CHECK(children() == 0);
+            }
+        }
     }
 
     TEST_CASE("runs its handler on the handler's executor")
