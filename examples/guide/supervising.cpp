@@ -81,6 +81,9 @@ asio::awaitable<void> every_kind()
     // [replace]
     all.replace("worker");
     // [replace]
+    // [member]
+    all.restart("shards/one");
+    // [member]
     while (all.snapshot().at(1).generation != 2)
         co_await asio::post(asio::use_awaitable);
     // [snapshot]

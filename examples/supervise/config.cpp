@@ -299,6 +299,8 @@ config parse_config(const std::string& text, const std::string& file)
         }
         if (section == general)
             continue;
+        if (section.find('/') != std::string::npos)
+            refuse(section, "", "a name has no slash");
         if (one.command.empty())
             refuse(section, "", "has no command");
         for (const auto& [key, value] : keys) {

@@ -127,6 +127,7 @@ TEST_SUITE("supervise_config")
         CHECK(refusal("[a]\ncommand = x\ncolour = red\n")
               == "x.ini:3: [a] colour: there is no such key");
         CHECK(refusal("\n[a]\ngrace = 1s\n") == "x.ini:2: [a] has no command");
+        CHECK(refusal("[a/b]\ncommand = x\n") == "x.ini:1: [a/b] a name has no slash");
         CHECK(refusal("[supervisor]\nstrategy = none\n")
               == "x.ini:2: [supervisor] strategy: \"none\" is none of: one, all, rest");
         CHECK(refusal("[a]\ncommand = x\ndepends_on = b\n")

@@ -27,12 +27,14 @@ public:
         options.clock = setup_.clock;
         options.stop_budget = how().stop_grace;
         options.orphans = setup_.orphans;
-        options.on_event = [weak = weak_from_this()](const service_event&) {
+        options.on_event = [weak = weak_from_this()](const service_event& event) {
             if (const auto self = weak.lock())
-                static_cast<group_runner&>(*self).look();
+                static_cast<group_runner&>(*self).hear(event);
         };
-        inner_ = std::make_shared<supervisor_core>(setup_.executor, std::move(options),
-                                                   supervisor_core::group_mark{setup_.book});
+        inner_ = std::make_shared<supervisor_core>(
+            setup_.executor, std::move(options),
+            supervisor_core::group_mark{setup_.book, setup_.turn, setup_.history,
+                                        setup_.is_successor});
         for (const auto& one : members.services)
             inner_->add(one);
         inner_->wait([self = shared_from_this()](error_code ec, const supervisor_result& result) {
@@ -72,14 +74,23 @@ public:
             inner_->abandon();
     }
 
+    [[nodiscard]] supervisor_core* members() const noexcept override
+    {
+        return has_ended_ ? nullptr : inner_.get();
+    }
+
 private:
+    void hear(const service_event& event)
+    {
+        look();
+        if (const auto owner = setup_.owner.lock())
+            owner->on_member(setup_.number, setup_.generation, event);
+    }
+
     // Ready when all are, or have done what they were to do.
     void look()
     {
-        const auto all = inner_->snapshot();
-        const bool ready = std::all_of(all.begin(), all.end(), [](const service_snapshot& one) {
-            return one.state == service_state::ready || one.state == service_state::exited;
-        });
+        const bool ready = inner_->all_serve();
         if (ready != std::exchange(was_ready_, ready))
             tell(ready ? supervisor_input::kind::ready : supervisor_input::kind::unready);
     }
@@ -90,11 +101,13 @@ private:
         if (result.failed)
             report.text = "too many restarts, the last of \"" + result.culprit + '"';
         inner_->abandon();
+        has_ended_ = true;
         tell_end(!ec && !result.failed, std::move(report));
     }
 
     std::shared_ptr<supervisor_core> inner_{};
     bool was_ready_ = false;
+    bool has_ended_ = false;
 };
 
 }  // namespace

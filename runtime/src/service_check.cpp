@@ -119,6 +119,8 @@ std::string fault_of(const description& how)
     const auto* const group = std::get_if<description::members>(&how.body);
     if (how.name.empty())
         return "a service has no name";
+    if (how.name.find('/') != std::string::npos)
+        return "a name has no slash, which stands between a group and its member";
     if (const auto* body = std::get_if<service_body>(&how.body); body != nullptr && !*body)
         return "its coroutine is empty";
     for (auto fault : {fault_of_readiness(how, is_command), fault_of_times(how),

@@ -21,6 +21,7 @@
 #include "log_feed.hpp"
 #include "orphan_burial.hpp"
 #include "service_access.hpp"
+#include "supervision_turn.hpp"
 #include "supervisor_fsm.hpp"
 #include "survivor_book.hpp"
 
@@ -36,6 +37,8 @@ public:
     // Once, when nothing of it lives.
     virtual void on_ended(std::size_t number, std::uint64_t generation, bool clean,
                           std::shared_ptr<death_report> report) = 0;
+    // Of a group: what one of its members has told, by the name that it has there.
+    virtual void on_member(std::size_t number, std::uint64_t generation, service_event event) = 0;
 
 protected:
     ~runner_owner() = default;
@@ -54,6 +57,11 @@ struct runner_setup {
     // Where what would outlive the supervisor is written down; null: nowhere.
     std::shared_ptr<survivor_book> book;
     std::shared_ptr<orphan_burial> burial;
+    // Of a group, for its members.
+    std::shared_ptr<supervision_turn> turn;
+    std::shared_ptr<service_history> history;
+    // Another incarnation serves meanwhile.
+    bool is_successor;
 };
 
 // One incarnation of a service, from its start to its end.
@@ -84,6 +92,8 @@ public:
     virtual void alive();
     [[nodiscard]] virtual pid_t pid() const noexcept { return 0; }
     [[nodiscard]] const std::string& status_text() const noexcept { return status_text_; }
+    // Of a group, from its start to its end: who supervises its members.
+    [[nodiscard]] virtual supervisor_core* members() const noexcept { return nullptr; }
 
 protected:
     void tell(supervisor_input::kind what, timer_clock::duration extension = {});

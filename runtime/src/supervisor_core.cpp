@@ -54,6 +54,32 @@ void abort_when_cancelled(const std::shared_ptr<pending<void(error_code, Results
     });
 }
 
+const service_access::description::members* group_of(const service_access::description& how)
+{
+    return std::get_if<service_access::description::members>(&how.body);
+}
+
+// The members of a group that does not run: as they stood when it ended.
+void describe_idle(const service_access::description::members& group, service_history& history,
+                   const std::string& path, std::vector<service_snapshot>& all)
+{
+    for (const auto& member : group.services) {
+        const auto& how = *service_access::what(member);
+        auto& before = *history.member(how.name);
+        service_snapshot now;
+        now.name = path + how.name;
+        now.state = before.state;
+        now.generation = before.generation;
+        now.since = before.since;
+        now.restarts = before.restarts;
+        now.lines_lost = before.lines_lost;
+        now.last_death = before.last_death;
+        all.push_back(std::move(now));
+        if (const auto* const inner = group_of(how))
+            describe_idle(*inner, before, path + how.name + '/', all);
+    }
+}
+
 std::uint64_t seed_of(const supervisor_options& options)
 {
     return options.seed != 0 ? options.seed : std::random_device{}();
@@ -66,13 +92,16 @@ supervisor_core::supervisor_core(asio::any_io_executor ex, supervisor_options op
     : executor_(std::move(ex)),
       options_(std::move(options)),
       fsm_(detail::setup_of(options_), seed_of(options_)),
+      turn_(group ? group->turn : std::make_shared<supervision_turn>()),
       is_group_(group.has_value()),
+      is_successor_(group && group->is_successor),
+      history_(group ? group->history : std::make_shared<service_history>()),
       burial_(std::make_shared<orphan_burial>(executor_))
 {
     if (!options_.clock)
         options_.clock = steady_timer_clock();
     if (group)
-        book_ = std::move(group->book);
+        book_ = group->book;
     if (options_.state_directory.empty())
         return;
     book_ = std::make_shared<survivor_book>(options_.state_directory);
@@ -86,13 +115,6 @@ std::optional<std::size_t> supervisor_core::find(std::string_view name) const
             return i;
     }
     return std::nullopt;
-}
-
-std::size_t supervisor_core::number_of(std::string_view name) const
-{
-    if (const auto found = find(name))
-        return *found;
-    throw std::invalid_argument("supervisor: there is no service \"" + std::string(name) + '"');
 }
 
 void supervisor_core::add(const service& what)
@@ -118,14 +140,21 @@ void supervisor_core::add(const service& what)
     setup.stop_grace = how->stop_grace;
     setup.most_extension = how->most_extension;
     setup.one_shot = how->one_shot;
+    const auto history =
+        is_group_ ? history_->member(how->name) : std::make_shared<service_history>();
+    setup.generations = history->generations;
+    setup.generation = is_successor_ ? 0 : *history->generations;
     services_.push_back({.how = how,
                          .log = std::make_shared<log_feed>(executor_, how->log,
                                                            [weak = weak_from_this()] {
                                                                if (const auto self = weak.lock())
                                                                    self->finish_if_over();
                                                            }),
-                         .kept = std::make_shared<descriptor_store>(executor_, how->most_kept)});
+                         .kept = std::make_shared<descriptor_store>(executor_, how->most_kept),
+                         .history = history});
     services_.back().since = options_.clock->now();
+    if (is_group_ && !is_successor_)
+        services_.back().stood = history->state;
     (void)fsm_.add(std::move(setup));
     tell({kind::tick});
 }
@@ -137,10 +166,32 @@ void supervisor_core::request(supervisor_input::kind what)
 
 void supervisor_core::request(supervisor_input::kind what, std::string_view name)
 {
-    const auto number = number_of(name);
+    request(what, name, name);
+}
+
+void supervisor_core::request(supervisor_input::kind what, std::string_view name,
+                              std::string_view path)
+{
+    const auto slash = name.find('/');
+    const auto number = find(name.substr(0, slash));
+    if (!number)
+        throw std::invalid_argument("supervisor: there is no service \"" + std::string(path) + '"');
+    if (slash == std::string_view::npos) {
+        if (what == kind::remove_service)
+            refuse_if_needed(name);
+        return tell({what, *number});
+    }
+    const auto refuse = [&](const char* why) {
+        throw std::invalid_argument("supervisor: \"" + std::string(path) + "\": " + why);
+    };
+    if (group_of(*services_[*number].how) == nullptr)
+        refuse("only a group has members");
     if (what == kind::remove_service)
-        refuse_if_needed(name);
-    tell({what, number});
+        refuse("a member is removed with its group alone");
+    auto* const members = members_of(*number);
+    if (members == nullptr)
+        refuse("its group does not run");
+    members->request(what, name.substr(slash + 1), path);
 }
 
 void supervisor_core::stop(std::chrono::nanoseconds budget)
@@ -186,41 +237,81 @@ void supervisor_core::wait_for_sweep(sweep_handler h)
 std::vector<service_snapshot> supervisor_core::snapshot() const
 {
     std::vector<service_snapshot> all;
+    describe({}, all);
+    return all;
+}
+
+bool supervisor_core::all_serve() const
+{
+    for (std::size_t i = 0; i < services_.size(); ++i) {
+        const auto state = fsm_.state(i);
+        if (state != service_state::ready && state != service_state::exited)
+            return false;
+    }
+    return true;
+}
+
+// Who supervises the members of a group: of the incarnation that serves.
+supervisor_core* supervisor_core::members_of(std::size_t number) const
+{
+    const auto& runners = services_[number].runners;
+    const auto found = runners.find(fsm_.generation(number));
+    return found == runners.end() ? nullptr : found->second->members();
+}
+
+// With the members of each group behind it.
+void supervisor_core::describe(const std::string& path, std::vector<service_snapshot>& all) const
+{
     for (std::size_t i = 0; i < services_.size(); ++i) {
         const auto& one = services_[i];
         service_snapshot now;
-        now.name = one.how->name;
+        now.name = path + one.how->name;
         now.state = fsm_.state(i);
         now.generation = fsm_.generation(i);
         now.since = one.since;
-        now.restarts = one.restarts;
-        now.last_death = one.last_death;
-        now.lines_lost = one.log->lost();
+        now.restarts = one.history->restarts;
+        now.last_death = one.history->last_death;
+        now.lines_lost = one.history->lines_lost + one.log->lost();
         now.descriptors_kept = one.kept->all().size();
         if (const auto found = one.runners.find(now.generation); found != one.runners.end()) {
             now.pid = found->second->pid();
             now.status_text = found->second->status_text();
         }
         all.push_back(std::move(now));
+        const auto* const group = group_of(*one.how);
+        if (group == nullptr)
+            continue;
+        const auto within = all.back().name + '/';
+        if (const auto* const members = members_of(i))
+            members->describe(within, all);
+        else
+            describe_idle(*group, *one.history, within, all);
     }
-    return all;
 }
 
 void supervisor_core::abandon() noexcept
 {
     // An observer may destroy the supervisor, and is on the stack then: nothing of it is destroyed
     // here, and tell() sees that it is over.
-    abandoned_ = true;
-    inputs_.clear();
+    const bool is_known = std::exchange(abandoned_, true);
+    if (!is_group_)
+        turn_->waiting.clear();
     if (timer_)
         timer_->emit(asio::cancellation_type::terminal);
     if (sweep_timer_)
         sweep_timer_->emit(asio::cancellation_type::terminal);
-    for (auto& one : services_) {
+    for (std::size_t i = 0; i < services_.size(); ++i) {
+        auto& one = services_[i];
         const auto runners = std::exchange(one.runners, {});
         for (const auto& [generation, runner] : runners)
             runner->abandon();
         one.log->end();
+        if (is_known)
+            continue;
+        one.history->state = fsm_.state(i);
+        one.history->generation = fsm_.generation(i);
+        one.history->since = one.since;
+        one.history->lines_lost += one.log->lost();
     }
     for (const auto& one : waits_) {
         if (*one)
@@ -243,7 +334,18 @@ void supervisor_core::on_ended(std::size_t number, std::uint64_t generation, boo
     one.runners.erase(generation);
     one.last_death = std::move(report);
     one.last_dead = generation;
+    one.history->last_death = one.last_death;
     tell({clean ? kind::ended_clean : kind::ended_failed, number, generation});
+}
+
+void supervisor_core::on_member(std::size_t number, std::uint64_t generation, service_event event)
+{
+    if (abandoned_ || !options_.on_event)
+        return;
+    event.service.insert(0, services_[number].how->name + '/');
+    event.replacement = event.replacement || generation != fsm_.generation(number);
+    event.sequence = ++told_;
+    options_.on_event(event);
 }
 
 // Inputs wait for each other: what an observer asks for is heard when what it was told is done.
@@ -251,8 +353,8 @@ void supervisor_core::tell(const supervisor_input& input)
 {
     if (abandoned_)
         return;
-    inputs_.push_back(input);
-    if (telling_)
+    turn_->waiting.push_back({weak_from_this(), input});
+    if (turn_->taken)
         return;
     if (sweeping_) {
         if (!sweep_timer_ && !result_)
@@ -266,11 +368,30 @@ void supervisor_core::tell(const supervisor_input& input)
     };
     const auto self = shared_from_this();
     {
-        const guard over{telling_ = true};
-        tell_all();
+        const guard over{turn_->taken = true};
+        while (!turn_->waiting.empty()) {
+            const auto next = turn_->waiting.front();
+            turn_->waiting.pop_front();
+            if (const auto whose = next.whose.lock(); whose && !whose->abandoned_)
+                whose->hear(next.what);
+        }
     }
     if (book_ && !abandoned_)
         book_->write();
+}
+
+void supervisor_core::hear(const supervisor_input& input)
+{
+    // A copy: what is carried out may add a service.
+    const auto step = fsm_.resume(input, options_.clock->now());
+    for (const auto& one : step.transitions) {
+        if (!abandoned_)
+            publish(one);
+    }
+    for (const auto& one : step.outputs) {
+        if (!abandoned_)
+            carry_out(one);
+    }
     arm();
 }
 
@@ -354,30 +475,12 @@ void supervisor_core::give_up_sweep(std::string why)
     });
 }
 
-void supervisor_core::tell_all()
-{
-    while (!inputs_.empty()) {
-        const auto next = inputs_.front();
-        inputs_.pop_front();
-        // A copy: what is carried out may add a service.
-        const auto step = fsm_.resume(next, options_.clock->now());
-        for (const auto& one : step.transitions) {
-            if (!abandoned_)
-                publish(one);
-        }
-        for (const auto& one : step.outputs) {
-            if (!abandoned_)
-                carry_out(one);
-        }
-    }
-}
-
 void supervisor_core::publish(const service_transition& what)
 {
     auto& one = services_[what.service];
     if (what.role == incarnation_role::serving) {
         one.since = what.when;
-        one.restarts += what.to == service_state::backoff ? 1 : 0;
+        one.history->restarts += what.to == service_state::backoff ? 1 : 0;
         if (what.to == service_state::failed && what.cause == service_cause::too_many_restarts)
             give_up(one.how->name);
     }
@@ -402,12 +505,12 @@ void supervisor_core::publish(const service_transition& what)
     if (!options_.on_event)
         return;
     service_event event;
-    event.sequence = what.sequence;
+    event.sequence = ++told_;
     event.when = what.when;
     event.service = name;
     event.generation = what.generation;
     event.replacement = what.role != incarnation_role::serving;
-    event.from = what.from;
+    event.from = std::exchange(one.stood, std::nullopt).value_or(what.from);
     event.to = what.to;
     event.cause = what.cause;
     event.delay = what.delay;
@@ -456,7 +559,10 @@ void supervisor_core::start(std::size_t number, std::uint64_t generation)
                        one.kept,
                        options_.orphans,
                        book_,
-                       burial_};
+                       burial_,
+                       turn_,
+                       one.history,
+                       is_successor_ || generation != fsm_.generation(number)};
     std::shared_ptr<service_runner> runner;
     try {
         runner = std::holds_alternative<command>(one.how->body)
@@ -559,17 +665,33 @@ void supervisor_core::finish()
     made.culprit = culprit_;
     if (stop_began_)
         made.stop_time = options_.clock->now() - *stop_began_;
-    for (const auto& one : services_) {
-        if (!all_have_gone_ && !one.runners.empty())
-            made.left.push_back(one.how->name);
+    if (!all_have_gone_)
+        name_left({}, made.left);
+    for (const auto& one : services_)
         one.log->end();
-    }
     result_ = std::move(made);
     if (sweep_timer_)
         sweep_timer_->emit(asio::cancellation_type::terminal);
     end_sweep(asio::error::timed_out);
     complete_waits();
     arm();
+}
+
+// Of a group, its members: itself alone when none of them lives any more.
+void supervisor_core::name_left(const std::string& path, std::vector<std::string>& left) const
+{
+    for (const auto& one : services_) {
+        if (one.runners.empty())
+            continue;
+        const auto name = path + one.how->name;
+        const auto before = left.size();
+        for (const auto& [generation, runner] : one.runners) {
+            if (const auto* const members = runner->members())
+                members->name_left(name + '/', left);
+        }
+        if (left.size() == before)
+            left.push_back(name);
+    }
 }
 
 void supervisor_core::complete_waits()

@@ -6,7 +6,6 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 
-#include <deque>
 #include <list>
 #include <map>
 #include <memory>
@@ -19,6 +18,7 @@
 #include <procyard/runtime/supervisor.hpp>
 
 #include "service_runner.hpp"
+#include "supervision_turn.hpp"
 #include "supervisor_fsm.hpp"
 #include "survivor_book.hpp"
 #include "survivor_sweep.hpp"
@@ -36,9 +36,12 @@ public:
     using sweep_handler = asio::any_completion_handler<void(error_code)>;
 
     // Of a group: it does not end when its budget does, since who supervises it says what is left;
-    // and it writes into the same book.
+    // it writes into the same book, and hears what it is told in the same turn.
     struct group_mark {
         std::shared_ptr<survivor_book> book;
+        std::shared_ptr<supervision_turn> turn;
+        std::shared_ptr<service_history> history;
+        bool is_successor;
     };
 
     supervisor_core(asio::any_io_executor ex, supervisor_options options,
@@ -48,11 +51,14 @@ public:
 
     void add(const service& what);
     void request(supervisor_input::kind what);
+    // Of a service, or of a member of a group: "group/member".
     void request(supervisor_input::kind what, std::string_view name);
     void stop(std::chrono::nanoseconds budget);
     void wait(handler h);
     void wait_for_sweep(sweep_handler h);
     [[nodiscard]] std::vector<service_snapshot> snapshot() const;
+    // Or have done what they were to do.
+    [[nodiscard]] bool all_serve() const;
 
     // The user's object has gone.
     void abandon() noexcept;
@@ -60,6 +66,7 @@ public:
     void on_news(const supervisor_input& news) override;
     void on_ended(std::size_t number, std::uint64_t generation, bool clean,
                   std::shared_ptr<death_report> report) override;
+    void on_member(std::size_t number, std::uint64_t generation, service_event event) override;
 
     static void post_news(const asio::any_io_executor& ex, std::weak_ptr<supervisor_core> core,
                           const supervisor_input& news);
@@ -72,17 +79,22 @@ private:
         std::shared_ptr<log_feed> log;
         std::shared_ptr<descriptor_store> kept;
         std::map<std::uint64_t, std::shared_ptr<service_runner>> runners{};
+        std::shared_ptr<service_history> history;
+        // Of a member until its first event: where it stood when its group ended.
+        std::optional<service_state> stood{};
         timer_clock::time_point since{};
-        std::uint64_t restarts = 0;
         std::shared_ptr<const death_report> last_death{};
         std::uint64_t last_dead = 0;
     };
 
     [[nodiscard]] std::optional<std::size_t> find(std::string_view name) const;
-    [[nodiscard]] std::size_t number_of(std::string_view name) const;
+    void request(supervisor_input::kind what, std::string_view name, std::string_view path);
+    [[nodiscard]] supervisor_core* members_of(std::size_t number) const;
+    void describe(const std::string& path, std::vector<service_snapshot>& all) const;
+    void name_left(const std::string& path, std::vector<std::string>& left) const;
 
     void tell(const supervisor_input& input);
-    void tell_all();
+    void hear(const supervisor_input& input);
     void publish(const service_transition& what);
     void give_up(const std::string& culprit);
     void carry_out(const supervisor_output& what);
@@ -105,11 +117,13 @@ private:
     supervisor_options options_;
     supervisor_fsm fsm_;
     std::vector<entry> services_{};
-    std::deque<supervisor_input> inputs_{};
-    bool telling_ = false;
+    std::shared_ptr<supervision_turn> turn_;
+    std::uint64_t told_ = 0;  // the number of the last event
     bool abandoned_ = false;
     bool all_have_gone_ = false;
     bool is_group_;
+    bool is_successor_;
+    const std::shared_ptr<service_history> history_;  // of a group
     const std::shared_ptr<orphan_burial> burial_;
 
     std::shared_ptr<survivor_book> book_{};

@@ -35,7 +35,10 @@ std::size_t supervisor_fsm::add(service_setup what)
         services_[before].dependants.push_back(number);
     }
     service added;
+    added.main.generation = what.generation;
     added.how = std::move(what);
+    if (!added.how.generations)
+        added.how.generations = std::make_shared<std::uint64_t>(0);
     added.wanted = started_ && !closing_;
     services_.push_back(std::move(added));
     return number;
@@ -501,7 +504,7 @@ supervisor_fsm::incarnation supervisor_fsm::begin(service& one, incarnation_role
                                                   time_point now)
 {
     const auto ready_by = later(now, one.how.start_timeout);
-    return {.generation = ++one.generations,
+    return {.generation = ++*one.how.generations,
             .role = role,
             .ready_by = ready_by,
             .most = later(ready_by, one.how.most_extension)};

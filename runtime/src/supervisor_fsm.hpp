@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <random>
 #include <string_view>
@@ -107,6 +108,10 @@ public:
         duration most_extension = duration::zero();
         std::vector<std::size_t> depends_on{};
         bool one_shot = false;  // is ready for those that depend on it when it has ended cleanly
+        // Where its incarnations are numbered, if other machines have some of the same service: a
+        // member of a group that was started before. With the number of the last.
+        std::shared_ptr<std::uint64_t> generations{};
+        std::uint64_t generation = 0;
     };
     struct setup {
         restart_strategy strategy = restart_strategy::one_for_one;
@@ -175,7 +180,6 @@ private:
         bool completed = false;      // it has ended with success by itself
         bool left_out = false;       // its siblings were started again, it was not
         unsigned failures = 0;       // in a row
-        std::uint64_t generations = 0;
         time_point start_at = time_point::min();
         incarnation main{};
         std::optional<incarnation> extra{};

@@ -134,7 +134,8 @@ public:
     /// A coroutine, on the supervisor's executor.
     service(std::string name, service_body body);
     /// Services with a supervisor of their own: ready when all are, and failed when the supervisor
-    /// has given up.
+    /// has given up. To the one that has it they are "name/member" (no name has a slash of its
+    /// own), each the same service however often the group is started.
     service(std::string name, restart_strategy strategy, std::vector<service> members,
             restart_intensity intensity = {});
 

@@ -55,12 +55,14 @@ struct PROCYARD_RUNTIME_EXPORT death_report {
 /// A service has changed its state.
 /// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct PROCYARD_RUNTIME_EXPORT service_event {
-    /// 1, 2, 3, … for each supervisor, without a gap.
+    /// 1, 2, 3, … for each supervisor with all its groups, without a gap.
     std::uint64_t sequence = 0;
     timer_clock::time_point when{};
+    /// Of a member of a group: "group/member".
     std::string service{};
     std::uint64_t generation = 0;
-    /// While a service is replaced, the events of its second incarnation say so.
+    /// While a service is replaced, the events of its second incarnation say so, and those of the
+    /// members of that.
     bool replacement = false;
     service_state from = service_state::configured;
     service_state to = service_state::configured;
@@ -77,6 +79,7 @@ struct PROCYARD_RUNTIME_EXPORT service_event {
 /// Where a service stands.
 /// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct service_snapshot {
+    /// Of a member of a group: "group/member".
     std::string name{};
     service_state state = service_state::configured;
     std::uint64_t generation = 0;
@@ -106,7 +109,8 @@ struct supervisor_result {
     /// killed, or whose the state directory is; empty if none.
     std::string culprit{};
     /// What still lived when the stop's budget was over (a coroutine that does not listen to
-    /// cancellation, a process that cannot be killed): empty when all have gone.
+    /// cancellation, a process that cannot be killed), of a group the members: empty when all have
+    /// gone.
     std::vector<std::string> left{};
     timer_clock::duration stop_time{};
 };
@@ -133,8 +137,9 @@ struct supervisor_options {
     std::chrono::nanoseconds sweep_budget = std::chrono::seconds(30);
     /// Null: the machine's steady clock.
     std::shared_ptr<timer_clock> clock{};
-    /// Hears each change of state, in order, on the supervisor's executor. Must not throw; may call
-    /// the supervisor, and destroy it.
+    /// Hears each change of state, also of the members of groups, in order, on the supervisor's
+    /// executor. Must not throw; may call the supervisor, and destroy it; is not called again
+    /// before it has returned.
     std::function<void(const service_event&)> on_event{};
     /// Of the jitter; 0: one that differs each time.
     std::uint64_t seed = 0;
@@ -170,13 +175,17 @@ public:
     [[nodiscard]] executor_type get_executor() const noexcept;
 
     /// Adds a service. It starts with the others, or now if the supervisor was started.
-    /// @throws std::invalid_argument   a name that is empty, there already, or of a dependency that
-    ///                                 is not there; what is wrong with the service
+    /// @throws std::invalid_argument   a name that is empty, has a slash, is there already, or is
+    ///                                 that of a dependency that is not there; what is wrong with
+    ///                                 the service
     void add(const service& what);
 
     /// All that were added shall run.
     void start();
-    /// One shall run: also one that has failed for good.
+    /// One shall run: also one that has failed for good. As with the other names here, it may be
+    /// the member of a group that runs, "group/member": what is asked of it holds until it is asked
+    /// something else, or the group is started again.
+    /// @throws std::invalid_argument   there is none of the name, or its group does not run
     void start(std::string_view name);
     /// One shall not, until it is started again.
     void stop(std::string_view name);
@@ -186,10 +195,12 @@ public:
     /// does not become ready, the first one stays.
     void replace(std::string_view name);
     /// One is stopped and forgotten.
-    /// @throws std::invalid_argument   there is none of the name, or another one depends on it
+    /// @throws std::invalid_argument   there is none of the name, another one depends on it, or it
+    ///                                 is the member of a group
     void remove(std::string_view name);
 
-    /// Where they all stand, in the order in which they were added.
+    /// Where they all stand, in the order in which they were added; behind each group its members,
+    /// of one that does not run as they stood at its end.
     [[nodiscard]] std::vector<service_snapshot> snapshot() const;
 
     /// Completes when what another supervisor with this state directory has left is gone, at once
