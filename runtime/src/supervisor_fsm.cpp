@@ -281,7 +281,8 @@ void supervisor_fsm::restart_siblings(std::size_t culprit)
     const auto first = how_.strategy == restart_strategy::one_for_all ? 0 : culprit;
     for (auto i = first; i < services_.size(); ++i) {
         auto& one = services_[i];
-        one.sibling_failed = one.wanted;
+        // Also one that is on its way out since an earlier failure, and does not return.
+        one.sibling_failed = one.wanted || (one.sibling_failed && lives(one));
         if (one.how.restart == restart_kind::temporary)
             one.left_out = std::exchange(one.wanted, false) || one.left_out;
         one.together = one.wanted;

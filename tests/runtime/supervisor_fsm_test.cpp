@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "supervisor_stage.hpp"
+
 using procyard::restart_kind;
 using procyard::restart_strategy;
 using procyard::service_cause;
@@ -19,105 +21,14 @@ using procyard::to_string;
 using procyard::detail::supervisor_fsm;
 using procyard::detail::supervisor_input;
 using procyard::detail::supervisor_output;
+using namespace procyard_test;
 using namespace std::chrono_literals;
+using stage = supervisor_stage;
 
 namespace {
 
 using kind = supervisor_input::kind;
-using service_setup = supervisor_fsm::service_setup;
 using duration = supervisor_fsm::duration;
-
-service_setup plain()
-{
-    service_setup how;
-    how.backoff.first = 0ns;
-    how.backoff.jitter = 0;
-    return how;
-}
-
-service_setup after(std::vector<std::size_t> others, service_setup how = plain())
-{
-    how.depends_on = std::move(others);
-    return how;
-}
-
-// Plays the world: what it is told to do is written down as text, for comparison.
-class stage {
-public:
-    explicit stage(const supervisor_fsm::setup& what = {}) : fsm(what, 1) { }
-
-    // Returns what is to be done: "start 0.1", i.e. service 0, generation 1.
-    std::string tell(kind what, std::size_t service = 0, std::uint64_t generation = 0)
-    {
-        return note(fsm.resume({what, service, generation}, now));
-    }
-
-    // News of the incarnation that serves.
-    std::string of(kind what, std::size_t service)
-    {
-        return tell(what, service, fsm.generation(service));
-    }
-
-    std::string tick(std::chrono::nanoseconds passed)
-    {
-        now += passed;
-        return tell(kind::tick);
-    }
-
-    std::string note(const supervisor_fsm::step& step)
-    {
-        std::string text;
-        for (const auto& one : step.outputs) {
-            const char* const names[] = {"start", "stop", "kill", "finished", "hurry"};
-            text += text.empty() ? "" : ", ";
-            text += names[static_cast<std::size_t>(one.what)];
-            if (one.what == supervisor_output::kind::finished)
-                text += one.failed ? " failed" : "";
-            else
-                text += ' ' + std::to_string(one.service) + '.' + std::to_string(one.generation);
-        }
-        for (const auto& one : step.transitions) {
-            CHECK_MESSAGE(one.sequence == ++told, "a gap in the events");
-            if (one.to == service_state::backoff)
-                delays.push_back(one.delay);
-            history.push_back(std::to_string(one.service) + ' ' + std::string(to_string(one.to))
-                              + ": " + std::string(to_string(one.cause)));
-        }
-        CHECK(fsm.broken_promise() == "");
-        return text;
-    }
-
-    std::string states() const
-    {
-        std::string text;
-        for (std::size_t i = 0; i < fsm.size(); ++i)
-            text += (i == 0 ? "" : ", ") + std::string(to_string(fsm.state(i)));
-        return text;
-    }
-
-    // All of them, one after the other.
-    void start_all()
-    {
-        tell(kind::start);
-        for (std::size_t i = 0; i < fsm.size(); ++i)
-            of(kind::ready, i);
-        history.clear();
-    }
-
-    supervisor_fsm fsm;
-    supervisor_fsm::time_point now{};
-    std::uint64_t told = 0;
-    std::vector<std::chrono::nanoseconds> delays;
-    std::vector<std::string> history;
-};
-
-supervisor_fsm::setup with(restart_strategy strategy, unsigned restarts = 1000)
-{
-    supervisor_fsm::setup what;
-    what.strategy = strategy;
-    what.intensity = {restarts, 60s};
-    return what;
-}
 
 }  // namespace
 
@@ -433,6 +344,22 @@ TEST_SUITE("supervisor_fsm")
         CHECK(world.of(kind::ended_failed, 0) == "stop 2.1");
         CHECK(world.tell(kind::start_service, 1) == "");
         CHECK(world.of(kind::ended_clean, 2) == "start 0.2, start 2.2");
+    }
+
+    TEST_CASE(
+        "those that are restarted wait for a sibling that a failure before has stopped for good")
+    {
+        stage world(with(restart_strategy::rest_for_one));
+        world.fsm.add(plain());
+        world.fsm.add(plain());
+        auto job = plain();
+        job.restart = restart_kind::temporary;
+        world.fsm.add(job);
+        world.start_all();
+        CHECK(world.of(kind::ended_failed, 1) == "stop 2.1");
+        CHECK(world.of(kind::ended_failed, 0) == "");
+        CHECK(world.of(kind::ended_clean, 2) == "start 0.2, start 1.2");
+        CHECK(world.states() == "starting, starting, exited");
     }
 
     TEST_CASE("kinds: permanent always, transient after a failure, temporary never")
