@@ -110,9 +110,9 @@ supervisor_core::supervisor_core(asio::any_io_executor ex, supervisor_options op
 
 std::optional<std::size_t> supervisor_core::find(std::string_view name) const
 {
-    for (std::size_t i = 0; i < services_.size(); ++i) {
-        if (services_[i].how->name == name && fsm_.state(i) != service_state::removed)
-            return i;
+    for (const auto& [number, one] : services_) {
+        if (one.how->name == name && fsm_.state(number) != service_state::removed)
+            return number;
     }
     return std::nullopt;
 }
@@ -132,6 +132,8 @@ void supervisor_core::add(const service& what)
         const auto found = find(name);
         if (!found)
             refuse("depends on \"" + name + "\", which was not added before it");
+        if (fsm_.leaves(*found))
+            refuse("depends on \"" + name + "\", which is being removed");
         setup.depends_on.push_back(*found);
     }
     setup.restart = how->restart;
@@ -144,17 +146,18 @@ void supervisor_core::add(const service& what)
         is_group_ ? history_->member(how->name) : std::make_shared<service_history>();
     setup.generations = history->generations;
     setup.generation = is_successor_ ? 0 : *history->generations;
-    services_.push_back({.how = how,
-                         .log = std::make_shared<log_feed>(executor_, how->log,
-                                                           [weak = weak_from_this()] {
-                                                               if (const auto self = weak.lock())
-                                                                   self->finish_if_over();
-                                                           }),
-                         .kept = std::make_shared<descriptor_store>(executor_, how->most_kept),
-                         .history = history});
-    services_.back().since = options_.clock->now();
+    entry one{.how = how,
+              .log = std::make_shared<log_feed>(executor_, how->log,
+                                                [weak = weak_from_this()] {
+                                                    if (const auto self = weak.lock())
+                                                        self->on_log_idle();
+                                                }),
+              .kept = std::make_shared<descriptor_store>(executor_, how->most_kept),
+              .history = history};
+    one.since = options_.clock->now();
     if (is_group_ && !is_successor_)
-        services_.back().stood = history->state;
+        one.stood = history->state;
+    services_.emplace(fsm_.next_number(), std::move(one));
     (void)fsm_.add(std::move(setup));
     tell({kind::tick});
 }
@@ -184,7 +187,7 @@ void supervisor_core::request(supervisor_input::kind what, std::string_view name
     const auto refuse = [&](const char* why) {
         throw std::invalid_argument("supervisor: \"" + std::string(path) + "\": " + why);
     };
-    if (group_of(*services_[*number].how) == nullptr)
+    if (group_of(*services_.at(*number).how) == nullptr)
         refuse("only a group has members");
     if (what == kind::remove_service)
         refuse("a member is removed with its group alone");
@@ -243,8 +246,8 @@ std::vector<service_snapshot> supervisor_core::snapshot() const
 
 bool supervisor_core::all_serve() const
 {
-    for (std::size_t i = 0; i < services_.size(); ++i) {
-        const auto state = fsm_.state(i);
+    for (const auto& [number, one] : services_) {
+        const auto state = fsm_.state(number);
         if (state != service_state::ready && state != service_state::exited)
             return false;
     }
@@ -254,7 +257,7 @@ bool supervisor_core::all_serve() const
 // Who supervises the members of a group: of the incarnation that serves.
 supervisor_core* supervisor_core::members_of(std::size_t number) const
 {
-    const auto& runners = services_[number].runners;
+    const auto& runners = services_.at(number).runners;
     const auto found = runners.find(fsm_.generation(number));
     return found == runners.end() ? nullptr : found->second->members();
 }
@@ -262,12 +265,13 @@ supervisor_core* supervisor_core::members_of(std::size_t number) const
 // With the members of each group behind it.
 void supervisor_core::describe(const std::string& path, std::vector<service_snapshot>& all) const
 {
-    for (std::size_t i = 0; i < services_.size(); ++i) {
-        const auto& one = services_[i];
+    for (const auto& [number, one] : services_) {
         service_snapshot now;
         now.name = path + one.how->name;
-        now.state = fsm_.state(i);
-        now.generation = fsm_.generation(i);
+        now.state = fsm_.state(number);
+        if (now.state == service_state::removed)
+            continue;
+        now.generation = fsm_.generation(number);
         now.since = one.since;
         now.restarts = one.history->restarts;
         now.last_death = one.history->last_death;
@@ -282,7 +286,7 @@ void supervisor_core::describe(const std::string& path, std::vector<service_snap
         if (group == nullptr)
             continue;
         const auto within = all.back().name + '/';
-        if (const auto* const members = members_of(i))
+        if (const auto* const members = members_of(number))
             members->describe(within, all);
         else
             describe_idle(*group, *one.history, within, all);
@@ -300,19 +304,20 @@ void supervisor_core::abandon() noexcept
         timer_->emit(asio::cancellation_type::terminal);
     if (sweep_timer_)
         sweep_timer_->emit(asio::cancellation_type::terminal);
-    for (std::size_t i = 0; i < services_.size(); ++i) {
-        auto& one = services_[i];
+    for (auto& [number, one] : services_) {
         const auto runners = std::exchange(one.runners, {});
         for (const auto& [generation, runner] : runners)
             runner->abandon();
         one.log->end();
         if (is_known)
             continue;
-        one.history->state = fsm_.state(i);
-        one.history->generation = fsm_.generation(i);
+        one.history->state = fsm_.state(number);
+        one.history->generation = fsm_.generation(number);
         one.history->since = one.since;
         one.history->lines_lost += one.log->lost();
     }
+    for (const auto& log : last_logs_)
+        log->end();
     for (const auto& one : waits_) {
         if (*one)
             one->complete(asio::error::operation_aborted, {});
@@ -330,7 +335,10 @@ void supervisor_core::on_ended(std::size_t number, std::uint64_t generation, boo
 {
     if (abandoned_)
         return;
-    auto& one = services_[number];
+    const auto found = services_.find(number);
+    if (found == services_.end())
+        return;
+    auto& one = found->second;
     one.runners.erase(generation);
     one.last_death = std::move(report);
     one.last_dead = generation;
@@ -342,7 +350,7 @@ void supervisor_core::on_member(std::size_t number, std::uint64_t generation, se
 {
     if (abandoned_ || !options_.on_event)
         return;
-    event.service.insert(0, services_[number].how->name + '/');
+    event.service.insert(0, services_.at(number).how->name + '/');
     event.replacement = event.replacement || generation != fsm_.generation(number);
     event.sequence = ++told_;
     options_.on_event(event);
@@ -477,7 +485,7 @@ void supervisor_core::give_up_sweep(std::string why)
 
 void supervisor_core::publish(const service_transition& what)
 {
-    auto& one = services_[what.service];
+    auto& one = services_.at(what.service);
     if (what.role == incarnation_role::serving) {
         one.since = what.when;
         one.history->restarts += what.to == service_state::backoff ? 1 : 0;
@@ -495,19 +503,15 @@ void supervisor_core::publish(const service_transition& what)
         || stands == service_state::removed;
     if (is_over && !fsm_.alive(what.service))
         one.kept->clear();
-    const auto name = one.how->name;
-    if (what.to == service_state::removed) {
-        // Its sinks and bodies go with it; the number stays.
-        one.how = std::make_shared<service_access::description>(
-            service_access::description{name, service_body()});
-        one.log->release();
-    }
+    // Until it was told; `one` is in it.
+    const auto gone =
+        what.to == service_state::removed ? forget(what.service) : entries::node_type();
     if (!options_.on_event)
         return;
     service_event event;
     event.sequence = ++told_;
     event.when = what.when;
-    event.service = name;
+    event.service = one.how->name;
     event.generation = what.generation;
     event.replacement = what.role != incarnation_role::serving;
     event.from = std::exchange(one.stood, std::nullopt).value_or(what.from);
@@ -517,6 +521,23 @@ void supervisor_core::publish(const service_transition& what)
     if (one.last_dead == what.generation && is_alive(what.from) && !is_alive(what.to))
         event.death = one.last_death;
     options_.on_event(event);
+}
+
+// All that is kept of it, but for its log, which gets what waits for it.
+supervisor_core::entries::node_type supervisor_core::forget(std::size_t number)
+{
+    auto gone = services_.extract(number);
+    const auto& log = gone.mapped().log;
+    log->release();
+    if (!log->idle())
+        last_logs_.push_back(log);
+    return gone;
+}
+
+void supervisor_core::on_log_idle()
+{
+    std::erase_if(last_logs_, [](const auto& log) { return log->idle(); });
+    finish_if_over();
 }
 
 // The machine stops everything; here that has an end, too.
@@ -535,8 +556,9 @@ void supervisor_core::carry_out(const supervisor_output& what)
     }
     if (what.what == supervisor_output::kind::start)
         return start(what.service, what.generation);
-    const auto found = services_[what.service].runners.find(what.generation);
-    if (found == services_[what.service].runners.end())
+    const auto& runners = services_.at(what.service).runners;
+    const auto found = runners.find(what.generation);
+    if (found == runners.end())
         return;
     const auto runner = found->second;  // it may end meanwhile
     switch (what.what) {
@@ -548,7 +570,7 @@ void supervisor_core::carry_out(const supervisor_output& what)
 
 void supervisor_core::start(std::size_t number, std::uint64_t generation)
 {
-    auto& one = services_[number];
+    auto& one = services_.at(number);
     runner_setup setup{std::weak_ptr<runner_owner>(shared_from_this()),
                        executor_,
                        options_.clock,
@@ -596,12 +618,12 @@ void supervisor_core::cannot_start(std::size_t number, std::uint64_t generation,
 // A service whose dependency is gone for good would wait for ever at its next start.
 void supervisor_core::refuse_if_needed(std::string_view name) const
 {
-    for (std::size_t i = 0; i < services_.size(); ++i) {
-        const auto& needs = services_[i].how->depends_on;
-        if (fsm_.state(i) != service_state::removed
+    for (const auto& [number, one] : services_) {
+        const auto& needs = one.how->depends_on;
+        if (fsm_.state(number) != service_state::removed
             && std::find(needs.begin(), needs.end(), name) != needs.end())
             throw std::invalid_argument("supervisor: service \"" + std::string(name)
-                                        + "\" is needed by \"" + services_[i].how->name + '"');
+                                        + "\" is needed by \"" + one.how->name + '"');
     }
 }
 
@@ -643,8 +665,10 @@ void supervisor_core::on_timer()
 
 bool supervisor_core::logs_are_flushed() const noexcept
 {
+    const auto is_idle = [](const auto& log) { return log->idle(); };
     return std::all_of(services_.begin(), services_.end(),
-                       [](const entry& one) { return one.log->idle(); });
+                       [&](const auto& one) { return is_idle(one.second.log); })
+        && std::all_of(last_logs_.begin(), last_logs_.end(), is_idle);
 }
 
 // When all have gone, and what they have said has come to where it belongs; or when the time for
@@ -667,8 +691,10 @@ void supervisor_core::finish()
         made.stop_time = options_.clock->now() - *stop_began_;
     if (!all_have_gone_)
         name_left({}, made.left);
-    for (const auto& one : services_)
+    for (const auto& [number, one] : services_)
         one.log->end();
+    for (const auto& log : last_logs_)
+        log->end();
     result_ = std::move(made);
     if (sweep_timer_)
         sweep_timer_->emit(asio::cancellation_type::terminal);
@@ -680,7 +706,7 @@ void supervisor_core::finish()
 // Of a group, its members: itself alone when none of them lives any more.
 void supervisor_core::name_left(const std::string& path, std::vector<std::string>& left) const
 {
-    for (const auto& one : services_) {
+    for (const auto& [number, one] : services_) {
         if (one.runners.empty())
             continue;
         const auto name = path + one.how->name;
@@ -723,7 +749,11 @@ void supervisor_core::post_alive(const asio::any_io_executor& ex,
         const auto self = core.lock();
         if (!self)
             return;
-        const auto& runners = self->services_[number].runners;
+        // By its number, which is nobody else's when it was removed.
+        const auto one = self->services_.find(number);
+        if (one == self->services_.end())
+            return;
+        const auto& runners = one->second.runners;
         if (const auto found = runners.find(generation); found != runners.end())
             found->second->alive();
     });

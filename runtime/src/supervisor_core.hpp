@@ -87,6 +87,9 @@ private:
         std::uint64_t last_dead = 0;
     };
 
+    // By number, which is in the order in which they were added, and not used again.
+    using entries = std::map<std::size_t, entry>;
+
     [[nodiscard]] std::optional<std::size_t> find(std::string_view name) const;
     void request(supervisor_input::kind what, std::string_view name, std::string_view path);
     [[nodiscard]] supervisor_core* members_of(std::size_t number) const;
@@ -96,6 +99,8 @@ private:
     void tell(const supervisor_input& input);
     void hear(const supervisor_input& input);
     void publish(const service_transition& what);
+    [[nodiscard]] entries::node_type forget(std::size_t number);
+    void on_log_idle();
     void give_up(const std::string& culprit);
     void carry_out(const supervisor_output& what);
     void start(std::size_t number, std::uint64_t generation);
@@ -116,7 +121,9 @@ private:
     asio::any_io_executor executor_;
     supervisor_options options_;
     supervisor_fsm fsm_;
-    std::vector<entry> services_{};
+    entries services_{};
+    // Of those that were removed, until they have got what waits for them.
+    std::vector<std::shared_ptr<log_feed>> last_logs_{};
     std::shared_ptr<supervision_turn> turn_;
     std::uint64_t told_ = 0;  // the number of the last event
     bool abandoned_ = false;

@@ -29,19 +29,56 @@ supervisor_fsm::supervisor_fsm(const setup& what, std::uint64_t seed)
 
 std::size_t supervisor_fsm::add(service_setup what)
 {
-    const auto number = services_.size();
-    for (const auto before : what.depends_on) {
-        BOOST_ASSERT_MSG(before < number, "supervisor_fsm: depends on what was not added before");
-        services_[before].dependants.push_back(number);
+    const auto position = services_.size();
+    for (auto& before : what.depends_on) {
+        before = position_of(before);
+        BOOST_ASSERT_MSG(before < position, "supervisor_fsm: depends on what is not there");
+        services_[before].dependants.push_back(position);
     }
     service added;
+    added.number = next_number_++;
     added.main.generation = what.generation;
     added.how = std::move(what);
     if (!added.how.generations)
         added.how.generations = std::make_shared<std::uint64_t>(0);
     added.wanted = started_ && !closing_;
     services_.push_back(std::move(added));
-    return number;
+    return services_.back().number;
+}
+
+// Nobody was removed, and it stands where its number is; or it is to be looked for. Numbers grow.
+std::size_t supervisor_fsm::position_of(std::size_t number) const noexcept
+{
+    if (number < services_.size() && services_[number].number == number)
+        return number;
+    const auto found =
+        std::lower_bound(services_.begin(), services_.end(), number,
+                         [](const service& one, std::size_t other) { return one.number < other; });
+    return found == services_.end() || found->number != number
+        ? services_.size()
+        : static_cast<std::size_t>(found - services_.begin());
+}
+
+// From the last to the first: one that others depend on stays until they have gone.
+void supervisor_fsm::forget_removed()
+{
+    for (auto which = services_.size(); which-- > 0;) {
+        if (services_[which].state == removed && services_[which].dependants.empty())
+            forget(which);
+    }
+}
+
+void supervisor_fsm::forget(std::size_t which)
+{
+    for (const auto before : services_[which].how.depends_on)
+        std::erase(services_[before].dependants, which);
+    services_.erase(services_.begin() + static_cast<std::ptrdiff_t>(which));
+    for (auto& one : services_) {
+        for (auto* const places : {&one.how.depends_on, &one.dependants}) {
+            for (auto& place : *places)
+                place -= place > which ? 1 : 0;
+        }
+    }
 }
 
 bool supervisor_fsm::asked_to_stop(const incarnation& one) noexcept
@@ -62,12 +99,14 @@ bool supervisor_fsm::anybody_lives() const noexcept
     return std::any_of(services_.begin(), services_.end(), lives);
 }
 
-const supervisor_fsm::step& supervisor_fsm::resume(const supervisor_input& input, time_point now)
+const supervisor_fsm::step& supervisor_fsm::resume(const supervisor_input& told, time_point now)
 {
     step_.outputs.clear();
     step_.transitions.clear();
     if (finished_)
         return step_;
+    auto input = told;
+    input.service = position_of(told.service);
     using enum supervisor_input::kind;
     switch (input.what) {
     case ready:
@@ -82,6 +121,8 @@ const supervisor_fsm::step& supervisor_fsm::resume(const supervisor_input& input
     // not being ready.
     on_time(now);
     reconcile(now);
+    if (std::exchange(forgets_, false))
+        forget_removed();
     BOOST_ASSERT(broken_promise().empty());
     return step_;
 }
@@ -101,7 +142,9 @@ void supervisor_fsm::on_request(const supervisor_input& input, time_point now)
             one.wanted = one.wanted || one.state == configured;
         return;
     }
-    auto& one = services_.at(input.service);
+    if (input.service >= services_.size())
+        return;
+    auto& one = services_[input.service];
     if (one.state == removed || one.removing)
         return;
     switch (input.what) {
@@ -148,7 +191,7 @@ void supervisor_fsm::on_replace(std::size_t which, time_point now)
         return;  // it is being replaced, or a new one is on its way
     one.extra = begin(one, incarnation_role::successor, now);
     tell(which, *one.extra, waiting, starting, service_cause::asked, now);
-    step_.outputs.push_back({supervisor_output::kind::start, which, one.extra->generation});
+    order(supervisor_output::kind::start, which, one.extra->generation);
 }
 
 void supervisor_fsm::on_news(const supervisor_input& input, time_point now)
@@ -347,7 +390,7 @@ void supervisor_fsm::share(std::size_t which, incarnation& one, time_point now)
     if (most >= one.kill_at)
         return;
     one.kill_at = most;
-    step_.outputs.push_back({supervisor_output::kind::hurry, which, one.generation, most});
+    order(supervisor_output::kind::hurry, which, one.generation, most);
 }
 
 // What one level does not use the next ones have.
@@ -498,7 +541,7 @@ void supervisor_fsm::start(std::size_t which, time_point now)
     one.main_lives = true;
     one.main = begin(one, incarnation_role::serving, now);
     move_to(which, starting, service_cause::dependencies_ready, now);
-    step_.outputs.push_back({supervisor_output::kind::start, which, one.main.generation});
+    order(supervisor_output::kind::start, which, one.main.generation);
 }
 
 supervisor_fsm::incarnation supervisor_fsm::begin(service& one, incarnation_role role,
@@ -526,7 +569,7 @@ bool supervisor_fsm::is_over_for_dependants(const service& one)
     if (one.wanted || lives(one))
         return false;
     if (one.state != exited)
-        return one.state == failed;
+        return one.state == failed || one.state == removed;
     return one.completed ? !one.how.one_shot : one.left_out;
 }
 
@@ -574,7 +617,7 @@ void supervisor_fsm::begin_stop(std::size_t which, incarnation& one, service_cau
     one.out_of_order = one.fault || !to_be_stopped(services_[which])
         || std::any_of(dependants.begin(), dependants.end(), goes_on);
     move_to(which, one, stopping, cause, now);
-    step_.outputs.push_back({supervisor_output::kind::stop, which, one.generation, one.kill_at});
+    order(supervisor_output::kind::stop, which, one.generation, one.kill_at);
     // There is no grace: not with a tick of its own.
     if (now >= one.kill_at)
         kill(which, one, service_cause::grace_over, now);
@@ -584,7 +627,7 @@ void supervisor_fsm::kill(std::size_t which, incarnation& one, service_cause cau
 {
     one.out_of_order = one.out_of_order || one.phase != stopping;
     move_to(which, one, killing, cause, now);
-    step_.outputs.push_back({supervisor_output::kind::kill, which, one.generation});
+    order(supervisor_output::kind::kill, which, one.generation);
 }
 
 void supervisor_fsm::move_to(std::size_t which, incarnation& one, service_state to,
@@ -602,13 +645,20 @@ void supervisor_fsm::move_to(std::size_t which, service_state to, service_cause 
     auto& one = services_[which];
     tell(which, one.main, one.state, to, cause, now, delay);
     one.state = to;
+    forgets_ = forgets_ || to == removed;
 }
 
 void supervisor_fsm::tell(std::size_t which, const incarnation& one, service_state from,
                           service_state to, service_cause cause, time_point now, duration delay)
 {
-    step_.transitions.push_back(
-        {++sequence_, now, which, one.generation, one.role, from, to, cause, delay});
+    step_.transitions.push_back({++sequence_, now, services_[which].number, one.generation,
+                                 one.role, from, to, cause, delay});
+}
+
+void supervisor_fsm::order(supervisor_output::kind what, std::size_t which,
+                           std::uint64_t generation, time_point deadline)
+{
+    step_.outputs.push_back({what, services_[which].number, generation, deadline});
 }
 
 std::optional<supervisor_fsm::time_point> supervisor_fsm::next() const

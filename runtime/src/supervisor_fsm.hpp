@@ -19,9 +19,9 @@ PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
 
-// What the supervisor hears. Services are numbers, in the order in which they were added; an
-// incarnation of one is its generation, and news of another one than those that live are ignored:
-// a status that comes late says nothing about the process of now.
+// What the supervisor hears. Services are numbers, in the order in which they were added, of which
+// none is used twice; an incarnation of one is its generation, and news of another one than those
+// that live are ignored: a status that comes late says nothing about the process of now.
 struct supervisor_input {
     enum class kind : std::uint8_t {
         start,            // all services shall run
@@ -94,6 +94,10 @@ struct service_transition {
 // added is a topological one, and there are no cycles. It starts when all it depends on is ready,
 // and is stopped when no service that depends on it lives, of those that are stopped, too. One that
 // would wait for what has ended for good fails instead; for what was stopped by request it waits.
+//
+// What was removed is forgotten after the step that says so: it costs nothing, and its number is
+// nobody's any more. Inside, a service is the place where it stands, which changes then. Rejected:
+// places that are used again; who was added later would stand before what it depends on.
 class supervisor_fsm {
 public:
     using time_point = timer_clock::time_point;
@@ -137,13 +141,32 @@ public:
     // When the next tick is due.
     [[nodiscard]] std::optional<time_point> next() const;
 
+    // How many it knows.
     [[nodiscard]] std::size_t size() const noexcept { return services_.size(); }
-    [[nodiscard]] service_state state(std::size_t which) const { return services_.at(which).state; }
-    [[nodiscard]] std::uint64_t generation(std::size_t which) const
+    // The number of who is added next.
+    [[nodiscard]] std::size_t next_number() const noexcept { return next_number_; }
+    // By number; who is not known was removed.
+    [[nodiscard]] service_state state(std::size_t number) const noexcept
     {
-        return services_.at(which).main.generation;
+        const auto* const one = known(number);
+        return one == nullptr ? service_state::removed : one->state;
     }
-    [[nodiscard]] bool alive(std::size_t which) const { return lives(services_.at(which)); }
+    [[nodiscard]] std::uint64_t generation(std::size_t number) const noexcept
+    {
+        const auto* const one = known(number);
+        return one == nullptr ? 0 : one->main.generation;
+    }
+    [[nodiscard]] bool alive(std::size_t number) const noexcept
+    {
+        const auto* const one = known(number);
+        return one != nullptr && lives(*one);
+    }
+    // Removed, or it will be when it has ended.
+    [[nodiscard]] bool leaves(std::size_t number) const noexcept
+    {
+        const auto* const one = known(number);
+        return one == nullptr || one->removing;
+    }
     [[nodiscard]] bool anybody_lives() const noexcept;
     [[nodiscard]] bool finished() const noexcept { return finished_; }
 
@@ -168,6 +191,7 @@ private:
         bool out_of_order = false;
     };
     struct service {
+        std::size_t number = 0;
         service_setup how;
         std::vector<std::size_t> dependants{};
         service_state state = service_state::configured;
@@ -194,6 +218,16 @@ private:
     static bool asked_to_stop(const incarnation& one) noexcept;
     static bool to_be_stopped(const service& one) noexcept { return !one.wanted || one.together; }
 
+    [[nodiscard]] std::size_t position_of(std::size_t number) const noexcept;
+    [[nodiscard]] const service* known(std::size_t number) const noexcept
+    {
+        const auto position = position_of(number);
+        return position == services_.size() ? nullptr : &services_[position];
+    }
+    void forget_removed();
+    void forget(std::size_t which);
+
+    // From here on a service is its place, also in the inputs.
     void on_request(const supervisor_input& input, time_point now);
     void on_news(const supervisor_input& input, time_point now);
     void on_ready(std::size_t which, std::uint64_t generation, time_point now);
@@ -234,10 +268,14 @@ private:
                  time_point now);
     void tell(std::size_t which, const incarnation& one, service_state from, service_state to,
               service_cause cause, time_point now, duration delay = {});
+    void order(supervisor_output::kind what, std::size_t which, std::uint64_t generation,
+               time_point deadline = {});
 
     setup how_;
     std::mt19937_64 random_;
-    std::vector<service> services_{};
+    std::vector<service> services_{};  // in the order in which they were added
+    std::size_t next_number_ = 0;
+    bool forgets_ = false;
     std::vector<bool> holds_{};          // of stop_what_is_due(): kept for its memory
     std::deque<time_point> restarts_{};  // those within the window
     time_point together_at_ = time_point::min();

@@ -645,9 +645,51 @@ TEST_SUITE("supervisor_fsm")
         CHECK(world.tell(kind::remove_service, 0) == "stop 0.1");
         CHECK(world.tell(kind::start_service, 0) == "");
         world.of(kind::ended_clean, 0);
-        CHECK(world.states() == "removed");
+        CHECK(world.history.back() == "0 removed: it has ended");
+        CHECK(world.states() == "");
+        CHECK(world.fsm.state(0) == service_state::removed);
         CHECK(world.tell(kind::start_service, 0) == "");
         CHECK(world.tell(kind::stop) == "finished");
+    }
+
+    TEST_CASE("removed: the others keep their numbers, their order and what they depend on")
+    {
+        stage world(with(restart_strategy::rest_for_one));
+        for (const auto& how : {plain(), plain(), after({0}), plain(), after({2})})
+            world.fsm.add(how);
+        world.start_all();
+        for (const std::size_t gone : {1, 3}) {
+            world.tell(kind::remove_service, gone);
+            world.of(kind::ended_clean, gone);
+        }
+        CHECK(world.fsm.size() == 3);
+        CHECK(world.of(kind::ended_clean, 3) == "");
+        CHECK(world.fsm.add(after({4})) == 5);
+        CHECK(world.tell(kind::tick) == "start 5.1");
+        world.of(kind::ready, 5);
+        CHECK(world.of(kind::ended_failed, 2) == "stop 5.1");
+        CHECK(world.of(kind::ended_clean, 5) == "stop 4.1");
+        CHECK(world.of(kind::ended_clean, 4) == "start 2.2");
+        CHECK(world.of(kind::ready, 2) == "start 4.2");
+        CHECK(world.fsm.state(0) == service_state::ready);
+        CHECK(world.of(kind::ready, 4) == "start 5.2");
+        CHECK(world.tell(kind::stop) == "stop 5.2");
+    }
+
+    TEST_CASE("10,000 that were added and removed are nothing to the machine")
+    {
+        stage world;
+        world.fsm.add(plain());
+        world.start_all();
+        for (std::size_t number = 1; number <= 10'000; ++number) {
+            REQUIRE(world.fsm.add(after({0})) == number);
+            world.tell(kind::tick);
+            world.tell(kind::remove_service, number);
+            REQUIRE(world.of(kind::ended_failed, number) == "");
+            REQUIRE(world.fsm.size() == 1);
+        }
+        CHECK(world.tell(kind::ready, 1, 1) == "");
+        CHECK(world.tell(kind::stop) == "stop 0.1");
     }
 
     TEST_CASE("one that is added later starts by itself")

@@ -204,7 +204,7 @@ TEST_SUITE("supervisor_listen")
         f.it().start();
         f.until("web", service_state::ready);
         f.it().remove("web");
-        f.until("web", service_state::removed);
+        f.until_removed("web");
         run_until(f.ctx, [&] { return kept.expired(); });
         CHECK(::fcntl(number, F_GETFD) == -1);
         f.stop();

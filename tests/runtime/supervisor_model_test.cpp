@@ -326,6 +326,8 @@ private:
         check_patience();
         const auto next = fsm_.next();
         judge_.step_ends(next);
+        if (fsm_.size() != count_known())
+            fail("keeps what was removed");
         if (!judge_.fault().empty())
             fail(judge_.fault());
         if (input.what == kind::tick && next && *next <= now_)

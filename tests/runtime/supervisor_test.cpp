@@ -637,10 +637,103 @@ TEST_SUITE("supervisor")
         f.until("b", service_state::ready);
         CHECK_THROWS_WITH(f.it().remove("a"), "supervisor: service \"a\" is needed by \"b\"");
         f.it().remove("b");
-        f.until("b", service_state::removed);
+        f.until_removed("b");
         f.it().remove("a");
-        f.until("a", service_state::removed);
+        f.until_removed("a");
         f.stop();
+    }
+
+    TEST_CASE("what is being removed is no dependency any more")
+    {
+        fixture f;
+        f.it().add(sleeper("a"));
+        f.it().start();
+        f.until("a", service_state::ready);
+        f.it().remove("a");
+        CHECK_THROWS_WITH(f.it().add(sleeper("b").depends_on({"a"})),
+                          "supervisor: service \"b\": depends on \"a\", which is being removed");
+        f.until_removed("a");
+        f.stop();
+    }
+
+    TEST_CASE("10,000 services that were added, have run and were removed leave nothing behind")
+    {
+        asio::io_context ctx;
+        supervisor all(ctx.get_executor());
+        all.add(sleeper("stays"));
+        all.start();
+        for (int i = 0; i < 10'000; ++i) {
+            auto token = std::make_shared<int>(i);
+            const std::weak_ptr<int> kept = token;
+            all.add(service("job",
+                            [token = std::move(token)](service_context) -> asio::awaitable<void> {
+                                co_return;
+                            })
+                        .restart(restart_kind::temporary));
+            run_until(ctx, [&] { return all.snapshot().at(1).state == service_state::exited; });
+            all.remove("job");
+            run_until(ctx, [&] { return all.snapshot().size() == 1; });
+            REQUIRE(kept.expired());
+        }
+        CHECK(all.snapshot().at(0).state == service_state::ready);
+    }
+
+    TEST_CASE("who was removed speaks for nobody: not for one that has taken its name")
+    {
+        fixture f;
+        std::vector<service_context> all;
+        const auto told = [&] {
+            return service("a",
+                           [&](service_context me) {
+                               all.push_back(me);
+                               return until_cancelled();
+                           })
+                .ready_when(readiness::told());
+        };
+        f.it().add(told());
+        f.it().start();
+        run_until(f.ctx, [&] { return all.size() == 1; });
+        f.it().remove("a");
+        f.until_removed("a");
+        f.it().add(told());
+        run_until(f.ctx, [&] { return all.size() == 2; });
+        all[0].ready();
+        all[0].alive();
+        f.ctx.poll();
+        CHECK(f.state("a") == service_state::starting);
+        all[1].ready();
+        f.until("a", service_state::ready);
+        f.stop();
+    }
+
+    TEST_CASE("the log of one that was removed gets what waits for it, and the stop waits for that")
+    {
+        fixture f;
+        asio::steady_timer gate(f.ctx, asio::steady_timer::time_point::max());
+        std::size_t lines = 0;
+        auto token = std::make_shared<int>(0);
+        const std::weak_ptr<int> kept = token;
+        f.it().add(service("a", command::shell("echo one; echo two; echo three"))
+                       .one_shot()
+                       .log([&, token](procyard::log_batch batch) -> asio::awaitable<void> {
+                           error_code ec;
+                           co_await gate.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+                           lines += batch.lines.size();
+                       }));
+        token.reset();
+        f.it().start();
+        f.until("a", service_state::exited);
+        f.it().remove("a");
+        f.until_removed("a");
+        outcome<error_code, supervisor_result> got;
+        f.it().async_stop(got.handler());
+        f.ctx.poll();
+        CHECK_FALSE(got.done());
+        CHECK_FALSE(kept.expired());
+        gate.expires_at(asio::steady_timer::time_point::min());
+        run_until(f.ctx, [&] { return got.done(); });
+        CHECK(lines == 3);
+        run_until(f.ctx, [&] { return kept.expired(); });
     }
 
     TEST_CASE("refuses what cannot be, and says which service and why")

@@ -63,6 +63,16 @@ struct supervised {
             return now.state == wanted && now.generation >= generation;
         });
     }
+    void until_removed(const std::string& name)
+    {
+        CAPTURE(name);
+        CAPTURE(story());
+        run_until(ctx, [&] {
+            const auto all = it().snapshot();
+            return std::none_of(all.begin(), all.end(),
+                                [&](const auto& one) { return one.name == name; });
+        });
+    }
     procyard::supervisor_result stop()
     {
         outcome<procyard::error_code, procyard::supervisor_result> got;

@@ -176,8 +176,8 @@ public:
 
     /// Adds a service. It starts with the others, or now if the supervisor was started.
     /// @throws std::invalid_argument   a name that is empty, has a slash, is there already, or is
-    ///                                 that of a dependency that is not there; what is wrong with
-    ///                                 the service
+    ///                                 that of a dependency that is not there, or is being
+    ///                                 removed; what is wrong with the service
     void add(const service& what);
 
     /// All that were added shall run.
@@ -194,7 +194,8 @@ public:
     /// A second incarnation is started, and the first one stopped when the second is ready. If it
     /// does not become ready, the first one stays.
     void replace(std::string_view name);
-    /// One is stopped and forgotten.
+    /// One is stopped and forgotten: when `removed` is told it is in no snapshot, its name is free,
+    /// and what is kept of it is its log, until that has got what waits for it.
     /// @throws std::invalid_argument   there is none of the name, another one depends on it, or it
     ///                                 is the member of a group
     void remove(std::string_view name);
