@@ -311,10 +311,13 @@ void supervisor_core::abandon() noexcept
         one.log->end();
         if (is_known)
             continue;
+        one.history->lines_lost += one.log->lost();
+        // Of two incarnations of a group the later one has the last word, though it may end first.
+        if (fsm_.generation(number) < one.history->generation)
+            continue;
         one.history->state = fsm_.state(number);
         one.history->generation = fsm_.generation(number);
         one.history->since = one.since;
-        one.history->lines_lost += one.log->lost();
     }
     for (const auto& log : last_logs_)
         log->end();

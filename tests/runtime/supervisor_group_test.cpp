@@ -74,15 +74,21 @@ std::string names(fixture& f)
     return text;
 }
 
-// Which service's events do not go on where the one before has ended; empty: none.
+// Which event does not go on where the service's one before has ended; empty: none. Who was a
+// replacement takes over with its first event that says so no more.
 std::string gap_in(const std::vector<service_event>& events)
 {
     std::map<std::string, service_state> stands;
+    std::set<std::pair<std::string, std::uint64_t>> successors;
     for (const auto& event : events) {
-        if (event.replacement)
+        const std::pair which(event.service, event.generation);
+        if (event.replacement) {
+            successors.insert(which);
             continue;
-        if (const auto known = stands.find(event.service);
-            known != stands.end() && known->second != event.from)
+        }
+        const auto known = stands.find(event.service);
+        const bool takes_over = successors.erase(which) > 0;
+        if (!takes_over && known != stands.end() && known->second != event.from)
             return event.to_string();
         stands[event.service] = event.to;
     }
@@ -219,6 +225,7 @@ TEST_SUITE("supervisor")
         CHECK(f.of("group").generation == 1);
         CHECK(f.of("group/inner").generation == 2);
         CHECK_FALSE(f.stop().failed);
+        CHECK(gap_in(f.events) == "");
     }
 
     TEST_CASE("a group that is replaced: no number of a member is used twice")
@@ -246,6 +253,40 @@ TEST_SUITE("supervisor")
                          [](const auto& event) { return event.service == "group/x"; });
         REQUIRE(second != f.events.end());
         CHECK(second->replacement);
+        CHECK_FALSE(f.stop().failed);
+    }
+
+    TEST_CASE("a group that fails while the one before it is going: its members go on from there")
+    {
+        fixture f(patient());
+        asio::steady_timer slow(f.ctx, asio::steady_timer::time_point::max());
+        asio::steady_timer poison(f.ctx, asio::steady_timer::time_point::max());
+        const auto body = [&](service_context me) -> asio::awaitable<void> {
+            error_code ec;
+            if (me.generation() == 1) {
+                co_await asio::this_coro::reset_cancellation_state(
+                    [](asio::cancellation_type) { return asio::cancellation_type::none; });
+                co_await slow.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+            } else if (me.generation() == 2) {
+                co_await poison.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+                throw std::runtime_error("poisoned");
+            } else {
+                co_await until_cancelled();
+            }
+        };
+        f.it().add(service("group", one_for_one, {service("x", body)}, {.restarts = 0})
+                       .backoff(at_once()));
+        f.it().start();
+        f.until("group", service_state::ready);
+        f.it().replace("group");
+        f.until("group", service_state::ready, 2);
+        poison.cancel();
+        f.until("group", service_state::backoff);
+        CHECK(f.state("group/x") == service_state::failed);
+        slow.cancel();
+        f.until("group", service_state::ready, 3);
+        CHECK(f.of("group/x").generation == 3);
+        CHECK(gap_in(f.events) == "");
         CHECK_FALSE(f.stop().failed);
     }
 

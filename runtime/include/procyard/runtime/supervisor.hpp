@@ -189,7 +189,7 @@ public:
     void start(std::string_view name);
     /// One shall not, until it is started again.
     void stop(std::string_view name);
-    /// One is stopped and started again. No failure.
+    /// One is stopped and started again, and nobody with it, whatever the strategy. No failure.
     void restart(std::string_view name);
     /// A second incarnation is started, and the first one stopped when the second is ready. If it
     /// does not become ready, the first one stays.
