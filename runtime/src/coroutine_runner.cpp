@@ -53,7 +53,7 @@ public:
     {
         end_checks();
         asked_ = true;
-        signal_.emit(asio::cancellation_type::terminal);
+        emit_later(signal_);
     }
 
     // There is no more that one can do to it: it ends when it comes to its next wait.
@@ -62,7 +62,7 @@ public:
     void abandon() noexcept override
     {
         end_checks();
-        signal_.emit(asio::cancellation_type::terminal);
+        emit_later(signal_);
     }
 
 private:

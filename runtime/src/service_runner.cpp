@@ -180,10 +180,24 @@ void service_runner::end_checks() noexcept
 {
     checks_ended_ = true;
     watch_signal_.emit(asio::cancellation_type::terminal);
-    health_signal_.emit(asio::cancellation_type::terminal);
-    probe_signal_.emit(asio::cancellation_type::terminal);
+    emit_later(health_signal_);
+    emit_later(probe_signal_);
     if (asked_last_)
         asked_last_->patience.emit(asio::cancellation_type::terminal);
+}
+
+// A coroutine that is cancelled before it has begun, or while it runs to its end without a wait,
+// throws out of its executor's run(), and its end is never told: Asio (of Boost 1.81) awaits a post
+// then, outside of its try. Who was spawned before has begun when this comes, and does not run.
+void service_runner::emit_later(asio::cancellation_signal& signal) noexcept
+{
+    try {
+        asio::post(setup_.executor, [self = shared_from_this(), &signal] {
+            signal.emit(asio::cancellation_type::terminal);
+        });
+    } catch (...) {  // no memory
+        signal.emit(asio::cancellation_type::terminal);
+    }
 }
 
 asio::awaitable<void> service_runner::watch()

@@ -115,6 +115,8 @@ protected:
     void start_probe();
     // No probe and no watchdog any more.
     void end_checks() noexcept;
+    // Of the runner, and of a coroutine: in a turn of its own.
+    void emit_later(asio::cancellation_signal& signal) noexcept;
 
     [[nodiscard]] const service_access::description& how() const noexcept { return *setup_.how; }
     [[nodiscard]] bool watchdog_bit() const noexcept { return watchdog_bit_; }
