@@ -25,6 +25,7 @@
 #include <procyard/runtime/stop.hpp>
 
 #include "command_access.hpp"
+#include "stop_budget.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -91,6 +92,7 @@ command pool_process::prepare(const trace_context& trace_of_it, error_code& ec)
         what.cpu_affinity(setup_->affinity[slot_ % setup_->affinity.size()]);
     what.env(std::string(pool_entry_variable), setup_->entry);
     set_trace(what, trace_of_it);
+    tell_grace(what, setup_->grace);
 
     auto sides = make_duplex<bytes, bytes>(setup_->channels, ec);
     raw_socket_pair control;

@@ -4,12 +4,14 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <chrono>
 #include <string_view>
 #include <variant>
 
 #include "command_access.hpp"
 #include "proc_text.hpp"
+#include "stop_budget.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -89,6 +91,7 @@ command command_of(const runner_setup& setup, const std::string& notify_address)
         const auto most = std::chrono::duration_cast<std::chrono::microseconds>(*how.watchdog);
         what.env("WATCHDOG_USEC", std::to_string(most.count()));
     }
+    tell_grace(what, std::min(how.stop_grace, setup.stop_budget));
     if (setup.book)
         mark(what, setup.book->marker());
     if (setup.orphans == orphan_policy::kill && command_access::parent_death_signal(what) == 0)

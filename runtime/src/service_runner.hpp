@@ -8,6 +8,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -54,6 +55,7 @@ struct runner_setup {
     std::shared_ptr<log_feed> log;
     std::shared_ptr<descriptor_store> kept;
     orphan_policy orphans;
+    std::chrono::nanoseconds stop_budget;  // the supervisor's
     // Where what would outlive the supervisor is written down; null: nowhere.
     std::shared_ptr<survivor_book> book;
     std::shared_ptr<orphan_burial> burial;

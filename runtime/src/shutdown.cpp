@@ -11,6 +11,7 @@
 
 #include "child_access.hpp"
 #include "shutdown_core.hpp"
+#include "stop_budget.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -117,11 +118,7 @@ bool shutdown_coordinator::requested() const noexcept
 
 void shutdown_coordinator::hand_down(command& what) const
 {
-    what.env(stop_budget_variable, std::to_string(core_->child_budget().count()));
-    if (const auto deadline = core_->child_deadline())
-        what.env(stop_deadline_variable, std::to_string(deadline->time_since_epoch().count()));
-    else
-        what.env_remove(stop_deadline_variable);  // this program's own parent's is not theirs
+    detail::set_stop_budget(what, core_->child_budget(), core_->child_deadline());
 }
 
 bool shutdown_coordinator::request(const shutdown_request& wanted)

@@ -583,6 +583,7 @@ void supervisor_core::start(std::size_t number, std::uint64_t generation)
                        one.log,
                        one.kept,
                        options_.orphans,
+                       options_.stop_budget,
                        book_,
                        burial_,
                        turn_,

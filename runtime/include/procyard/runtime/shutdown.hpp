@@ -55,13 +55,15 @@ struct PROCYARD_RUNTIME_EXPORT shutdown_options {
 
     shutdown_options& weight(shutdown_phase phase, unsigned parts);
     /// Reads from the environment what the parent gives this process, if that is a Procyard program
-    /// (`shutdown_coordinator::hand_down`): the budget becomes the smaller of both.
+    /// (`shutdown_coordinator::hand_down`, a supervisor, a pool): the budget becomes the smaller of
+    /// both.
     /// @par Thread safety   Safe if nobody changes the environment meanwhile.
     shutdown_options& heed_parent();
 };
 
 /// What a parent gives its children in their environment, in nanoseconds: how long they may take
-/// from the moment they are asked to stop.
+/// from the moment they are asked to stop. A supervisor gives it to its services and a pool to its
+/// workers: nine tenths of the grace, unless the command says something of the variable itself.
 inline constexpr const char* stop_budget_variable = "PROCYARD_STOP_BUDGET_NS";
 /// For children that are started while their parent shuts down already: until when, on
 /// CLOCK_MONOTONIC, which all processes of a machine share.

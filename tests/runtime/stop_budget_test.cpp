@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// What is started is told how long it may take to stop, by whoever will kill it.
+#include <procyard/runtime/shutdown.hpp>
+
+#include <doctest/doctest.h>
+
+#include <boost/asio/awaitable.hpp>
+
+#include <chrono>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <procyard/runtime/process_pool.hpp>
+#include <procyard/runtime/supervisor.hpp>
+
+#include "host_state.hpp"
+#include "pool_fixture.hpp"
+#include "procyard_test.hpp"
+#include "supervisor_fixture.hpp"
+
+using namespace procyard;
+using namespace procyard_test;
+using namespace std::chrono_literals;
+
+namespace {
+
+// What this process was told itself, which is not its children's time.
+struct told {
+    variable budget{stop_budget_variable, "77"};
+    variable deadline{stop_deadline_variable, "88"};
+};
+
+command sayer()
+{
+    return command::shell("echo ${PROCYARD_STOP_BUDGET_NS-none} ${PROCYARD_STOP_DEADLINE_NS-none}");
+}
+
+service one_shot(std::string& said, command what = sayer())
+{
+    return service("a", std::move(what)).one_shot().log([&](service_output, std::string_view line) {
+        said = line;
+    });
+}
+
+// What a service says that a supervisor of such a budget has started.
+std::string said_by(service what, std::string& said,
+                    std::chrono::nanoseconds stop_budget = std::chrono::nanoseconds::max())
+{
+    supervisor_options options;
+    options.stop_budget = stop_budget;
+    supervised f(options);
+    f.it().add(std::move(what));
+    f.it().start();
+    run_until(f.ctx, [&] { return !said.empty(); });
+    f.stop();
+    return said;
+}
+
+}  // namespace
+
+TEST_SUITE("stop_budget_variable")
+{
+    TEST_CASE("a service is told nine tenths of its grace, and not what its supervisor was told")
+    {
+        const told parent;
+        std::string said;
+        CHECK(said_by(one_shot(said).stop_grace(3s), said) == "2700000000 none");
+    }
+
+    TEST_CASE("a service has no more than all of its supervisor have together")
+    {
+        const told parent;
+        std::string said;
+        CHECK(said_by(one_shot(said).stop_grace(30s), said, 2s) == "1800000000 none");
+    }
+
+    TEST_CASE("a member of a group has no more than the group")
+    {
+        const told parent;
+        std::string said;
+        const std::vector<service> members{one_shot(said).stop_grace(30s)};
+        CHECK(said_by(service("group", restart_strategy::one_for_one, members).stop_grace(4s), said)
+              == "3600000000 none");
+    }
+
+    TEST_CASE("a service that nobody will kill is told nothing")
+    {
+        const told parent;
+        std::string said;
+        CHECK(said_by(one_shot(said).stop_grace(std::chrono::nanoseconds::max()), said)
+              == "none none");
+    }
+
+    TEST_CASE("what the command says of a variable stays, be it that there is none")
+    {
+        const told parent;
+        std::string said;
+        CHECK(said_by(one_shot(said, sayer().env(stop_budget_variable, "5")), said) == "5 none");
+        said.clear();
+        CHECK(said_by(one_shot(said, sayer().env_remove(stop_budget_variable)), said)
+              == "none none");
+        said.clear();
+        CHECK(said_by(one_shot(said, sayer().env(stop_deadline_variable, "6")).stop_grace(1s), said)
+              == "900000000 6");
+    }
+
+    TEST_CASE("a worker of a pool is told nine tenths of what it has from SIGTERM to SIGKILL")
+    {
+        const told parent;
+        auto options = of_workers(1);
+        options.term_grace = 2s;
+        pooled f(options);
+        f.must_start();
+        CHECK(f.call(make_work("environment", 0, stop_budget_variable)).text == "1800000000");
+        CHECK(f.call(make_work("environment", 0, stop_deadline_variable)).text == "(none)");
+        f.stop();
+    }
+}
