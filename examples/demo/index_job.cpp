@@ -128,10 +128,7 @@ private:
     void prepare()
     {
         stop_.on_signals({SIGINT, SIGTERM, SIGHUP});
-        stop_.on(shutdown_phase::stop_children, "pool",
-                 [this](shutdown_step step) -> asio::awaitable<void> {
-                     co_await pool_.async_stop(step.remaining(), asio::use_awaitable);
-                 });
+        stop_.add_pool("pool", pool_);
         if (options_.timeout)
             stop_.tasks().spawn("timeout", end_in_time());
     }

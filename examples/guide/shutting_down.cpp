@@ -5,7 +5,9 @@
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/post.hpp>
 
+#include <cstdint>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -152,6 +154,25 @@ asio::awaitable<void> with_children()
     expect(database.try_wait().has_value() && front.try_wait().has_value(), "both have ended");
 }
 
+asio::awaitable<void> with_targets()
+{
+    auto executor = co_await asio::this_coro::executor;
+    // [targets]
+    supervisor services(executor);
+    services.add(service("web", command("sleep").arg("1000")));
+    services.start();
+    process_pool<std::string, std::uint64_t> pool(executor, "length");
+    co_await pool.async_start(asio::use_awaitable);
+
+    shutdown_coordinator stop(executor);
+    stop.add_pool("lengths", pool);  // stopped last, since the services may need it
+    stop.add_supervisor("services", services);
+    stop.request();
+    auto report = co_await stop.async_wait();
+    expect(report.clean(), "no service is left, and no task was cut off");
+    // [targets]
+}
+
 asio::awaitable<void> reloading()
 {
     auto executor = co_await asio::this_coro::executor;
@@ -177,6 +198,7 @@ asio::awaitable<void> co_main()
     co_await groups();
     co_await coordinated();
     co_await with_children();
+    co_await with_targets();
     co_await reloading();
 }
 
@@ -184,5 +206,10 @@ asio::awaitable<void> co_main()
 
 int main()
 {
+    worker_entries entries;
+    entries.add<std::string, std::uint64_t>("length",
+                                            [](const std::string& text) { return text.size(); });
+    if (const auto code = entries.run_if_worker())
+        return *code;
     return run_main(co_main());
 }

@@ -245,6 +245,7 @@ bool pool_core::submit(task_pointer task, const request_writer& request,
         last_number_ = task->number;
         keep(task);
         carry_out(now);
+        cut_short_ -= stopping_ ? 1 : 0;  // it is refused, and was never taken
         submitted = true;
     });
     return submitted;
@@ -325,7 +326,10 @@ void pool_core::carry_out(const pool_output& what)
         break;
     }
     case kind::terminate: find_process(what.worker)->terminate(what.overdue); break;
-    case kind::kill: find_process(what.worker)->kill(); break;
+    case kind::kill:
+        cut_short_ += stopping_ ? 1 : 0;
+        find_process(what.worker)->kill();
+        break;
     case kind::struck: find(what.task)->report.deaths.push_back(death_); break;
     case kind::complete: complete(what); break;
     case kind::admitted: admit(what); break;
@@ -411,6 +415,7 @@ void pool_core::complete(const pool_output& what)
     using enum pool_outcome;
     auto task = forget(what.task);
     auto& report = task->report;
+    cut_short_ += what.outcome == stopped ? 1 : 0;
     report.outcome = what.outcome;
     report.attempts = what.attempt;
     report.wait_time = what.waited;
@@ -504,8 +509,10 @@ void pool_core::stop(std::chrono::nanoseconds budget, handler h)
         const auto drain_by =
             kill_by == timer_clock::time_point::max() ? kill_by : kill_by - to_end;
         stopping_ = true;
+        const auto refused = fsm_.waiting();  // these as well
         fsm_.stop(drain_by, kill_by, now);
         carry_out(now);
+        cut_short_ -= refused;
     });
 }
 

@@ -66,6 +66,8 @@ public:
     void recycle();
     void stop(std::chrono::nanoseconds budget, handler h);
     void signal(int number, error_code& ec);
+    // Of a stop: whether tasks that it had taken were cut off, or a worker was killed.
+    [[nodiscard]] bool was_cut_short() const noexcept { return cut_short_ > 0; }
     // Why a worker could not be started last.
     [[nodiscard]] const std::string& explanation() const noexcept { return explanation_; }
     [[nodiscard]] std::vector<pid_t> pids() const;
@@ -150,6 +152,7 @@ private:
     bool abandoned_ = false;
     bool stopping_ = false;
     bool finished_ = false;
+    std::size_t cut_short_ = 0;  // see was_cut_short()
 
     // Tasks that are not over, each in a place of its own.
     pool_index index_{};

@@ -9,8 +9,11 @@
 #include <string>
 #include <string_view>
 
+#include <procyard/runtime/supervisor.hpp>
+
 #include "child_access.hpp"
 #include "shutdown_core.hpp"
+#include "shutdown_target.hpp"
 #include "stop_budget.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
@@ -82,7 +85,19 @@ void shutdown_coordinator::add_handler(shutdown_phase phase, task_name name,
 
 void shutdown_coordinator::add_child(task_name name, const child& stopped)
 {
-    core_->add_child(std::move(name), detail::child_access::core(stopped));
+    core_->add_target(std::move(name),
+                      detail::make_child_target(detail::child_access::core(stopped)));
+}
+
+void shutdown_coordinator::add_supervisor(task_name name, const supervisor& stopped)
+{
+    core_->add_target(std::move(name), detail::make_supervisor_target(stopped.core_));
+}
+
+void shutdown_coordinator::add_pool_core(task_name name,
+                                         const std::shared_ptr<detail::pool_core>& core)
+{
+    core_->add_target(std::move(name), detail::make_pool_target(core));
 }
 
 void shutdown_coordinator::add_part(task_name name, shutdown_coordinator& part,

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "shutdown_core.hpp"
 
-#include <signal.h>
-
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
@@ -16,10 +13,11 @@
 #include <algorithm>
 #include <iterator>
 #include <limits>
+#include <stdexcept>
 #include <utility>
 
-#include "child_core.hpp"
 #include "exception_text.hpp"
+#include "shutdown_target.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -113,13 +111,12 @@ void shutdown_core::add(shutdown_phase phase, task_name name, shutdown_function 
     throw boost::system::system_error(ec, "shutdown handler \"" + added.name.text + '"');
 }
 
-void shutdown_core::add_child(task_name name, const std::shared_ptr<child_core>& core)
+void shutdown_core::add_target(task_name name, const std::shared_ptr<shutdown_target>& target)
 {
-    auto function = [weak = weak_from_this(), name, core](shutdown_step step) {
-        return stop_child(weak, name, core, std::move(step));
+    auto function = [weak = weak_from_this(), name, target](shutdown_step step) {
+        return stop_target(weak, name, target, std::move(step));
     };
-    step_handler added{std::move(name), std::move(function), 0, shutdown_leftover::kind::child,
-                       core};
+    step_handler added{std::move(name), std::move(function), 0, target->kind(), target};
     std::vector<step_handler> ended;  // destroyed outside the lock
     {
         const std::lock_guard lock(mutex_);
@@ -130,15 +127,15 @@ void shutdown_core::add_child(task_name name, const std::shared_ptr<child_core>&
             living.reserve(all.size() + 1);  // from here on nothing is thrown that would lose one
             ended.reserve(all.size());
             for (auto& one : all)
-                (one.child && one.child->status() ? ended : living).push_back(std::move(one));
+                (one.target && one.target->has_ended() ? ended : living).push_back(std::move(one));
             all = std::move(living);
-            added.order = --children_;
+            added.order = --targets_;
             all.push_back(std::move(added));
             return;
         }
     }
     throw boost::system::system_error(asio::error::already_started,
-                                      "shutdown of child \"" + added.name.text + '"');
+                                      "shutdown of \"" + added.name.text + '"');
 }
 
 void shutdown_core::add_part(task_name name, std::shared_ptr<shutdown_core> part,
@@ -380,9 +377,8 @@ void shutdown_core::give_up(const shutdown_order& order)
     for (std::size_t n = 0; n < phase.handlers.size(); ++n) {
         if (n != 0 && phase.handlers[n].order != phase.handlers[n - 1].order)
             ++step;
-        error_code ignored;  // it is gone, or cannot be signalled
-        if (step == order.step && phase.handlers[n].child)
-            phase.handlers[n].child->signal_tree(SIGKILL, ignored);
+        if (step == order.step && phase.handlers[n].target)
+            phase.handlers[n].target->kill();
     }
     phase.step = no_step;
     // Dropped: it cancels what runs, and nobody waits for it any more.
@@ -469,38 +465,29 @@ void shutdown_core::adopt(const shutdown_report& part)
     report_.failures.insert(report_.failures.end(), part.failures.begin(), part.failures.end());
 }
 
-// The child alone is asked, not its tree as `polite` does: what it has started is its own to end,
-// in its own order, and a descendant that takes a second SIGTERM for an order to go at once would
-// get one from each of its ancestors. What is left when it has ended, or has had its time, is asked
-// in the last fifth, and killed a tenth before the end, so that the tree can be seen to be empty.
-// A cancellation does not reach the ladder.
-asio::awaitable<void> shutdown_core::stop_child(std::weak_ptr<shutdown_core> whole, task_name name,
-                                                std::shared_ptr<child_core> core,
-                                                shutdown_step step)
+// A cancellation does not reach what is being stopped.
+asio::awaitable<void> shutdown_core::stop_target(std::weak_ptr<shutdown_core> whole, task_name name,
+                                                 std::shared_ptr<shutdown_target> target,
+                                                 shutdown_step step)
 {
-    const auto time = step.remaining();
-    auto ladder = stop_ladder{}
-                      .close_stdin()
-                      .signal(SIGTERM, time / 5 * 4, stop_scope::child)
-                      .signal(SIGTERM, time / 10);
-    ladder.clock = step.clock;
-    asio::use_awaitable_t<> token;
-    const auto stopped =
-        co_await asio::async_initiate<asio::use_awaitable_t<>, void(error_code, stop_result)>(
-            [](auto done, const std::shared_ptr<child_core>& child, stop_ladder rungs) {
-                start_child_stop(
-                    child, std::move(rungs),
-                    asio::bind_cancellation_slot(asio::cancellation_slot(), std::move(done)));
-            },
-            token, std::move(core), std::move(ladder));
+    const auto remains = co_await target->stop(step);
     const auto self = whole.lock();
     const auto cancellation = co_await asio::this_coro::cancellation_state;
-    // It did not stop, it was killed. Who was given up is in the report already.
-    if (self && stopped.forced() && cancellation.cancelled() == asio::cancellation_type::none) {
+    // Who was given up is in the report already.
+    if (!self || cancellation.cancelled() != asio::cancellation_type::none)
+        co_return;
+    {
         const std::lock_guard lock(self->mutex_);
-        self->report_.leftovers.push_back(
-            {step.phase, shutdown_leftover::kind::child, std::move(name), stopped.duration()});
+        for (const auto& one : remains.left) {
+            auto named = name;
+            if (!one.part.empty())
+                named.text += '/' + one.part;
+            self->report_.leftovers.push_back(
+                {step.phase, one.what, std::move(named), remains.took});
+        }
     }
+    if (!remains.failure.empty())
+        throw std::runtime_error(remains.failure);
 }
 
 asio::awaitable<void> shutdown_core::stop_part(std::shared_ptr<shutdown_core> whole,

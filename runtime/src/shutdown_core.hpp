@@ -31,7 +31,7 @@ PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
 
-class child_core;
+class shutdown_target;
 
 // The shell of shutdown_fsm: the handlers, the work in flight, the timer, and the report.
 //
@@ -48,7 +48,7 @@ public:
     // From any thread.
     void add(shutdown_phase phase, task_name name, shutdown_function function, int order,
              shutdown_leftover::kind what = shutdown_leftover::kind::handler);
-    void add_child(task_name name, const std::shared_ptr<child_core>& core);
+    void add_target(task_name name, const std::shared_ptr<shutdown_target>& target);
     void add_part(task_name name, std::shared_ptr<shutdown_core> part, shutdown_phase phase);
     void add_reload(task_name name, shutdown_function function);
     std::unique_ptr<shutdown_hold> hold(task_name name);
@@ -75,8 +75,8 @@ private:
         shutdown_function function;
         int order;
         shutdown_leftover::kind what;
-        // Of a child: to know when it has ended.
-        std::shared_ptr<child_core> child;
+        // Of a child and its like: to know when it has ended.
+        std::shared_ptr<shutdown_target> target;
     };
     struct waiter {
         std::uint64_t id;
@@ -123,8 +123,9 @@ private:
                                              shutdown_step step);
     static asio::awaitable<void> run_reload(std::shared_ptr<shutdown_core> self);
     [[nodiscard]] bool reloads_again() noexcept;
-    static asio::awaitable<void> stop_child(std::weak_ptr<shutdown_core> whole, task_name name,
-                                            std::shared_ptr<child_core> core, shutdown_step step);
+    static asio::awaitable<void> stop_target(std::weak_ptr<shutdown_core> whole, task_name name,
+                                             std::shared_ptr<shutdown_target> target,
+                                             shutdown_step step);
     static asio::awaitable<void> stop_part(std::shared_ptr<shutdown_core> whole,
                                            std::shared_ptr<shutdown_core> part, shutdown_step step);
     void note_failure(std::string place, const task_name& name, std::exception_ptr exception);
@@ -147,7 +148,7 @@ private:
 
     mutable std::mutex mutex_;
     std::array<phase_state, shutdown_phase_count> phases_;
-    int children_ = 0;
+    int targets_ = 0;
     works work_;
     timer_clock::time_point last_work_ = timer_clock::time_point::min();
     bool requested_ = false;

@@ -37,6 +37,9 @@ std::string_view to_string(shutdown_leftover::kind what) noexcept
     case shutdown_leftover::kind::work: return "work";
     case shutdown_leftover::kind::task: return "task";
     case shutdown_leftover::kind::child: return "child";
+    case shutdown_leftover::kind::supervisor: return "supervisor";
+    case shutdown_leftover::kind::service: return "service";
+    case shutdown_leftover::kind::pool: return "pool";
     }
     return "?";
 }

@@ -211,9 +211,10 @@ void supervisor_core::stop(std::chrono::nanoseconds budget)
 
 void supervisor_core::wait(handler h)
 {
-    if (result_) {
+    if (result_ || abandoned_) {
         pending<void(error_code, supervisor_result)>(executor_, std::move(h))
-            .complete({}, *result_);
+            .complete(result_ ? error_code() : asio::error::operation_aborted,
+                      result_.value_or(supervisor_result()));
         return;
     }
     std::erase_if(waits_, [](const auto& one) { return !*one; });

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <functional>
 #include <initializer_list>
@@ -108,10 +109,18 @@ struct shutdown_step {
 };
 
 class shutdown_coordinator;
+class supervisor;
 
 namespace detail {
 
+class pool_core;
 class shutdown_core;
+
+// Not the pool's own header, which who has none need not read.
+template <class Pool>
+concept pool_to_stop = requires(const Pool& pool) {
+    { pool.core() } -> std::convertible_to<const std::shared_ptr<pool_core>&>;
+};
 
 using shutdown_function = std::function<asio::awaitable<void>(shutdown_step)>;
 
@@ -177,7 +186,7 @@ private:
 /// | close_intake | its token is cancelled; its handlers | they have returned |
 /// | drain | its handlers, since linger began | they have returned and no `hold()` is left |
 /// | cancel | its token is cancelled, and `tasks()`; its handlers | all that has ended |
-/// | stop_children | the children, the last one first; its handlers | they are gone |
+/// | stop_children | children, supervisors, pools, last added first; handlers | they are gone |
 /// | flush | its handlers | they have returned |
 ///
 /// There is one deadline for all of it, and each phase has its share; one that is over early leaves
@@ -227,6 +236,23 @@ public:
     /// object may go; then its drop policy acts. A child that has ended costs nothing.
     /// @par Errors   As `on`.
     void add_child(task_name name, const child& stopped);
+    /// Stops a supervisor among the children: the one that was added last, be it a child, a
+    /// supervisor or a pool, is stopped first. Its budget is its share of the phase, less a tenth
+    /// for what has to be killed. Each service that is left is in the report, by the supervisor's
+    /// name and its own: `services/web`. That it had given up is a failure there.
+    ///
+    /// It is stopped on its own executor. One that has been destroyed is nobody's concern.
+    /// @par Errors   As `on`.
+    void add_supervisor(task_name name, const supervisor& stopped);
+    /// Stops a `process_pool` among the children, as `add_supervisor` does: it runs what it has,
+    /// as long as its budget goes. If tasks were cut off then, or a worker had to be killed, the
+    /// pool is in the report.
+    /// @par Errors   As `on`.
+    template <detail::pool_to_stop Pool>
+    void add_pool(task_name name, const Pool& stopped)
+    {
+        add_pool_core(std::move(name), stopped.core());
+    }
     /// Shuts down another coordinator, a part of the program, in a phase of this one: by default
     /// while work is drained. It can be shut down alone before. Its leftovers and failures are in
     /// this one's report as well.
@@ -313,6 +339,7 @@ private:
     void add_handler(shutdown_phase phase, task_name name, detail::shutdown_function handler,
                      int order);
     void add_reload(task_name name, detail::shutdown_function handler);
+    void add_pool_core(task_name name, const std::shared_ptr<detail::pool_core>& core);
 
     std::shared_ptr<detail::shutdown_core> core_;
 };

@@ -53,7 +53,9 @@ struct shutdown_phase_record {
 /// Something that had not ended when its phase's time was over.
 /// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct shutdown_leftover {
-    enum class kind : std::uint8_t { handler, work, task, child };
+    /// `service`: of a supervisor, whose name stands before its own: `services/web`. `pool`: tasks
+    /// of it were cut off, or workers killed.
+    enum class kind : std::uint8_t { handler, work, task, child, supervisor, service, pool };
 
     /// The phase that gave it up. In `drain` it was cancelled afterwards; in a later one it may run
     /// still.

@@ -31,6 +31,8 @@
 
 PROCYARD_NAMESPACE_BEGIN
 
+class shutdown_coordinator;
+
 /// How one incarnation of a service has ended.
 /// @par Thread safety   A value; distinct objects: safe, though copies share the exception. Shared
 ///                      objects: unsafe.
@@ -272,6 +274,7 @@ public:
     }
 
 private:
+    friend class shutdown_coordinator;
     using end_handler = asio::any_completion_handler<void(error_code, supervisor_result)>;
 
     static void start_sweep(const std::shared_ptr<detail::supervisor_core>& core,
