@@ -145,17 +145,28 @@ void pool_fsm::worker_begun(pool_worker_number number, std::uint64_t started, ti
     std::size_t which = 0;
     if (auto* const one = find(number, which)) {
         const auto begun_by = std::max(started, one->least_started);
+        one->known_begun = std::max(one->known_begun, started);
         for (auto place = one->tasks.first(); place != no_place; place = tasks_[place].after) {
             auto& task = tasks_[place];
             if (!task.asked || task.withdrawn || task.delivery <= begun_by)
                 continue;
             tell_end(task, *task.verdict, false, now);
             task.withdrawn = true;
-            if (task.running)
-                task.ask_until = std::min(task.ask_until, later(now, how_.ask_grace));
+            task.ask_until = time_point::max();
+            one->withdrawn += task.running ? 1 : 0;
             arm(place);
         }
+        hurry_withdrawn(*one, now);
     }
+    settle(now);
+}
+
+void pool_fsm::worker_runs(pool_worker_number number, std::uint64_t started, time_point now)
+{
+    begin();
+    std::size_t which = 0;
+    if (auto* const one = find(number, which))
+        one->known_begun = std::max(one->known_begun, started);
     settle(now);
 }
 
@@ -415,7 +426,9 @@ void pool_fsm::run(pool_place place, worker& at, time_point now)
     auto& task = tasks_[place];
     task.running = true;
     task.running_since = now;
-    if (is_unwanted(task))
+    if (task.withdrawn)
+        ++at.withdrawn;
+    else if (is_unwanted(task))
         task.ask_until = later(now, how_.ask_grace);
     ++at.running;
     ++running_;
@@ -435,11 +448,40 @@ void pool_fsm::take_from(worker& at, pool_place place, time_point now)
         return;
     --at.running;
     --running_;
+    at.withdrawn -= task.withdrawn ? 1 : 0;
+    run_next(at, now);
+    hurry_withdrawn(at, now);
+}
+
+void pool_fsm::run_next(worker& at, time_point now)
+{
     if (at.next_to_run == no_place)
         return;
     const auto next = at.next_to_run;
     at.next_to_run = tasks_[next].after;
     run(next, at, now);
+}
+
+// A worker that has nothing else to do lets go of what is withdrawn at once. While it runs another
+// task, that may hold its loop: nobody is stopped because of one that is over anyway.
+void pool_fsm::hurry_withdrawn(worker& at, time_point now)
+{
+    if (at.withdrawn == 0 || at.withdrawn < at.running)
+        return;
+    for (auto place = at.tasks.first(); place != no_place; place = tasks_[place].after) {
+        auto& task = tasks_[place];
+        if (!task.running || task.ask_until != time_point::max())
+            continue;
+        task.ask_until = later(now, how_.ask_grace);
+        arm(place);
+    }
+}
+
+// Delivered in time, and its worker has not said that it has begun it.
+bool pool_fsm::may_wait_still(const pool_task& task)
+{
+    const auto& at = worker_of(task);
+    return !task.verdict && task.delivery > std::max(at.least_started, at.known_begun);
 }
 
 void pool_fsm::ask(pool_place place, pool_outcome verdict, time_point now)
@@ -549,6 +591,8 @@ void pool_fsm::on_task_due(pool_place place, time_point now)
     }
     if (!task.running)
         return ask(place, pool_outcome::queue_deadline, now);
+    if (may_wait_still(task) && now >= task.terms.queue_until)
+        return ask(place, pool_outcome::queue_deadline, now);
     const bool asked_in_vain = is_unwanted(task);
     if (!asked_in_vain && now >= later(task.running_since, task.terms.run_limit))
         return ask(place, pool_outcome::run_deadline, now);
@@ -572,13 +616,16 @@ pool_fsm::time_point pool_fsm::due_of(const pool_task& task)
                                                                         : task.terms.queue_until;
     if (is_unwanted(task))
         return is_forced(worker_of(task)) ? time_point::max() : task.ask_until;
+    const auto begin_by = may_wait_still(task) ? task.terms.queue_until : time_point::max();
     const bool unlimited =
         task.terms.run_limit == duration::max() && task.terms.heartbeat_limit == duration::max();
-    if (unlimited || is_forced(worker_of(task)))
+    if (is_forced(worker_of(task)))
         return time_point::max();
+    if (unlimited)
+        return begin_by;
     const auto alive_at = std::max(worker_of(task).beat, task.running_since);
-    return std::min(later(task.running_since, task.terms.run_limit),
-                    later(alive_at, task.terms.heartbeat_limit));
+    return std::min({begin_by, later(task.running_since, task.terms.run_limit),
+                     later(alive_at, task.terms.heartbeat_limit)});
 }
 
 pool_fsm::worker& pool_fsm::worker_of(const pool_task& task)

@@ -66,7 +66,9 @@ struct pool_output {
 //                          ^----- its worker has ended --------/
 //     waiting:   submitted, and not admitted: the queue is at its high-water mark
 //     queued:    in order of priority, then of submission; so what comes back is at the front
-//     delivered: to one worker. Of those a worker has, the first `tasks_per_worker` run.
+//     delivered: to one worker. Of those a worker has, the first `tasks_per_worker` run, as far as
+//                the pool knows: until their worker says so they may wait behind one of them that
+//                holds its loop, and their queue deadline counts.
 //     One that nobody wants is withdrawn from its worker, and over, once it is certain that it
 //     will not be begun (worker_begun); it keeps its place there until the worker has answered.
 //
@@ -153,6 +155,8 @@ public:
     // begun so many, as in worker_ended(). What it was asked to leave and had not begun then, it
     // does not begin any more: that is over.
     void worker_begun(pool_worker_number worker, std::uint64_t started, time_point now);
+    // It has begun so many, whatever it was asked: these have waited no longer than until now.
+    void worker_runs(pool_worker_number worker, std::uint64_t started, time_point now);
     // Whether an answer of the worker to this attempt is still to come, which concerns nobody.
     [[nodiscard]] bool is_withdrawn(pool_worker_number worker, pool_task_number task,
                                     unsigned attempt) const noexcept;
@@ -218,9 +222,11 @@ private:
         std::uint64_t delivered = 0;
         std::uint64_t ended = 0;
         std::uint64_t least_started = 0;  // the last of those that have ended, and so had begun
+        std::uint64_t known_begun = 0;    // the last one, as it has said
         pool_task_list tasks{};           // in the order of delivery
         pool_place next_to_run = no_place;
         unsigned running = 0;
+        unsigned withdrawn = 0;  // of these
         unsigned in_flight = 0;
     };
     struct slot {
@@ -270,6 +276,9 @@ private:
     void deliver(pool_place place, std::size_t which, time_point now);
     void run(pool_place place, worker& at, time_point now);
     void take_from(worker& at, pool_place place, time_point now);
+    void run_next(worker& at, time_point now);
+    void hurry_withdrawn(worker& at, time_point now);
+    [[nodiscard]] bool may_wait_still(const pool_task& task);
     void ask(pool_place place, pool_outcome verdict, time_point now);
     void after_death(pool_place place, bool begun, bool suspected, time_point now);
     void complete(pool_place place, pool_outcome outcome, time_point now);

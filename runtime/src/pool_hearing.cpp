@@ -53,8 +53,10 @@ void pool_core::hear_all(timer_clock::time_point now)
 {
     // While it is held the machine starts nobody, and a worker that is heard ends in another turn.
     fsm_.hold();
-    for (const auto& [number, process] : processes_)
+    for (const auto& [number, process] : processes_) {
         process->hear();
+        fsm_.worker_runs(number, process->record().begun(), now);
+    }
     if (watched_ == 0)
         return;
     next_look_ = now + look_every_;

@@ -78,12 +78,14 @@ std::string_view pool_fsm::broken_promise_of(const worker& one) const
         return one.in_flight == 0 ? std::string_view() : "nobody has tasks";
     unsigned tasks = 0;
     unsigned running = 0;
+    unsigned withdrawn = 0;
     std::uint64_t before = 0;
     bool others_run = true;
     for (auto place = one.tasks.first(); place != no_place; place = tasks_[place].after) {
         const auto& task = tasks_[place];
         ++tasks;
         running += task.running ? 1 : 0;
+        withdrawn += task.running && task.withdrawn ? 1 : 0;
         if (task.worker != one.number || task.stands != pool_task::state::delivered)
             return "a worker has a task that is not its own";
         if (task.withdrawn && !(task.asked && task.verdict))
@@ -97,7 +99,7 @@ std::string_view pool_fsm::broken_promise_of(const worker& one) const
         if (task.alone && tasks > 1)
             return "a task that has to be alone is not";
     }
-    if (tasks != one.in_flight || running != one.running)
+    if (tasks != one.in_flight || running != one.running || withdrawn != one.withdrawn)
         return "a worker's tasks were counted wrong";
     if (running != std::min(tasks, how_.tasks_per_worker))
         return "not as many tasks run as can";

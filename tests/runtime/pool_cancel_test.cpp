@@ -375,6 +375,41 @@ TEST_SUITE("process_pool: cancellation")
         pool.stop();
     }
 
+    TEST_CASE("what counts as running, and waits behind one that holds its worker's loop, waits no "
+              "longer than it may")
+    {
+        temporary_directory place;
+        const auto notes = (place.path() / "notes").string();
+        pool_gate gate((place.path() / "gate").string());
+        const auto clock = std::make_shared<procyard::manual_clock>();
+        auto options = of_workers(1);
+        options.tasks_per_worker = 2;
+        options.prefetch = 0;
+        options.clock = clock;
+        pooled pool(options);
+        pool.must_start();
+        const auto before = pool.it->workers();
+        procyard::submit_options how;
+        how.queue_deadline = 10ms;
+        auto running = pool.submit(make_work("gate", 0, gate.path()), how);
+        pool.until([&] { return gate.is_reached(); });
+        auto late = pool.submit(make_work("note", 1, notes), how);
+        CHECK(pool.it->metrics().running == 2);
+        clock->advance(10ms);
+        CHECK(pool.error(late) == pool_errc::queue_deadline);
+        CHECK(late.report().attempts == 0);
+        // Nobody is ended for that, however long it takes.
+        clock->advance(1h);
+        pool.ctx.poll();
+        CHECK_FALSE(running.is_done());
+        gate.open();
+        (void)pool.result(running);
+        (void)pool.call(make_work("note", 2, notes));
+        CHECK(lines_of(notes) == std::vector<std::string>{"2 1"});
+        CHECK(pool.it->workers() == before);
+        pool.stop();
+    }
+
     TEST_CASE("the object of a task that is dropped cancels it, a detached one does not")
     {
         temporary_directory place;

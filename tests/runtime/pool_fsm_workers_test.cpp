@@ -415,4 +415,71 @@ TEST_CASE("graces of nothing are over at once")
     CHECK(pool.ended(1, 1) == "t1 cancelled, start w2/0");
 }
 
+TEST_CASE("what counts as running waits no longer than it may behind one that holds its worker")
+{
+    auto how = pool_stage::plain(1, 1);
+    how.tasks_per_worker = 3;
+    pool_stage pool(how);
+    pool.begin();
+    pool.submit({.queue_until = pool.now + 10ms});
+    CHECK(pool.runs(1, 1) == "");
+    CHECK(pool.submit({.queue_until = pool.now + 10ms}) == "deliver t2 w1");
+    CHECK(pool.submit({.queue_until = pool.now + 11ms}) == "deliver t3 w1");
+    CHECK(pool.pass(9ms) == "");
+    CHECK(pool.pass(1ms) == "ask t2 w1");
+    CHECK(pool.pass(1ms) == "ask t3 w1");
+    CHECK(pool.begun(1, 2) == "t3 queue deadline");
+    // Nobody is ended for what is over, while another one may hold its loop.
+    CHECK(pool.pass(1h) == "");
+    CHECK(pool.done(1, 1) == "t1 done");
+    CHECK(pool.pass(1h) == "");
+    CHECK(pool.done(1, 2) == "t2 done");
+    // Now there is nothing else that it could be busy with.
+    CHECK(pool.pass(999ms) == "");
+    CHECK(pool.pass(1ms) == "terminate w1");
+    CHECK(pool.ended(1, 3) == "start w2/0");
+    CHECK(pool.fsm.unfinished() == 0);
+}
+
+TEST_CASE("a task of a worker that stands still before it has begun it waits no longer than it may")
+{
+    pool_stage pool(pool_stage::plain(1, 1));
+    pool.begin();
+    pool.submit({.queue_until = pool.now + 10ms, .run_limit = 1h});
+    CHECK(pool.pass(10ms) == "ask t1 w1");
+    CHECK(pool.begun(1, 0) == "t1 queue deadline");
+    CHECK(pool.pass(1s) == "terminate w1");
+}
+
+TEST_CASE("what is known to have begun in time is not asked for, and its other clocks run")
+{
+    pool_stage pool(pool_stage::plain(1, 1));
+    pool.begin();
+    pool.submit({.queue_until = pool.now + 10ms, .run_limit = 100ms});
+    CHECK(pool.pass(10ms) == "ask t1 w1");
+    CHECK(pool.begun(1, 1) == "");
+    CHECK(pool.pass(89ms) == "");
+    CHECK(pool.pass(1ms) == "ask t1 w1");
+    CHECK(pool.done(1, 1) == "t1 run deadline");
+    pool.submit({.queue_until = pool.now + 10ms, .run_limit = 100ms});
+    CHECK(pool.runs(1, 2) == "");
+    CHECK(pool.pass(99ms) == "");
+    CHECK(pool.pass(1ms) == "ask t2 w1");
+}
+
+TEST_CASE("no worker is ended for a task that is cancelled, and waits behind one that it runs")
+{
+    auto how = pool_stage::plain(1, 1);
+    how.tasks_per_worker = 2;
+    pool_stage pool(how);
+    pool.begin();
+    pool.submit_many(2);
+    CHECK(pool.cancel(2) == "ask t2 w1");
+    CHECK(pool.begun(1, 1) == "t2 cancelled");
+    CHECK(pool.pass(1h) == "");
+    CHECK(pool.done(1, 1) == "t1 done");
+    CHECK(pool.done(1, 2, pool_outcome::cancelled) == "");
+    CHECK(pool.pass(1h) == "");
+}
+
 TEST_SUITE_END();

@@ -243,6 +243,7 @@ private:
         case 2:
             workers_[number].beat = now_;
             note([&] { fsm_.worker_beat(number, now_); });
+            note([&] { fsm_.worker_runs(number, one.started, now_); });
             return;
         default: return answer(number);
         }

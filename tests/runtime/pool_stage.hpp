@@ -113,6 +113,12 @@ public:
         fsm.worker_begun(worker, started, now);
         return note();
     }
+    /// It says so by itself.
+    std::string runs(std::uint64_t worker, std::uint64_t started)
+    {
+        fsm.worker_runs(worker, started, now);
+        return note();
+    }
     std::string beat(std::uint64_t worker)
     {
         fsm.worker_beat(worker, now);

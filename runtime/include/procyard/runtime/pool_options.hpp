@@ -154,8 +154,9 @@ struct submit_options {
     /// For `pool_balance::sticky_key`.
     std::uint64_t key = 0;
     /// How long it may wait until it is begun, from its submission; `pool_errc::queue_deadline`. 0
-    /// or less: that is over already. The same for a task that was sent ahead
-    /// (`pool_options::prefetch`).
+    /// or less: that is over already. The same for a task that a worker has and has not begun: sent
+    /// ahead (`pool_options::prefetch`), or behind one that holds the worker's loop
+    /// (`tasks_per_worker`).
     std::chrono::nanoseconds queue_deadline = std::chrono::nanoseconds::max();
     /// How long it may run: then it is cancelled as by `cancel()`, and its worker stopped if need
     /// be; `pool_errc::run_deadline`.
