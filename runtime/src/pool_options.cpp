@@ -160,7 +160,9 @@ std::string problem_of(const submit_options& options)
 {
     options_check check;
     check.more_than_nothing("run_deadline", options.run_deadline);
-    check.more_than_nothing("heartbeat", options.heartbeat);
+    if (options.heartbeat < least_heartbeat)
+        check.refuse("heartbeat", std::to_string(options.heartbeat.count()) + " ns",
+                     "at least " + to_text(least_heartbeat));
     return check.take();
 }
 

@@ -49,11 +49,6 @@ namespace detail {
 
 namespace {
 
-using namespace std::chrono_literals;
-
-// Half of the shortest time in which a pool looks at its workers.
-constexpr auto beat_every = 5ms;
-
 // The kernel leaves out, without a word, what a worker may not have.
 std::string problem_of_affinity(const std::vector<std::vector<unsigned>>& affinity)
 {
@@ -99,7 +94,7 @@ pool_process_setup process_setup_of(asio::any_io_executor ex, command program, s
     setup_message setup;
     setup.tasks_at_once = options.tasks_per_worker;
     setup.counters = static_cast<std::uint32_t>(options.counters.size());
-    setup.beat_ns = std::chrono::nanoseconds(beat_every).count();
+    setup.beat_ns = std::chrono::nanoseconds(pool_beat).count();
     // The channel counts the length that stands before the bytes.
     const auto most = channels.max_message_bytes;
     setup.longest_record = most - std::min(most, sizeof(std::uint32_t));

@@ -117,7 +117,10 @@ TEST_CASE("what is wrong with a submission's options is named; a time that is ov
 {
     CHECK(problem_of(submit_options{.run_deadline = 0ns}) == "run_deadline is 0 ns; more than 0");
     CHECK(problem_of(submit_options{.heartbeat = -1s})
-          == "heartbeat is -1000000000 ns; more than 0");
+          == "heartbeat is -1000000000 ns; at least 20 ms");
+    CHECK(problem_of(submit_options{.heartbeat = 20ms - 1ns})
+          == "heartbeat is 19999999 ns; at least 20 ms");
+    CHECK(problem_of(submit_options{.heartbeat = 20ms}) == "");
     CHECK(problem_of(submit_options{.queue_deadline = -1s}) == "");
 }
 

@@ -163,7 +163,7 @@ struct submit_options {
     std::chrono::nanoseconds run_deadline = std::chrono::nanoseconds::max();
     /// How long the loop of its worker may stand still while it runs: then the worker is stopped;
     /// `pool_errc::heartbeat_lost`. A handler that is no coroutine shows by `pool_job::heartbeat`
-    /// that it gets on.
+    /// that it gets on. At least 20 ms: it is shown and looked at every 5 ms.
     std::chrono::nanoseconds heartbeat = std::chrono::nanoseconds::max();
     /// It may be begun more than once. Else it fails when its worker dies, if it had been begun.
     bool idempotent = false;
