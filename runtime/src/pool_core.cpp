@@ -26,8 +26,6 @@ namespace {
 using namespace std::chrono_literals;
 using kind = pool_output::kind;
 
-// Shorter ones than a worker beats would be none.
-constexpr auto least_look = 5ms;
 constexpr std::size_t most_spare_records = 256;
 constexpr std::size_t most_spare_bytes = 64 * 1024;
 
@@ -191,7 +189,8 @@ void pool_core::refuse(const task_pointer& task, const error_code& why)
     task->over = true;
     task->error = why;
     task->report.outcome = pool_outcome::task_failed;
-    end_span(last_number_ + 1, 0, task->trace, pool_outcome::task_failed);
+    last_number_ = fsm_.refuse();
+    end_span(last_number_, 0, task->trace, pool_outcome::task_failed);
     news_.push_back({task, true});
 }
 
@@ -393,7 +392,7 @@ void pool_core::deliver(const pool_output& what)
     if (!is_watched)
         return;
     ++process.watched;
-    const auto every = std::max<std::chrono::nanoseconds>(task->heartbeat / 4, least_look);
+    const auto every = std::max<std::chrono::nanoseconds>(task->heartbeat / 4, pool_beat);
     look_every_ = watched_++ == 0 ? every : std::min(look_every_, every);
     const auto look = options_.clock->after(look_every_);
     next_look_ = watched_ == 1 ? look : std::min(next_look_, look);

@@ -134,6 +134,12 @@ public:
     // Without room in the queue the task waits; `admitted` says when it does no more. It is over at
     // once (stopped) after stop().
     pool_task_number submit(const task_terms& terms, time_point now);
+    // The next number, for one that cannot be submitted: it may have been named by it already.
+    pool_task_number refuse() noexcept
+    {
+        ++refused_;
+        return tasks_.skip();
+    }
     // At once where no worker has it. Else the worker is asked, and the task is over when it is
     // certain that it will not be begun, or when the worker has answered or is gone; SIGTERM and
     // SIGKILL are for a worker that runs it.
@@ -189,7 +195,10 @@ public:
     // Not over, or withdrawn from a worker that has not answered.
     [[nodiscard]] std::size_t unfinished() const noexcept { return tasks_.size(); }
     // Since the beginning.
-    [[nodiscard]] std::uint64_t submitted() const noexcept { return tasks_.last_number(); }
+    [[nodiscard]] std::uint64_t submitted() const noexcept
+    {
+        return tasks_.last_number() - refused_;
+    }
     // Workers that have ended by themselves, could not be started, or were not ready in time.
     [[nodiscard]] std::uint64_t lost() const noexcept { return lost_; }
     // Workers that get tasks.
@@ -343,6 +352,7 @@ private:
     pool_deadlines slot_dues_{};
     pool_worker_number last_worker_ = 0;
     std::uint64_t lost_ = 0;
+    std::uint64_t refused_ = 0;
     std::size_t turn_ = 0;  // of round robin: who was last
     unsigned serving_ = 0;  // slots whose main is starting or ready
     unsigned ready_ = 0;    // slots whose main is ready

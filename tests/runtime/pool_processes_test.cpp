@@ -310,6 +310,35 @@ TEST_SUITE("process_pool: workers")
         CHECK(std::count(ended.begin(), ended.end(), "task span of 00-ab-cd-01") == 1);
     }
 
+    TEST_CASE("a task that is refused has a span of its own, with a number that no other one gets")
+    {
+        auto options = of_workers(1);
+        std::vector<std::string> told;
+        const auto note = [&](const std::string& what, const procyard::pool_span& span) {
+            if (span.task != 0)
+                told.push_back(what + ' ' + std::to_string(span.task));
+        };
+        options.spans.begin = [&](const procyard::pool_span& span) {
+            note("begins", span);
+            return span.trace;
+        };
+        options.spans.end = [&](const procyard::pool_span& span) { note("ends", span); };
+        pooled pool(options);
+        pool.must_start();
+        (void)pool.call(make_work("square", 1));
+        const std::string too_long(options.channels.max_message_bytes, 'x');
+        outcome<procyard::error_code, answer> got;
+        pool.it->async_call(make_work("square", 2, too_long), {}, got.handler());
+        run_until(pool.ctx, [&] { return got.done(); });
+        CHECK(got.error() == pool_errc::bad_message);
+        (void)pool.call(make_work("square", 3));
+        CHECK(told
+              == std::vector<std::string>{"begins 1", "ends 1", "begins 2", "ends 2", "begins 3",
+                                          "ends 3"});
+        CHECK(pool.it->metrics().submitted == 2);
+        pool.stop();
+    }
+
     TEST_CASE("without descriptors for a worker the pool says so, and goes on when there are some")
     {
         pooled pool(of_workers(1));
