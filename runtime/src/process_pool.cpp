@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <procyard/runtime/process_pool.hpp>
 
-#include <sched.h>
 #include <signal.h>
 
 #include <algorithm>
@@ -48,25 +47,6 @@ void to_pool::operator()(const signal_info& info, error_code& ec) const
 namespace detail {
 
 namespace {
-
-// The kernel leaves out, without a word, what a worker may not have.
-std::string problem_of_affinity(const std::vector<std::vector<unsigned>>& affinity)
-{
-    constexpr std::size_t most_cpus = CPU_SETSIZE;
-    cpu_set_t ours;
-    CPU_ZERO(&ours);
-    if (affinity.empty() || ::sched_getaffinity(0, sizeof ours, &ours) != 0)
-        return {};
-    for (std::size_t slot = 0; slot < affinity.size(); ++slot) {
-        for (const auto cpu : affinity[slot]) {
-            if (cpu < most_cpus && CPU_ISSET(cpu, &ours))
-                continue;
-            return "affinity of worker " + std::to_string(slot) + ": processor "
-                + std::to_string(cpu) + " is not one that this process may use";
-        }
-    }
-    return {};
-}
 
 // What cannot be said would be a worker that never becomes ready, or a task without an end.
 std::string problem_of_channels(const channel_options& channels, const std::string& entry,
@@ -143,7 +123,7 @@ std::shared_ptr<pool_core> make_pool_core(asio::any_io_executor ex, command prog
         problem = "counters has " + std::to_string(options.counters.size()) + " names; at most "
             + std::to_string(most_counters);
     if (problem.empty())
-        problem = problem_of_affinity(options.affinity);
+        problem = problem_of_affinity(options.affinity, program);
     if (problem.empty())
         problem = problem_of_channels(options.channels, entry, request, response);
     if (!problem.empty())

@@ -3,11 +3,17 @@
 
 #include <doctest/doctest.h>
 
+#include <sched.h>
+
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "forked.hpp"
 #include "pool_fixture.hpp"
 #include "temporary_directory.hpp"
 
@@ -15,6 +21,22 @@ using namespace procyard_test;
 using namespace std::chrono_literals;
 using procyard::pool_errc;
 using procyard::pool_outcome;
+
+namespace {
+
+// Empty: there can be such a pool.
+std::string refusal_of(const procyard::pool_options& options, const procyard::command& program)
+{
+    boost::asio::io_context ctx;
+    try {
+        const work_pool pool(ctx.get_executor(), program, "work", options);
+    } catch (const std::invalid_argument& refused) {
+        return refused.what();
+    }
+    return {};
+}
+
+}  // namespace
 
 TEST_SUITE("process_pool")
 {
@@ -179,6 +201,66 @@ TEST_SUITE("process_pool")
         CHECK_THROWS_WITH_AS(work_pool(ctx.get_executor(), "", of_workers(1)),
                              doctest::Contains("entry"), std::invalid_argument);
         CHECK(children() == 0);
+    }
+
+    TEST_CASE("a processor outside of the process' own set is refused by its number (case 38)")
+    {
+        // Of a copy: the set stays.
+        CHECK(in_fork([] {
+                  cpu_set_t ours;
+                  CPU_ZERO(&ours);
+                  if (::sched_getaffinity(0, sizeof ours, &ours) != 0)
+                      return 1;
+                  unsigned least = 0;
+                  while (!CPU_ISSET(least, &ours))
+                      ++least;
+                  unsigned outside = least + 1;  // there or not: it is none of the set
+                  CPU_ZERO(&ours);
+                  CPU_SET(least, &ours);
+                  if (::sched_setaffinity(0, sizeof ours, &ours) != 0)
+                      return 2;
+                  auto options = of_workers(2);
+                  options.affinity = {{least}};
+                  if (!refusal_of(options, pool_worker()).empty())
+                      return 3;
+                  options.affinity = {{least}, {least, outside}};
+                  return refusal_of(options, pool_worker())
+                          == "process_pool: affinity of worker 1: processor "
+                              + std::to_string(outside) + " is not one that this process may use"
+                      ? 0
+                      : 4;
+              })
+              == 0);
+    }
+
+    // As the kernel says it of a cgroup with fewer processors, or of the nearest above it.
+    TEST_CASE("a processor outside of the set of the workers' cgroup is refused (case 38)")
+    {
+        const temporary_directory place;
+        const auto inner = place.path() / "inner";
+        std::filesystem::create_directory(inner);
+        cpu_set_t ours;
+        CPU_ZERO(&ours);
+        REQUIRE(::sched_getaffinity(0, sizeof ours, &ours) == 0);
+        unsigned cpu = 0;
+        while (!CPU_ISSET(cpu, &ours))
+            ++cpu;
+        auto options = of_workers(1);
+        options.affinity = {{cpu}};
+        const auto said = place.path() / "cpuset.cpus.effective";
+        const auto with = [&](const std::string& list) {
+            std::ofstream(said) << list << '\n';
+            return refusal_of(options, pool_worker().cgroup_parent(inner));
+        };
+        CHECK(with("0-" + std::to_string(cpu)) == "");
+        CHECK(with("900," + std::to_string(cpu)) == "");
+        const auto refused = "process_pool: affinity of worker 0: processor " + std::to_string(cpu)
+            + " is not one that its cgroup may use (" + said.string() + ": 900-901,903)";
+        CHECK(with("900-901,903") == refused);
+        CHECK(refusal_of(options, pool_worker().cgroup(inner)) == refused);
+        // What is no such list says nothing.
+        for (const char* const nonsense : {"", "x", "5-", "5-3", "1,,2", "99999"})
+            CHECK_MESSAGE(with(nonsense) == "", nonsense);
     }
 
     TEST_CASE("two pools in one context do not disturb each other")

@@ -130,7 +130,8 @@ struct pool_options {
     unsigned strikes = 3;
 
     /// The processors that each worker runs on: the first entry is for the first worker, and so
-    /// on; more workers than entries begin with the first entry again. Empty: all.
+    /// on; more workers than entries begin with the first entry again. Empty: all. One that this
+    /// process may not use, or the cgroup that the command names, is refused.
     std::vector<std::vector<unsigned>> affinity{};
     /// Names of counters that handlers add to (`pool_job::count`). What a worker has counted is
     /// kept when it dies.
