@@ -6,20 +6,27 @@
 #include <signal.h>
 
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/buffer.hpp>
 #include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/local/connect_pair.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
 
 #include <chrono>
 #include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include <procyard/runtime/process_pool.hpp>
+#include <procyard/runtime/rotating_file.hpp>
 #include <procyard/runtime/spawn.hpp>
 #include <procyard/runtime/supervisor.hpp>
 
@@ -57,7 +64,7 @@ shutdown_report ended(asio::io_context& ctx, shutdown_coordinator& stop)
     return got.result();
 }
 
-std::string lines_of(const shutdown_report& report)
+std::string story_of(const shutdown_report& report)
 {
     std::ostringstream text;
     for (const auto& left : report.leftovers)
@@ -151,7 +158,7 @@ TEST_SUITE("shutdown_coordinator::add_supervisor, add_pool")
         const auto began = f.clock->now();
         f.stop.request();
         f.run_out();
-        CHECK(lines_of(f.report()) == "service services/deaf\n");
+        CHECK(story_of(f.report()) == "service services/deaf\n");
         REQUIRE_FALSE(f.report().leftovers.empty());
         // Of 10 s its phase has two thirds of what is left, and it nine tenths of that.
         CHECK(f.report().leftovers.front().running_for < 6670ms);
@@ -186,7 +193,7 @@ TEST_SUITE("shutdown_coordinator::add_supervisor, add_pool")
             f.clock->advance_to_next();
             return f.ended.done() && death();
         });
-        CHECK(lines_of(f.report()) == "supervisor services\n");
+        CHECK(story_of(f.report()) == "supervisor services\n");
         CHECK(death()->status->signal() == SIGKILL);
     }
 
@@ -208,7 +215,7 @@ TEST_SUITE("shutdown_coordinator::add_supervisor, add_pool")
         shutdown_coordinator stop(f.ctx.get_executor());
         stop.add_supervisor("services", f.it());
         const auto report = ended(f.ctx, stop);
-        CHECK(lines_of(report) == "services: it has given up: a\n");
+        CHECK(story_of(report) == "services: it has given up: a\n");
         CHECK(report.exit_code() == 1);
     }
 
@@ -265,7 +272,7 @@ TEST_SUITE("shutdown_coordinator::add_supervisor, add_pool")
         stop.add_pool("pool", *f.it);
         const auto report = ended(f.ctx, stop);
         gate.open();
-        CHECK(lines_of(report) == "pool pool\n");
+        CHECK(story_of(report) == "pool pool\n");
         CHECK(f.error(task) == pool_errc::stopped);
         CHECK(f.it->workers().empty());
         CHECK(report.duration() < 60s);
@@ -294,6 +301,56 @@ TEST_SUITE("shutdown_coordinator::add_supervisor, add_pool")
         INFO(report);
         CHECK(report.clean());
         CHECK(all->f.it->workers().empty());
+    }
+
+    TEST_CASE("the last words of a child and of the flush arrive, in a file, a sink and a socket "
+              "(case 55)")
+    {
+        const temporary_directory where;
+        const auto path = (where.path() / "log").string();
+        asio::io_context ctx;
+        asio::local::stream_protocol::socket collector(ctx);
+        asio::local::stream_protocol::socket telemetry(ctx);
+        asio::local::connect_pair(collector, telemetry);
+        rotating_file file(path);
+        std::string sink;
+        // One that takes its time for what it is given.
+        const auto slow = [&](log_batch batch) -> asio::awaitable<void> {
+            for (int turn = 0; turn < 10; ++turn)
+                co_await asio::post(ctx, asio::use_awaitable);
+            for (const auto& line : batch.lines)
+                sink += std::string(line.text) + '\n';
+        };
+        const auto talker = [](const std::string& who) {
+            return command::shell(
+                "trap 'echo last words of " + who
+                + "; exit' TERM; echo ready; while :; do sleep 1000 & wait; done");
+        };
+        supervisor services(ctx.get_executor());
+        services.add(service("one", talker("one")).log([&](service_output, std::string_view line) {
+            file.write(line);
+        }));
+        services.add(service("two", talker("two")).depends_on({"one"}).log(slow));
+        services.start();
+        run_until(ctx, [&] { return lines_of(path) == log_type{"ready"} && sink == "ready\n"; });
+        shutdown_coordinator stop(ctx.get_executor());
+        stop.add_supervisor("services", services);
+        stop.on(shutdown_phase::flush, "telemetry", [&]() -> asio::awaitable<void> {
+            const std::string words = "last words of the flush\n";
+            co_await asio::async_write(telemetry, asio::buffer(words), asio::use_awaitable);
+            file.write("last words of the flush");
+        });
+        const auto report = ended(ctx, stop);
+        INFO(report);
+        CHECK(report.clean());
+        // All is there when the shutdown is over: nothing is run after it.
+        CHECK(lines_of(path) == log_type{"ready", "last words of one", "last words of the flush"});
+        CHECK(sink == "ready\nlast words of two\n");
+        std::string heard(100, '\0');
+        error_code ec;
+        collector.non_blocking(true);
+        heard.resize(collector.read_some(asio::buffer(heard), ec));
+        CHECK(heard == "last words of the flush\n");
     }
 
     TEST_CASE("a supervisor of another thread is stopped there")
