@@ -29,6 +29,7 @@ namespace {
 
 constexpr const char* state_name = "state";
 constexpr const char* draft_name = "state.new";
+constexpr const char* cut_name = "state.cut";
 constexpr const char* lock_name = "lock";
 constexpr std::size_t most_bytes = 64 << 20;
 
@@ -168,6 +169,11 @@ void survivor_book::read()
     }
     std::string fault;
     auto before = parse_survivors(text, fault);
+    if (!before && is_cut_off(text, now_.machine)) {
+        // For people. Whoever stood in it has gone with the power.
+        (void)::renameat(directory_.get(), state_name, directory_.get(), cut_name);
+        return;
+    }
     if (!before)
         throw std::runtime_error("supervisor: \"" + (path_ / state_name).string() + "\": " + fault);
     now_.marker = std::move(before->marker);

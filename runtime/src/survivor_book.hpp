@@ -22,7 +22,9 @@ namespace detail {
 // The state directory of a supervisor: `lock`, which it holds as long as it lives, and `state`,
 // which says what would outlive it. The file is written beside its old version and takes its
 // place, so that it is whole whenever the supervisor is killed. A machine that loses its power
-// needs no record: its processes have gone.
+// needs no record: its processes have gone. What a file system leaves of the file then (nothing, a
+// beginning, zeros) counts as of another run of the machine, and is kept as `state.cut`. Rejected:
+// to sync each version, for which the loop that supervises would wait for the disk.
 class survivor_book {
 public:
     // Makes the directory if need be, and reads what another supervisor has left.

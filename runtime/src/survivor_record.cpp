@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstddef>
 #include <system_error>
+#include <utility>
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -148,6 +149,20 @@ std::optional<survivor_file> parse_survivors(std::string_view text, std::string&
     }
     fault = "it has no end";
     return std::nullopt;
+}
+
+bool is_cut_off(std::string_view text, std::string_view machine)
+{
+    text = text.substr(0, text.find('\0'));
+    survivor_file file;
+    bool is_first = true;
+    for (auto end = text.find('\n'); end != text.npos; end = text.find('\n')) {
+        const auto line = text.substr(0, end);
+        text.remove_prefix(end + 1);
+        if (std::exchange(is_first, false) ? line != first_line : !parse_line(line, file))
+            return false;
+    }
+    return (!is_first || first_line.starts_with(text)) && file.machine != machine;
 }
 
 }  // namespace detail

@@ -48,6 +48,11 @@ struct survivor_file {
 [[nodiscard]] std::optional<survivor_file> parse_survivors(std::string_view text,
                                                            std::string& fault);
 
+// Of a text that is none: whether it is the beginning of one, of which the rest has not come to the
+// disk when a machine lost its power, and not while this `machine` ran. Bytes that were never
+// written read as zeros.
+[[nodiscard]] bool is_cut_off(std::string_view text, std::string_view machine);
+
 }  // namespace detail
 
 PROCYARD_NAMESPACE_END

@@ -33,6 +33,7 @@
 #include "test_process.hpp"
 
 using namespace procyard_test;
+using procyard::detail::is_cut_off;
 using procyard::detail::may_be_swept;
 using procyard::detail::parse_survivors;
 using procyard::detail::survivor_book;
@@ -156,6 +157,49 @@ TEST_SUITE("survivors")
         const survivor_book book(directory);
         CHECK(book.marker() == "supervisor-1");
         CHECK(book.old().empty());
+    }
+
+    TEST_CASE("what is left of a file after a power cut is another run's, and kept for people")
+    {
+        survivor_file file;
+        file.marker = "supervisor-1";
+        file.machine = "another boot";
+        file.records = {{"web", 3, ::getpid(), 1, ""}};
+        const auto whole = to_text(file);
+        for (std::size_t size = 0; size + 1 < whole.size(); ++size) {
+            CAPTURE(size);
+            const temporary_directory where;
+            const auto directory = where.path() / "state";
+            std::filesystem::create_directory(directory);
+            std::filesystem::permissions(directory, std::filesystem::perms::owner_all);
+            const auto left = whole.substr(0, size) + std::string(size % 3, '\0');
+            std::ofstream(directory / "state") << left;
+            CHECK(refusal(directory) == "opened");
+            CHECK(text_of(directory / "state.cut") == left);
+            const survivor_book book(directory);
+            CHECK(book.old().empty());
+        }
+    }
+
+    TEST_CASE("a file that was cut since the machine was started is refused, as one that is none")
+    {
+        const temporary_directory where;
+        const auto directory = where.path() / "state";
+        {
+            survivor_book book(directory);
+            (void)book.add("self", 1, ::getpid());
+            book.write();
+        }
+        const auto whole = text_of(directory / "state");
+        for (const std::size_t lost : {2, 4, 5, 20}) {
+            std::ofstream(directory / "state") << whole.substr(0, whole.size() - lost);
+            CHECK(refusal(directory).find("state/state\": ") != std::string::npos);
+        }
+        CHECK(is_cut_off(whole.substr(0, whole.find("machine")), "this"));
+        CHECK_FALSE(is_cut_off("hello", "this"));
+        CHECK_FALSE(is_cut_off("hello\n", "this"));
+        CHECK_FALSE(is_cut_off("procyard supervisor 2\n", "this"));
+        CHECK_FALSE(is_cut_off("procyard supervisor 1\nkill 1\n", "this"));
     }
 
     TEST_CASE("refuses a directory that others may write, and a file that is none, by its path")
