@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <optional>
 #include <set>
 #include <sstream>
 #include <string>
@@ -26,6 +27,7 @@
 #include <procyard/ipc/channel.hpp>
 
 #include "single_step.hpp"
+#include "skip.hpp"
 
 namespace procyard_test {
 
@@ -166,6 +168,59 @@ inline void add_other_points(walk& known)
     const auto stride = every_step() ? 1 : length / others + 1;
     for (std::size_t n = 0; n < length; n += stride)
         known.points.insert(n);
+}
+
+/// One run of so many may end before it comes by where it should be killed: it has gone another way
+/// than the walk. Hardly one does, but with the allocator of a sanitizer, which remembers what came
+/// before.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr std::size_t most_missed = 4;
+#else
+constexpr std::size_t most_missed = 20;
+#endif
+
+/// A walk, if `limit` is `never`; else the way to its step `limit`. Then the peer is killed. `act`
+/// is called when it waits.
+template <class Act>
+void walk_and_kill(single_stepped& copy, std::size_t limit, walk& known, Act act)
+{
+    if (limit == never) {
+        known = walk_through(copy, act);
+    } else if (limit > known.acted_at) {
+        go_on(copy, known, 0, known.acted_at);
+        act();
+        go_on(copy, known, known.acted_at, limit);
+    } else {
+        go_on(copy, known, 0, limit);
+    }
+    copy.kill_hard();
+}
+
+/// Kills everywhere. `kill_after(limit, known)`: a peer does something to its end, or is killed
+/// after `limit` steps of what is known of it; how much of it those who survive have found done, or
+/// none where nobody may be traced. `done`: how much more that is when it was not killed before.
+template <class KillAfter>
+void kill_everywhere(KillAfter kill_after, std::uint64_t done)
+{
+    walk known;
+    // Also for what this process does but once, and its copies would do each time.
+    const std::optional<std::uint64_t> none = kill_after(std::size_t{0}, known);
+    if (!none)
+        return skip("nobody may be traced here");
+    const std::optional<std::uint64_t> all = kill_after(never, known);
+    REQUIRE(all);
+    CHECK(*all - *none == done);
+    add_other_points(known);
+    const auto length = known.instructions.size();
+    for (const auto n : known.points) {
+        CAPTURE(length);
+        CAPTURE(n);
+        const std::optional<std::uint64_t> got = kill_after(n, known);
+        REQUIRE(got);
+        REQUIRE(*got >= *none);
+        REQUIRE(*got <= *all);
+    }
+    CHECK(known.missed <= 1 + known.points.size() / most_missed);
 }
 
 }  // namespace procyard_test
