@@ -26,6 +26,7 @@
 #include "allocations.hpp"
 #include "channel_fixture.hpp"
 #include "io_feature_off.hpp"
+#include "shared_array.hpp"
 #include "syscall_refusal.hpp"
 
 namespace asio = boost::asio;
@@ -63,8 +64,9 @@ void run_unbounded(asio::io_context& ctx, Coroutine coroutine)
     ctx.run();
 }
 
-// In a copy of this process: from here on it dies of any system call that moves bytes or waits.
-bool only_exit_from_here()
+// In a copy of this process: from here on it dies of any system call that moves bytes or waits,
+// `but` for one.
+bool only_exit_from_here(long but = -1)
 {
     // One filter for each; it is enough to have what a channel could call.
     for (const long number : {SYS_read,          SYS_write,       SYS_readv,
@@ -75,10 +77,88 @@ bool only_exit_from_here()
                               SYS_fcntl,         SYS_close,       SYS_poll,
                               SYS_ppoll,         SYS_nanosleep,   SYS_clock_nanosleep,
                               SYS_clock_gettime, SYS_getpid}) {
-        if (!procyard_test::die_at({.number = number, .error_number = 0}))
+        if (number != but && !procyard_test::die_at({.number = number, .error_number = 0}))
             return false;
     }
     return true;
+}
+
+// What two processes do in turns, without a system call.
+using turns = procyard_test::shared_array<int>;
+
+void await_turn(const turns& all, int turn)
+{
+    while (all[0].load() < turn) { }
+}
+
+// Until it has received this message.
+bool receive_busily(receiver<std::uint64_t>& from, std::uint64_t expected)
+{
+    std::uint64_t n = 0;
+    error_code ec;
+    while (!from.try_receive(n, ec)) {
+        if (ec != asio::error::would_block)
+            return false;
+    }
+    return n == expected;
+}
+
+// Makes the reactor of this context, as an operation that sleeps does.
+void sleep_once(asio::io_context& ctx)
+{
+    channel<int> c(ctx.get_executor(), few);
+    outcome<error_code, int> received;
+    c.receiver.async_receive(received.handler());
+    ctx.poll();
+    c.receiver.cancel();
+    ctx.restart();
+    ctx.run();
+}
+
+// Both ends, each in a process that dies of any system call but one, once they have met. A body
+// gets its end and its context, and says whether all was well.
+template <class Send, class Receive>
+void between_two(const procyard::channel_options& options, long but, bool has_slept, Send send,
+                 Receive receive)
+{
+    auto ends = make_channel<std::uint64_t>(options);
+    const turns met(1);
+    procyard_test::sending_process<std::uint64_t> from(
+        ends, [&](unopened<sender<std::uint64_t>> end) {
+            asio::io_context ctx;
+            sender<std::uint64_t> s(ctx.get_executor(), std::move(end));
+            if (!s.try_send(0))
+                return 1;
+            await_turn(met, 1);
+            if (!s.try_send(0) || !s.is_connected())
+                return 2;
+            if (has_slept)
+                sleep_once(ctx);
+            if (!only_exit_from_here(but))
+                return 3;
+            const bool good = send(ctx, s);
+            ::_exit(good && s.statistics().rung == 0 ? 0 : 4);  // to close takes system calls
+            return 5;
+        });
+    procyard_test::receiving_process<std::uint64_t> to(
+        ends, [&](unopened<receiver<std::uint64_t>> end) {
+            asio::io_context ctx;
+            receiver<std::uint64_t> r(ctx.get_executor(), std::move(end));
+            if (!receive_busily(r, 0))
+                return 1;
+            met[0].store(1);
+            if (!receive_busily(r, 0))
+                return 2;
+            if (has_slept)
+                sleep_once(ctx);
+            if (!only_exit_from_here(but))
+                return 3;
+            const bool good = receive(ctx, r);
+            ::_exit(good && r.statistics().rung == 0 ? 0 : 4);
+            return 5;
+        });
+    CHECK(from.result() == 0);
+    CHECK(to.result() == 0);
 }
 
 }  // namespace
@@ -229,6 +309,67 @@ TEST_SUITE("channel costs: system calls")
             return 4;
         });
         CHECK(result == 0);
+    }
+
+    TEST_CASE("none for a message between two processes that are busy (case 19)")
+    {
+        constexpr std::uint64_t many = 100'000;
+        // Of 1,024 looks that are in vain, one asks whether the peer is alive: however many there
+        // are, that is none for a message.
+        // A ring that lasts for a while: where there is one processor, each has it in turns.
+        between_two(
+            {.capacity_messages = 4096}, SYS_poll, false,
+            [](asio::io_context&, sender<std::uint64_t>& to) {
+                for (std::uint64_t n = 0; n < many;)
+                    n += to.try_send(n) ? 1U : 0U;
+                return true;
+            },
+            [](asio::io_context&, receiver<std::uint64_t>& from) {
+                for (std::uint64_t n = 0; n < many; ++n) {
+                    if (!receive_busily(from, n))
+                        return false;
+                }
+                return true;
+            });
+    }
+
+    TEST_CASE("none for one that is awaited, between two processes, where it need not wait")
+    {
+        constexpr int rounds = 20;
+        constexpr std::uint64_t of_each = 8;  // as many as there is room for
+        // Where an operation has slept before, Asio looks at its reactor in each turn.
+        for (const bool has_slept : {false, true}) {
+            CAPTURE(has_slept);
+            const turns turn(1);
+            between_two(
+                few, has_slept ? SYS_epoll_wait : -1, has_slept,
+                [&](asio::io_context& ctx, sender<std::uint64_t>& to) {
+                    for (int round = 0; round < rounds; ++round) {
+                        await_turn(turn, 2 * round + 1);
+                        ctx.restart();
+                        run_unbounded(ctx, [&]() -> asio::awaitable<void> {
+                            for (std::uint64_t n = 0; n < of_each; ++n)
+                                co_await to.async_send(n);
+                        });
+                        turn[0].store(2 * round + 2);
+                    }
+                    return to.statistics().sleeps == 0;
+                },
+                [&](asio::io_context& ctx, receiver<std::uint64_t>& from) {
+                    std::uint64_t good = 0;
+                    turn[0].store(1);  // the ring is empty
+                    for (int round = 0; round < rounds; ++round) {
+                        await_turn(turn, 2 * round + 2);
+                        ctx.restart();
+                        run_unbounded(ctx, [&]() -> asio::awaitable<void> {
+                            for (std::uint64_t n = 0; n < of_each; ++n)
+                                good += co_await from.async_receive() == n ? 1U : 0U;
+                        });
+                        turn[0].store(2 * round + 3);
+                    }
+                    return good == rounds * of_each && from.statistics().sleeps == 0;
+                });
+        }
     }
 
     TEST_CASE("a receiver that sleeps is rung for once, whatever number of messages comes")
