@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -50,12 +51,46 @@ namespace {
 
 constexpr procyard::subscription_options holding{.when_slow = slow_reader::holds_back};
 
-// A subscriber's process: the exit code says what was wrong.
+// Where a copy of this process waits until this one lets it go on.
+class gate {
+public:
+    gate() { REQUIRE(::pipe2(ends_, O_CLOEXEC) == 0); }
+    gate(const gate&) = delete;
+    gate& operator=(const gate&) = delete;
+    ~gate()
+    {
+        ::close(ends_[0]);
+        open();
+    }
+
+    void let_pass() const { REQUIRE(::write(ends_[1], "x", 1) == 1); }
+    // From now on nobody waits.
+    void open()
+    {
+        if (ends_[1] != -1)
+            ::close(std::exchange(ends_[1], -1));
+    }
+    // In a copy, for each of them one gate.
+    void pass()
+    {
+        open();  // this copy of it
+        char byte = 0;
+        (void)!::read(ends_[0], &byte, 1);
+    }
+
+private:
+    int ends_[2] = {-1, -1};
+};
+
+// A subscriber's process: the exit code says what was wrong. With a gate, it begins to receive when
+// it may pass, and has lost something by then.
 template <class T>
-int receive_in_child(unopened<subscriber<T>> end, std::uint64_t sent)
+int receive_in_child(unopened<subscriber<T>> end, std::uint64_t sent, gate* late = nullptr)
 {
     asio::io_context ctx;
     subscriber<T> s(ctx.get_executor(), std::move(end));
+    if (late != nullptr)
+        late->pass();
     const auto seen = procyard_test::receive_all(ctx, s);
     if (seen.torn != 0)
         return 1;
@@ -63,7 +98,27 @@ int receive_in_child(unopened<subscriber<T>> end, std::uint64_t sent)
         return 2;
     if (seen.end != channel_errc::closed)
         return 3;
-    return seen.received + s.lost() == sent ? 0 : 4;
+    if (late != nullptr && (s.lost() == 0 || seen.lapses == 0))
+        return 4;
+    return seen.received + s.lost() == sent ? 0 : 5;
+}
+
+// The same of one that may pass before each message, and loses none.
+int receive_slowly(unopened<subscriber<marked>> end, std::uint64_t sent, gate& each)
+{
+    asio::io_context ctx;
+    subscriber<marked> s(ctx.get_executor(), std::move(end));
+    for (std::uint64_t n = 0;; ++n) {
+        each.pass();
+        outcome<error_code, marked> got;
+        s.async_receive(got.handler());
+        ctx.restart();
+        ctx.run();
+        if (got.error())
+            return got.error() == channel_errc::closed && n == sent ? 0 : 1;
+        if (!is_whole(got.result()) || got.result().number != n)
+            return 2;
+    }
 }
 
 // A copy of this process, with what it has inherited of the broadcast left alone: it must not keep
@@ -85,23 +140,33 @@ TEST_SUITE("broadcast: processes")
     TEST_CASE("lossy: each process knows exactly what it has lost, and nothing is torn (case 13)")
     {
         constexpr std::uint64_t many = 20'000;
+        constexpr std::uint64_t kept = 16;
         asio::io_context ctx;
-        broadcaster<marked> b(ctx.get_executor(), {.capacity_messages = 16});
+        broadcaster<marked> b(ctx.get_executor(), {.capacity_messages = kept});
         auto first = b.subscribe();
         auto second = b.subscribe();
+        gate first_gate;
+        gate second_gate;
         forked one([&] {
             b.close();
             second = {};
-            return receive_in_child(std::move(first), many);
+            second_gate.open();
+            return receive_in_child(std::move(first), many, &first_gate);
         });
         first = {};
         forked two([&] {
             b.close();
-            return receive_in_child(std::move(second), many);
+            first_gate.open();
+            return receive_in_child(std::move(second), many, &second_gate);
         });
         second = {};
-        for (std::uint64_t n = 0; n < many; ++n)
+        for (std::uint64_t n = 0; n < many; ++n) {
+            if (n == 2 * kept)
+                first_gate.open();
+            if (n == many / 2)
+                second_gate.open();
             REQUIRE(b.try_send(mark(n)));
+        }
         b.close();
         CHECK(one.result() == 0);
         CHECK(two.result() == 0);
@@ -109,32 +174,100 @@ TEST_SUITE("broadcast: processes")
 
     TEST_CASE("holding back: the slowest process decides, and nobody loses anything (case 14)")
     {
-        constexpr std::uint64_t many = 1'000;
+        constexpr std::uint64_t many = 400;
+        constexpr std::uint64_t kept = 16;
+        std::mt19937 random(3);
         asio::io_context ctx;
-        broadcaster<std::string> b(ctx.get_executor(), {.capacity_bytes = 4096});
-        auto first = b.subscribe({.when_slow = slow_reader::holds_back});
-        auto second = b.subscribe({.when_slow = slow_reader::holds_back});
-        forked one([&] {
+        broadcaster<marked> b(ctx.get_executor(), {.capacity_messages = kept});
+        auto quick_end = b.subscribe(holding);
+        auto slow_end = b.subscribe(holding);
+        gate slow_gate;
+        forked quick([&] {
             b.close();
-            second = {};
-            return receive_in_child(std::move(first), many);
+            slow_end = {};
+            slow_gate.open();
+            return receive_in_child(std::move(quick_end), many);
         });
-        first = {};
-        forked two([&] {
+        quick_end = {};
+        forked slow([&] {
             b.close();
-            return receive_in_child(std::move(second), many);
+            return receive_slowly(std::move(slow_end), many, slow_gate);
         });
-        second = {};
+        slow_end = {};
         std::uint64_t sent = 0;
-        for (; sent < many; ++sent) {
-            outcome<error_code> done;
-            b.async_send(procyard_test::mark_text(sent), done.handler());
-            run(ctx);
-            REQUIRE(!done.error());
+        while (b.try_send(mark(sent)))
+            ++sent;
+        CHECK(sent == kept);
+        while (sent < many) {
+            CAPTURE(sent);
+            const auto more = std::min<std::uint64_t>(1 + random() % kept, many - sent);
+            for (std::uint64_t n = 0; n < more; ++n)
+                slow_gate.let_pass();
+            for (std::uint64_t n = 0; n < more; ++n) {
+                outcome<error_code> done;
+                b.async_send(mark(sent++), done.handler());
+                run(ctx);
+                REQUIRE_FALSE(done.error());
+            }
+            // As many as the slow one has received, however many the other has.
+            error_code ec;
+            CHECK_FALSE(b.try_send(mark(sent), ec));
+            CHECK(ec == asio::error::would_block);
         }
+        slow_gate.open();
         b.close();
-        CHECK(one.result() == 0);
-        CHECK(two.result() == 0);
+        CHECK(quick.result() == 0);
+        CHECK(slow.result() == 0);
+    }
+
+    TEST_CASE("one that is dropped learns what it has lost, and the others lose nothing (case 14)")
+    {
+        constexpr std::uint64_t many = 1'000;
+        constexpr std::uint64_t kept = 16;
+        constexpr procyard::subscription_options dropping{.when_slow = slow_reader::is_dropped};
+        asio::io_context ctx;
+        broadcaster<marked> b(ctx.get_executor(), {.capacity_messages = kept});
+        auto holding_end = b.subscribe(holding);
+        auto slow_end = b.subscribe(dropping);
+        gate slow_gate;
+        forked waited_for([&] {
+            b.close();
+            slow_end = {};
+            slow_gate.open();
+            return receive_in_child(std::move(holding_end), many);
+        });
+        holding_end = {};
+        forked slow([&] {
+            b.close();
+            asio::io_context there;
+            subscriber<marked> s(there.get_executor(), std::move(slow_end));
+            slow_gate.pass();
+            marked got{};
+            error_code ec;
+            if (s.try_receive(got, ec) || ec != channel_errc::lapped || s.is_open())
+                return 1;
+            return s.lost() == many - kept ? 0 : 2;
+        });
+        slow_end = {};
+        // Dropped as well, if it were too slow.
+        subscriber<marked> quick(ctx.get_executor(), b.subscribe(dropping));
+        for (std::uint64_t n = 0; n < many; ++n) {
+            outcome<error_code> done;
+            b.async_send(mark(n), done.handler());
+            run(ctx);
+            REQUIRE_FALSE(done.error());
+            const auto got = quick.try_receive();
+            REQUIRE(got);
+            REQUIRE((is_whole(*got) && got->number == n));
+        }
+        CHECK(b.readers() == 3);
+        slow_gate.open();
+        CHECK(slow.result() == 0);
+        CHECK(b.readers() == 2);
+        b.close();
+        CHECK(waited_for.result() == 0);
+        CHECK(quick.lost() == 0);
+        CHECK(b.cut_off() == 0);
     }
 
     TEST_CASE("a killed subscriber holds nobody back, whether the writer waits or tries")
