@@ -6,10 +6,15 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <sched.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <string>
 #include <thread>
 #include <utility>
@@ -19,6 +24,7 @@
 
 #include "channel_fixture.hpp"
 #include "message_samples.hpp"
+#include "skip.hpp"
 
 namespace asio = boost::asio;
 using procyard::channel_options;
@@ -173,6 +179,93 @@ std::uint64_t ping_pong(const channel_options& options, std::uint64_t rounds)
     return n;
 }
 
+// PROCYARD_ROUND_TRIPS in the environment says it; CONTRIBUTING.md has a number.
+std::uint64_t round_trips()
+{
+    const auto* const asked = std::getenv("PROCYARD_ROUND_TRIPS");
+    return asked == nullptr ? 2'000 : std::strtoull(asked, nullptr, 10);
+}
+
+// The processors that this process may use.
+std::vector<std::size_t> processors()
+{
+    cpu_set_t allowed;
+    CPU_ZERO(&allowed);
+    REQUIRE(::sched_getaffinity(0, sizeof allowed, &allowed) == 0);
+    std::vector<std::size_t> found;
+    for (std::size_t n = 0; n < CPU_SETSIZE; ++n) {
+        if (CPU_ISSET(n, &allowed))
+            found.push_back(n);
+    }
+    return found;
+}
+
+void be_busy(fixed_random& random)
+{
+    constexpr std::size_t longest_ns = 50'000;
+    const auto until =
+        std::chrono::steady_clock::now() + std::chrono::nanoseconds(random.below(longest_ns + 1));
+    while (std::chrono::steady_clock::now() < until) { }
+}
+
+// One of two processes that answer each other. 0: all was as it should be.
+struct correspondent {
+    bool begins;
+    std::size_t processor;
+
+    int run(unopened<receiver<std::uint64_t>> in, unopened<sender<std::uint64_t>> out) const
+    {
+        constexpr std::uint64_t at_once = 1'000;
+        cpu_set_t mine;
+        CPU_ZERO(&mine);
+        CPU_SET(processor, &mine);
+        if (::sched_setaffinity(0, sizeof mine, &mine) != 0)
+            return 2;
+        asio::io_context ctx;
+        receiver<std::uint64_t> from(ctx.get_executor(), std::move(in));
+        sender<std::uint64_t> to(ctx.get_executor(), std::move(out));
+        fixed_random random(begins ? 31 : 37);
+        bool good = true;
+        for (std::uint64_t left = round_trips(); left > 0 && good;) {
+            const auto rounds = std::min(left, at_once);
+            left -= rounds;
+            // So many must not take longer than this; run_coroutine() sees to the same.
+            ::alarm(static_cast<unsigned>(procyard_test::deadlock_guard.count()));
+            run_coroutine(ctx, [&]() -> asio::awaitable<void> {
+                for (std::uint64_t n = 0; n < rounds; ++n) {
+                    if (begins)
+                        co_await to.async_send(n, asio::use_awaitable);
+                    good = co_await from.async_receive(asio::use_awaitable) == n && good;
+                    be_busy(random);
+                    if (!begins)
+                        co_await to.async_send(n, asio::use_awaitable);
+                }
+            });
+        }
+        return good ? 0 : 1;
+    }
+};
+
+void correspond(const channel_options& options, std::size_t one, std::size_t other)
+{
+    auto there = make_channel<std::uint64_t>(options);
+    auto back = make_channel<std::uint64_t>(options);
+    procyard_test::forked first([&] {
+        there.receiver = {};
+        back.sender = {};
+        return correspondent{true, one}.run(std::move(back.receiver), std::move(there.sender));
+    });
+    there.sender = {};
+    back.receiver = {};
+    procyard_test::forked second([&] {
+        return correspondent{false, other}.run(std::move(there.receiver), std::move(back.sender));
+    });
+    there = {};
+    back = {};
+    CHECK(first.result() == 0);
+    CHECK(second.result() == 0);
+}
+
 }  // namespace
 
 TEST_SUITE("channel places")
@@ -200,6 +293,22 @@ TEST_SUITE("channel places")
             CHECK(ping_pong({.capacity_messages = 1, .spin = spin}, 5'000) == 5'000);
             CHECK(ping_pong({.capacity_bytes = 4096, .spin = spin}, 5'000) == 5'000);
         }
+    }
+
+    TEST_CASE("two processes on one processor, to and fro, busy between: no wake-up is lost")
+    {
+        const auto one = processors().front();
+        for (const auto spin : {0ns, 20'000ns})
+            correspond({.capacity_messages = 1, .spin = spin}, one, one);
+    }
+
+    TEST_CASE("two processes on two processors, to and fro, busy between: no wake-up is lost")
+    {
+        const auto all = processors();
+        if (all.size() < 2)
+            return procyard_test::skip("only one processor");
+        for (const auto spin : {0ns, 20'000ns})
+            correspond({.capacity_messages = 1, .spin = spin}, all.front(), all.back());
     }
 
     TEST_CASE("two processes: a million messages, each the next and whole (case 1)")
