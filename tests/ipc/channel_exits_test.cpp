@@ -13,11 +13,18 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <doctest/doctest.h>
 
@@ -126,6 +133,91 @@ error_code after_one(End ends, bool reaped)
     return second.error();
 }
 
+// --- what there is on this machine. Others come and go meanwhile, so it is asked by name. ---
+
+std::vector<std::string> entries_of(const std::string& directory)
+{
+    std::vector<std::string> names;
+    std::error_code ec;
+    std::filesystem::directory_iterator all(directory, ec);
+    for (; !ec && all != std::filesystem::directory_iterator(); all.increment(ec))
+        names.push_back(all->path().filename().string());
+    return names;
+}
+
+std::vector<std::string> lines_of(const std::string& file)
+{
+    std::vector<std::string> lines;
+    std::ifstream text(file);
+    for (std::string line; std::getline(text, line);)
+        lines.push_back(line);
+    return lines;
+}
+
+// "socket:[7]", "pipe:[8]", …, of a process.
+std::set<std::string> descriptors_of(const std::string& process)
+{
+    std::set<std::string> found;
+    const auto directory = "/proc/" + process + "/fd";
+    for (const auto& each : entries_of(directory)) {
+        std::error_code gone;
+        const auto what = std::filesystem::read_symlink(directory + '/' + each, gone);
+        if (!gone)
+            found.insert(what.string());
+    }
+    return found;
+}
+
+std::ptrdiff_t mappings_of(const std::string& process, const std::string& memory)
+{
+    const auto maps = lines_of("/proc/" + process + "/maps");
+    return std::count_if(maps.begin(), maps.end(),
+                         [&](const std::string& line) { return line.find(memory) != line.npos; });
+}
+
+// Which of these somebody has, and which process maps the memory.
+std::vector<std::string> holders_of(const std::set<std::string>& things, const std::string& memory)
+{
+    std::vector<std::string> found;
+    for (const auto& process : entries_of("/proc")) {
+        if (process.find_first_not_of("0123456789") != process.npos)
+            continue;
+        for (const auto& each : descriptors_of(process)) {
+            if (things.contains(each) || each.find(memory) != each.npos)
+                found.push_back(process + " has " + each);
+        }
+        if (mappings_of(process, memory) != 0)
+            found.push_back(process + " maps " + memory);
+    }
+    // "[7]", as in the list of all sockets; those that wait to be accepted have no descriptor.
+    for (const auto& line : lines_of("/proc/net/unix")) {
+        for (const auto& each : things) {
+            const auto inode = each.starts_with("socket:[") ? ' ' + each.substr(8, each.size() - 9)
+                                                            : std::string();
+            if (!inode.empty() && (line + ' ').find(inode + ' ') != line.npos)
+                found.push_back(line);
+        }
+    }
+    return found;
+}
+
+// What has this in its name, where there are names.
+std::vector<std::string> names_with(const std::string& part)
+{
+    std::vector<std::string> found;
+    for (const auto* const directory : {"/dev/shm", "/dev/mqueue", "/tmp", "/run"}) {
+        for (const auto& each : entries_of(directory)) {
+            if (each.find(part) != each.npos)
+                found.push_back(directory + ('/' + each));
+        }
+    }
+    for (const auto& line : lines_of("/proc/net/unix")) {
+        if (line.find(part) != line.npos)
+            found.push_back(line);
+    }
+    return found;
+}
+
 }  // namespace
 
 TEST_SUITE("channel: a process that ends (cases 36 to 38)")
@@ -221,6 +313,77 @@ TEST_SUITE("channel: a process that ends (cases 36 to 38)")
             return 4;
         });
         CHECK(result == 0);
+    }
+}
+
+TEST_SUITE("channel: both of its processes are killed (case 38)")
+{
+    TEST_CASE("no descriptor, socket, memory or name of it is left anywhere")
+    {
+        const auto name = "case-38-of-" + std::to_string(::getpid());
+        const auto memory = "memfd:procyard:" + name;
+        int ready[2];
+        REQUIRE(::pipe2(ready, O_CLOEXEC) == 0);
+        auto ends =
+            make_channel<std::uint64_t>({.capacity_messages = 4, .name = std::string_view(name)});
+        const auto stay = [&](asio::io_context& ctx) {
+            (void)!::write(ready[1], "x", 1);
+            ctx.run();
+            ::pause();  // the other one has been killed first
+            return 1;
+        };
+        sending_process<std::uint64_t> from(ends, [&](unopened<sender<std::uint64_t>> end) {
+            asio::io_context ctx;
+            sender<std::uint64_t> s(ctx.get_executor(), std::move(end));
+            outcome<error_code> sent;
+            while (!s.is_connected() || s.try_send(1))
+                (void)s.try_send(1);
+            s.async_send(1, sent.handler());
+            ctx.poll();
+            return stay(ctx);
+        });
+        receiving_process<std::uint64_t> to(ends, [&](unopened<receiver<std::uint64_t>> end) {
+            asio::io_context ctx;
+            receiver<std::uint64_t> r(ctx.get_executor(), std::move(end));
+            outcome<error_code, std::uint64_t> received;
+            r.async_receive(received.handler());
+            outcome<error_code, error_code> closed;
+            r.async_wait_closed(closed.handler());
+            while (!received.done())
+                ctx.run_one();
+            return stay(ctx);
+        });
+        ::close(ready[1]);
+        char both[2];
+        REQUIRE(::read(ready[0], &both[0], 1) == 1);
+        REQUIRE(::read(ready[0], &both[1], 1) == 1);
+
+        const auto ours = descriptors_of("self");
+        std::set<std::string> theirs;
+        for (const auto pid : {from.pid(), to.pid()}) {
+            const auto process = std::to_string(pid);
+            CHECK(mappings_of(process, memory) == 2);  // its own, and the other's
+            for (const auto& each : descriptors_of(process)) {
+                // Nothing that could have a name in a directory.
+                const bool is_unnamed = each.starts_with("socket:[") || each.starts_with("pipe:[")
+                    || each.starts_with("anon_inode:");
+                CHECK_MESSAGE((ours.contains(each) || is_unnamed), each);
+                if (!ours.contains(each) && !each.starts_with("anon_inode:"))
+                    theirs.insert(each);
+            }
+        }
+        CHECK(theirs.size() == 2);  // a bell of each; and each presses that of the other
+        CHECK(holders_of(theirs, memory).size() == 2 * (theirs.size() + 1));
+        CHECK(names_with(name).empty());
+
+        REQUIRE(::kill(from.pid(), SIGKILL) == 0);
+        REQUIRE(::kill(to.pid(), SIGKILL) == 0);
+        CHECK(from.result() == -SIGKILL);
+        CHECK(to.result() == -SIGKILL);
+        for (const auto& each : holders_of(theirs, memory))
+            CHECK_MESSAGE(false, each);
+        CHECK(names_with(name).empty());
+        ::close(ready[0]);
     }
 }
 
