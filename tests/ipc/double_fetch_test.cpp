@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: BSL-1.0
+// A peer that changes a word of its memory between any two loads of ours, so also between a check
+// and the use of what was checked: what comes of a receive is the message that was sent, or an
+// error.
+#include <procyard/ipc/broadcast.hpp>
+#include <procyard/ipc/channel.hpp>
+
+#include <boost/asio/error.hpp>
+#include <boost/asio/io_context.hpp>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include <procyard/ipc/detail/record_ring.hpp>
+#include <procyard/ipc/detail/ring_memory.hpp>
+
+#include "load_trap.hpp"
+#include "message_samples.hpp"
+#include "skip.hpp"
+
+namespace asio = boost::asio;
+using procyard::channel_errc;
+using procyard::error_code;
+using procyard::detail::record_header;
+using procyard::detail::record_kind;
+using procyard::detail::ring_tally_offset;
+using procyard::detail::ring_units_offset;
+using procyard::detail::ring_words_offset;
+using procyard_test::load_trap;
+
+namespace {
+
+constexpr std::size_t word_bytes = 8;
+
+// The memory of the one side, as each of both sees it.
+struct views {
+    std::byte* read = nullptr;
+    std::byte* written = nullptr;
+    std::size_t bytes = 0;
+};
+
+// Of the side that sends: it alone has more than a page.
+views views_of_sender()
+{
+    std::map<std::string, views> by_inode;
+    std::ifstream maps("/proc/self/maps");
+    for (std::string line; std::getline(maps, line);) {
+        if (line.find("/memfd:procyard") == line.npos)
+            continue;
+        std::istringstream text(line);
+        std::uintptr_t begin = 0;
+        std::uintptr_t end = 0;
+        char dash = 0;
+        std::string rights;
+        std::string offset;
+        std::string device;
+        std::string inode;
+        text >> std::hex >> begin >> dash >> end >> rights >> offset >> device >> inode;
+        auto& both = by_inode[inode];
+        (rights == "r--s" ? both.read : both.written) = reinterpret_cast<std::byte*>(begin);
+        both.bytes = end - begin;
+    }
+    views found;
+    for (const auto& [inode, both] : by_inode) {
+        if (both.bytes > found.bytes)
+            found = both;
+    }
+    REQUIRE(found.read != nullptr);
+    REQUIRE(found.written != nullptr);
+    return found;
+}
+
+template <class T>
+T sample()
+{
+    if constexpr (std::is_same_v<T, std::string>)
+        return "twenty characters...";
+    else if constexpr (std::is_same_v<T, std::vector<std::string>>)
+        return {"one", "", "three"};
+    else
+        return {0x1122334455667788, 0x99aabbccddeeff00};
+}
+
+// Both sides of a channel, in the middle of it; one message is there.
+template <class T>
+struct through_channel {
+    using message_type = T;
+    static constexpr std::size_t header_bytes =
+        procyard::fixed_bytes<T> != 0 ? 0 : sizeof(record_header);
+
+    through_channel() : both(ctx.get_executor(), {.capacity_bytes = 4096})
+    {
+        REQUIRE(both.sender.try_send(sample<T>()));
+        REQUIRE(both.receiver.try_receive() == sample<T>());
+        REQUIRE(both.sender.try_send(sample<T>()));
+    }
+    bool receive(T& message, error_code& ec) { return both.receiver.try_receive(message, ec); }
+
+    asio::io_context ctx;
+    procyard::channel<T> both;
+};
+
+template <class T>
+struct through_broadcast {
+    using message_type = T;
+    static constexpr std::size_t header_bytes =
+        procyard::fixed_bytes<T> != 0 ? 0 : procyard::detail::numbered_header_bytes;
+
+    through_broadcast()
+        : to(ctx.get_executor(), {.capacity_bytes = 4096}),
+          from(ctx.get_executor(), to.subscribe())
+    {
+        REQUIRE(to.try_send(sample<T>()));
+        REQUIRE(from.try_receive() == sample<T>());
+        REQUIRE(to.try_send(sample<T>()));
+    }
+    bool receive(T& message, error_code& ec) { return from.try_receive(message, ec); }
+
+    asio::io_context ctx;
+    procyard::broadcaster<T> to;
+    procyard::subscriber<T> from;
+};
+
+std::uint64_t header_word(std::uint32_t length)
+{
+    const record_header header{length, static_cast<std::uint32_t>(record_kind::data)};
+    std::uint64_t word = 0;
+    std::memcpy(&word, &header, sizeof word);
+    return word;
+}
+
+// Where the message lies that is received.
+template <class Way>
+struct place {
+    static std::size_t payload_bytes()
+    {
+        return procyard_test::encoded(sample<typename Way::message_type>()).size();
+    }
+    static std::size_t end() { return begin() + stride(); }
+    static std::size_t begin() { return ring_units_offset + stride(); }
+    static std::size_t payload() { return begin() + Way::header_bytes; }
+
+private:
+    static std::size_t stride()
+    {
+        return (Way::header_bytes + payload_bytes() + word_bytes - 1) / word_bytes * word_bytes;
+    }
+};
+
+// What has come of a receive.
+template <class T>
+struct result {
+    error_code ec{};
+    T message{};         // if there is no error
+    error_code after{};  // and of the next receive
+    std::size_t loads = 0;
+
+    [[nodiscard]] bool is_as(const result& other) const
+    {
+        return ec == other.ec && message == other.message && after == other.after;
+    }
+};
+
+// One receive, in which a word is changed; then it is as it was, and another one.
+template <class Way>
+auto receive_once(std::size_t when, std::size_t offset, std::uint64_t value)
+{
+    Way way;
+    const auto seen = views_of_sender();
+    auto* const word = seen.written + offset;
+    std::uint64_t honest = 0;
+    std::memcpy(&honest, word, sizeof honest);
+    typename Way::message_type message{};
+    result<typename Way::message_type> got;
+    got.loads = load_trap::count_loads(seen.read, seen.bytes, {when, word, value},
+                                       [&] { (void)way.receive(message, got.ec); });
+    std::memcpy(word, &honest, sizeof honest);
+    if (!got.ec) {
+        got.message = message;
+        (void)way.receive(message, got.after);
+    }
+    return got;
+}
+
+bool is_an_error_of_the_peer(const error_code& ec)
+{
+    return ec == asio::error::would_block || ec == channel_errc::peer_broke_rules
+        || ec == channel_errc::bad_message || ec == channel_errc::closed
+        || ec == channel_errc::lapped;
+}
+
+// Changes one word to one value, after each load. What is used is what was checked: so it was
+// changed before it mattered, or after it. Only of the message itself, which is decoded where it
+// is, half of a word may be the old one; it has no more bytes for that.
+template <class Way>
+void change(std::size_t offset, std::uint64_t value)
+{
+    using message_type = typename Way::message_type;
+    const auto unchanged = receive_once<Way>(load_trap::never, offset, value);
+    REQUIRE_FALSE(unchanged.ec);
+    REQUIRE(unchanged.message == sample<message_type>());
+    REQUIRE(unchanged.after == asio::error::would_block);
+    REQUIRE(unchanged.loads > 1);
+    const auto before = receive_once<Way>(0, offset, value);
+    REQUIRE_MESSAGE((!before.ec || is_an_error_of_the_peer(before.ec)), before.ec.message());
+    for (std::size_t when = 1; when <= unchanged.loads; ++when) {
+        CAPTURE(when);
+        const auto got = receive_once<Way>(when, offset, value);
+        CAPTURE(got.ec.message());
+        CAPTURE(got.after.message());
+        if (offset < place<Way>::payload()) {
+            REQUIRE((got.is_as(unchanged) || got.is_as(before)));
+        } else if (got.ec) {
+            REQUIRE(got.ec == channel_errc::bad_message);
+        } else {
+            REQUIRE(procyard_test::encoded(got.message).size() == place<Way>::payload_bytes());
+            REQUIRE(got.after == asio::error::would_block);
+        }
+    }
+}
+
+// Each word that the other side writes, to each of some values.
+template <class Way>
+void change_everything()
+{
+    if (!load_trap::is_possible)
+        return procyard_test::skip("no trap flag on this processor");
+    std::vector<std::size_t> offsets;
+    for (auto at = ring_words_offset; at < ring_tally_offset; at += word_bytes)
+        offsets.push_back(at);
+    for (auto at = place<Way>::begin(); at < place<Way>::end(); at += word_bytes)
+        offsets.push_back(at);
+    const auto length = static_cast<std::uint32_t>(place<Way>::payload_bytes());
+    const std::array values{std::uint64_t{0}, ~std::uint64_t{0}, header_word(length - 8),
+                            header_word(length + 64)};
+    for (const auto offset : offsets) {
+        CAPTURE(offset);
+        for (const auto value : values) {
+            CAPTURE(value);
+            change<Way>(offset, value);
+        }
+    }
+}
+
+}  // namespace
+
+TEST_SUITE("channel hostile: a word changes between two loads (case 44)")
+{
+    TEST_CASE("of a string, its record, or the position")
+    {
+        change_everything<through_channel<std::string>>();
+    }
+
+    TEST_CASE("of strings in a vector, with lengths within the message")
+    {
+        change_everything<through_channel<std::vector<std::string>>>();
+    }
+
+    TEST_CASE("of a cell, or the position")
+    {
+        change_everything<through_channel<std::array<std::uint64_t, 2>>>();
+    }
+}
+
+TEST_SUITE("broadcast hostile: a word changes between two loads (case 44)")
+{
+    TEST_CASE("of a string, its record, or what is the oldest")
+    {
+        change_everything<through_broadcast<std::string>>();
+    }
+
+    TEST_CASE("of a cell, or what is the oldest")
+    {
+        change_everything<through_broadcast<std::array<std::uint64_t, 2>>>();
+    }
+}
