@@ -170,10 +170,12 @@ std::optional<std::uint64_t> kill_writer_after(std::size_t limit, const operatio
     copy.go_on_to_stop();
     for (auto& each : survivors)
         each.prepare();
-    walk_and_kill(copy, limit, known, [&] {
+    const auto act = [&] {
         for (auto& each : survivors)
             each.act();
-    });
+    };
+    if (!walk_and_kill(copy, limit, known, act))
+        return 0;
     const bool is_over = copy.marks().finished.load() != 0;
     const auto counted = survivors[0].settle(is_over);
     REQUIRE(survivors[1].settle(is_over) == counted);
@@ -315,8 +317,8 @@ std::optional<std::uint64_t> kill_reader_after(std::size_t limit, const reading&
     if (!copy.reach_stop())
         return std::nullopt;
     survivor.prepare(what);
-    walk_and_kill(copy, limit, known, [&] { survivor.act(); });
-    survivor.settle(what);
+    if (walk_and_kill(copy, limit, known, [&] { survivor.act(); }))
+        survivor.settle(what);
     return 0;
 }
 
@@ -381,7 +383,8 @@ std::optional<std::uint64_t> kill_store_after(std::size_t limit, std::uint64_t s
         ctx.poll();
         REQUIRE_FALSE(changed.done());
     }
-    walk_and_kill(copy, limit, known, [] { });
+    if (!walk_and_kill(copy, limit, known, [] { }))
+        return 0;
     if (asleep)
         run(ctx);
     const auto number = from.load().value().words[0];

@@ -26,7 +26,6 @@ using procyard::receiver;
 using procyard::sender;
 using procyard_test::add_other_points;
 using procyard_test::descriptor_check;
-using procyard_test::every_step;
 using procyard_test::go_on;
 using procyard_test::never;
 using procyard_test::outcome;
@@ -34,6 +33,7 @@ using procyard_test::run;
 using procyard_test::sides;
 using procyard_test::single_stepped;
 using procyard_test::step_marks;
+using procyard_test::step_stride;
 using procyard_test::stop_here;
 using procyard_test::walk;
 using procyard_test::walk_through;
@@ -129,18 +129,19 @@ void give_everywhere()
 }
 
 // How far a peer gets that opens its end: to the n-th place where it enters a system call or leaves
-// one, which is all that we can notice; or to the n-th instruction.
+// one, which is all that we can notice; or to an instruction, if PROCYARD_EVERY_STEP says so.
 class way {
 public:
     // False: it has been to the end.
     bool go(single_stepped& copy, std::size_t n)
     {
-        if (every_step()) {
-            if (n == 0)
+        if (const auto stride = step_stride(); stride != 0) {
+            if (n == 0) {
                 known_ = walk_through(copy, [] { });
-            else
-                go_on(copy, known_, 0, n - 1);
-            return n <= known_.instructions.size();
+                return true;
+            }
+            go_on(copy, known_, 0, (n - 1) * stride);
+            return (n - 1) * stride < known_.instructions.size();
         }
         for (std::size_t i = 0; i < n; ++i) {
             if (!copy.run_to_system_call())

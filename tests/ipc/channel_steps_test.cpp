@@ -315,7 +315,8 @@ std::optional<std::uint64_t> kill_after(std::size_t limit, const operation<End>&
     ends = {};  // the peer's own, of which this was a copy
     copy.go_on_to_stop();
     survivor.prepare();
-    walk_and_kill(copy, limit, known, [&] { survivor.act(); });
+    if (!walk_and_kill(copy, limit, known, [&] { survivor.act(); }))
+        return 0;
     return survivor.settle(copy.marks().finished.load() != 0);
 }
 
@@ -387,6 +388,8 @@ void await_loan(sender<whole>& end, asio::io_context& ctx, step_marks& marks)
     outcome<error_code, procyard::message_loan<whole>> lent;
     end.async_loan(2, lent.handler());
     poll_until_done(ctx, marks, lent);
+    if (!lent.done())
+        return;
     auto& room = lent.result();
     for (std::size_t i = 0; i < room.size(); ++i)
         room[i].words.fill(full + i);
@@ -506,7 +509,8 @@ std::optional<std::uint64_t> kill_successor(std::size_t limit, bool as_it_opens,
         return std::nullopt;
     second = {};
     REQUIRE(c.sender.try_send(numbered<whole>(full)));  // meets it, if it has come
-    walk_and_kill(copy, limit, known, [] { });
+    if (!walk_and_kill(copy, limit, known, [] { }))
+        return 0;
     error_code ec;
     receiver<whole> third(ctx.get_executor(), c.sender.resume(ec));
     REQUIRE_MESSAGE(!ec, ec.message());

@@ -56,7 +56,7 @@ void consume(work_source<whole>& from, answer how, asio::io_context& ctx, step_m
     marks.started.store(1);
     for (int polls = 0; !taken.done() && polls < 10'000; ++polls)
         ctx.poll();
-    if (taken.error() || !is_numbered(taken.result().value(), 0))
+    if (!taken.done() || taken.error() || !is_numbered(taken.result().value(), 0))
         return;
     noted[had].store(1);
     error_code ec;
@@ -115,11 +115,13 @@ std::optional<std::uint64_t> kill_after(std::size_t limit, answer how, walk& kno
         return std::nullopt;
     end = {};
     ctx.poll();  // meets it
-    walk_and_kill(copy, limit, known, [&] {
+    const auto act = [&] {
         run_until(ctx, [&] { return queue.statistics().leased == 1; });
         ctx.restart();
         ctx.poll();
-    });
+    };
+    if (!walk_and_kill(copy, limit, known, act))
+        return 0;
     run_until(ctx, [&] { return queue.statistics().consumers == 0; });
     REQUIRE(queue.statistics().leased == 0);
     const auto done = queue.statistics().done;
