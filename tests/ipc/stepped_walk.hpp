@@ -223,7 +223,15 @@ void kill_everywhere(KillAfter kill_after, std::uint64_t done)
     CHECK(*all - *none == done);
     add_other_points(known);
     const auto length = known.instructions.size();
+#if defined(__SANITIZE_ADDRESS__)
+    constexpr std::size_t one_of = 4;  // to fork takes a sanitizer its time; in Release are all
+#else
+    constexpr std::size_t one_of = 1;
+#endif
+    std::size_t index = 0;
     for (const auto n : known.points) {
+        if (index++ % one_of != 0)
+            continue;
         CAPTURE(length);
         CAPTURE(n);
         const auto missed = known.missed;
