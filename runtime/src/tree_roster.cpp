@@ -154,13 +154,18 @@ bool tree_roster::adopt(pid_t pid, bool orphan)
             return false;
         settle(members_[*index]);
     }
+    // An orphan that is gone, or dead, when it is asked can have been a member, and left another.
     auto held = held_process::hold(pid);
-    if (!held)
+    if (!held) {
+        doubtful_ = doubtful_ || orphan;
         return false;
+    }
     const auto kin = verified_kinship(*held, orphan);
     unsure_ = unsure_ || kin == kinship::unknown;
-    if (kin == kinship::none || kin == kinship::unknown)
+    if (kin == kinship::none || kin == kinship::unknown) {
+        doubtful_ = doubtful_ || (orphan && !held->alive());
         return false;
+    }
     if (!held->alive()) {
         if (find_former(pid) == nullptr) {
             met_the_dead_ = true;

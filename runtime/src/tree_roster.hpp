@@ -97,11 +97,13 @@ public:
     /// Whether an orphan was met since this was last asked of whom it cannot be said yet whose it
     /// is: look again soon.
     [[nodiscard]] bool was_unsure() noexcept { return std::exchange(unsure_, false); }
-    /// Whether the looks since those three were last asked leave no doubt that nobody has been
-    /// overlooked, and there is nobody whose relatives a scan could find.
-    [[nodiscard]] bool is_certain() const noexcept
+    /// Whether the looks since those three were last asked, and those since this was, leave no
+    /// doubt that nobody has been overlooked, and there is nobody whose relatives a scan would
+    /// find.
+    [[nodiscard]] bool is_certain() noexcept
     {
-        return numbers_.empty() && !blind_ && !met_the_dead_ && !unsure_;
+        return !std::exchange(doubtful_, false) && numbers_.empty() && !blind_ && !met_the_dead_
+            && !unsure_;
     }
     void clear() noexcept;
 
@@ -125,6 +127,9 @@ private:
     bool met_the_dead_ = false;
     bool blind_ = false;
     bool unsure_ = false;
+    // Apart from met_the_dead_: a zombie that its host never buries would cost a second look each
+    // time.
+    bool doubtful_ = false;
 };
 
 }  // namespace detail

@@ -60,14 +60,11 @@ void tree_sweep::leader_reaped(bool just_now)
     // Whoever is left of the tree is one of them, or descends from one. If there are none then
     // there is nobody who could have one later, and `empty` need not look again.
     const auto known = roster_.members().size();
+    (void)roster_.is_certain();  // what was doubtful before has been looked at again since
     const auto found = roster_.collect_orphans();
-    deserted_ = found == 0 && roster_.may_have_more() && roster_.is_certain();
-    if (found == 0)
-        return;
-    if (doomed_)
-        (void)kill();
-    else
-        ask_the_late(known);
+    deserted_ = roster_.is_certain() && found == 0 && roster_.may_have_more();
+    if (found != 0)
+        reach_the_late(known);
 }
 
 bool tree_sweep::all_at_rest() const
@@ -258,13 +255,20 @@ bool tree_sweep::find_the_late()
     unsure_ = roster_.was_unsure();
     if (found == 0)
         return false;
+    reach_the_late(known);
+    return true;
+}
+
+// Those after the first `known`. Their children are looked for first: who ends takes the way to
+// them along.
+void tree_sweep::reach_the_late(std::size_t known)
+{
     if (doomed_) {
         (void)kill();
-        return true;
+        return;
     }
     (void)roster_.walk();
     ask_the_late(known);
-    return true;
 }
 
 // Whoever is in the root's group was sent the signal with the group, found or not: a second one is

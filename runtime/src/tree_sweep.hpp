@@ -85,6 +85,7 @@ private:
     void kill_all(sweep_result& result) noexcept;
     [[nodiscard]] bool all_at_rest() const;
     bool find_the_late();
+    void reach_the_late(std::size_t known);
     void ask_the_late(std::size_t known) const;
     [[nodiscard]] bool was_sent_by_group(const tree_roster::member& one) const;
 

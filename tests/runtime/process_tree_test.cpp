@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <future>
@@ -189,21 +190,28 @@ TEST_SUITE("a request to a process_tree")
     TEST_CASE("stands until the last that has asked has gone")
     {
         const subreaper_guard restore;
-        bool hidden = true;
+        pid_t hidden = -1;
         process_tree tree;
-        REQUIRE_FALSE(tree.prepare(
-            {.mode = tree_mode::subreaper, .spoken_for = [&hidden](pid_t) { return hidden; }}));
+        REQUIRE_FALSE(tree.prepare({.mode = tree_mode::subreaper,
+                                    .spoken_for = [&hidden](pid_t pid) { return pid == hidden; }}));
         test_process leader({"daemon-orphan"},
                             {.environment = {"PROCYARD_TREE=" + tree.marker("")}});
         tree.attach(leader.pid(), leader.pidfd());
         const auto daemon = leader.expect("member", 1).front();
-        leader.wait_until_dead();
+        // One that is not hidden, so that it is not all over when the leader is reaped.
+        test_process another({"daemon-orphan"},
+                             {.environment = {"PROCYARD_TREE=" + tree.marker("")}});
+        const auto seen = another.expect("member", 1).front();
+        another.reap();
+        hidden = daemon;
+        reap(leader, tree);
         tree.add_asker();
         CHECK_FALSE(tree.ask(SIGTERM));
+        siginfo_t ended{};
+        REQUIRE(::waitid(P_PID, static_cast<id_t>(seen), &ended, WEXITED | WNOWAIT) == 0);
         tree.add_asker();
         tree.remove_asker();
-        hidden = false;
-        reap(leader, tree);
+        hidden = -1;
         // Found now, and asked: it has no other reason to end. It may be dead before this returns.
         (void)tree.empty();
         leader.read_to_end();

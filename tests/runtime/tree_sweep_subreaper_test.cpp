@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "procyard_test.hpp"
@@ -114,16 +115,19 @@ TEST_SUITE("tree_sweep as a subreaper")
         const subreaper_guard subreaper;
         test_process leader({"daemon-orphan"}, {.environment = {marker}});
         const auto daemon = leader.expect("member", 1).front();
+        // One that is not hidden, so that it is not all over when the leader is reaped.
+        test_process another({"daemon-orphan"}, {.environment = {marker}});
+        const auto seen = another.expect("member", 1).front();
+        another.reap();
         bool hidden = true;
-        tree_sweep tree({"this-tree", [&](pid_t) { return hidden; }});
+        tree_sweep tree({"this-tree", [&](pid_t pid) { return hidden && pid == daemon; }});
         attach(tree, leader.pid(), leader.pidfd());
-        leader.wait_until_dead();
+        leader.reap();
+        tree.leader_reaped();
         SUBCASE("it stands")
         {
             CHECK_FALSE(tree.ask(SIGTERM));
             hidden = false;
-            leader.reap();
-            tree.leader_reaped();
         }
         SUBCASE("it was withdrawn")
         {
@@ -133,15 +137,43 @@ TEST_SUITE("tree_sweep as a subreaper")
             REQUIRE(::waitpid(daemon, &status, WUNTRACED) == daemon);
             CHECK_FALSE(tree.ask(SIGTERM));
             CHECK_FALSE(tree.ask(0));
+            wait_until_dead(seen);
             hidden = false;
-            leader.reap();
-            tree.leader_reaped();
             CHECK_FALSE(tree.empty());
             CHECK(tree.members() == std::vector{daemon});
             CHECK(read_stat(daemon)->state == 'T');
             CHECK_FALSE(tree.kill().error);
         }
         wait_until_empty(tree);
+        CHECK(procyard_test::children() == 0);
+    }
+
+    TEST_CASE("an orphan that ends while it is asked leaves its heir to another look")
+    {
+        const subreaper_guard subreaper;
+        test_process leader({"heir"}, {.environment = {marker}});
+        const auto orphan = leader.expect("member", 1).front();
+        bool asked = false;
+        const auto asked_for = [&](pid_t pid) {
+            if (pid == orphan && !std::exchange(asked, true)) {
+                ::kill(orphan, SIGUSR1);
+                leader.expect("heir", 1);
+                wait_until_dead(orphan);
+            }
+            return false;
+        };
+        tree_sweep tree({"this-tree", asked_for});
+        attach(tree, leader.pid(), leader.pidfd());
+        leader.reap();
+        tree.leader_reaped();
+        CHECK(asked);
+        CHECK_FALSE(tree.empty());
+        CHECK_FALSE(tree.kill().error);
+        leader.read_to_end();
+        wait_until_empty(tree);
+        // Nothing said any more whose this one was.
+        int status = 0;
+        CHECK(::waitpid(orphan, &status, 0) == orphan);
         CHECK(procyard_test::children() == 0);
     }
 

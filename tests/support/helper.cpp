@@ -159,6 +159,28 @@ int mode_daemon_orphan(const arguments& args)
     return number(args, 0, 0);
 }
 
+// heir: leaves an orphan in a session of its own ("member") that forks another ("heir") and ends
+// when it gets SIGUSR1. The leader exits.
+int mode_heir(const arguments&)
+{
+    sigset_t set;
+    ::sigemptyset(&set);
+    ::sigaddset(&set, SIGUSR1);
+    ::sigprocmask(SIG_BLOCK, &set, nullptr);
+    fork_and_reap([set] {
+        ::setsid();
+        fork_child([set] {
+            report("member");
+            int number = 0;
+            ::sigwait(&set, &number);
+            fork_child([] { return report_and_pause("heir"); });
+            return 0;
+        });
+        return 0;
+    });
+    return 0;
+}
+
 // orphan-listener: leaves an orphan in its group ("member") that says "term" for each SIGTERM, and
 // "end" for SIGWINCH, which ends it. The leader stays.
 int mode_orphan_listener(const arguments&)
@@ -321,6 +343,7 @@ constexpr helper_mode modes[] = {
     {"setsid", mode_setsid},
     {"daemon", mode_daemon},
     {"daemon-orphan", mode_daemon_orphan},
+    {"heir", mode_heir},
     {"orphan-listener", mode_orphan_listener},
     {"daemon-thread", mode_daemon_thread},
     {"exec-daemon", mode_exec_daemon},

@@ -5,6 +5,8 @@
 
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -39,6 +41,13 @@ inline void wait_until_empty(tree_sweep& tree)
         else
             ::sched_yield();
     }
+}
+
+/// Of a child of ours, which stays a zombie.
+inline void wait_until_dead(pid_t pid)
+{
+    siginfo_t ended{};
+    REQUIRE(::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED | WNOWAIT) == 0);
 }
 
 inline void attach(tree_sweep& tree, pid_t pid, int pidfd)

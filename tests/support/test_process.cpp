@@ -161,11 +161,6 @@ std::string test_process::read_to_end()
     }
 }
 
-void test_process::wait_until_dead()
-{
-    wait_ready(pidfd_.get(), POLLIN);
-}
-
 int test_process::reap()
 {
     wait_ready(pidfd_.get(), POLLIN);

@@ -46,8 +46,6 @@ public:
     /// Waits until nobody holds the pipe any more, that is until every process of the family is
     /// dead. Returns what was still said.
     std::string read_to_end();
-    /// Waits for the end of the process itself, which stays a zombie.
-    void wait_until_dead();
     /// Waits for the end of the process itself and takes its status (as waitid's si_status).
     int reap();
 

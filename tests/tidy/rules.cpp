@@ -226,7 +226,9 @@ private:
             for_each_word(masked_, word, [&](std::size_t at) { f(line_of(masked_, at)); });
         };
         each("P_ALL", [this](std::size_t line) {
-            report(line, "wait-any", "waits for children that belong to somebody else");
+            // Who looks and leaves everybody where they are takes nobody from anybody.
+            if (lines_[line - 1].find("WNOWAIT") == std::string_view::npos)
+                report(line, "wait-any", "waits for children that belong to somebody else");
         });
         for (const char* word : {"sleep_for", "sleep_until"})
             each(word, [&](std::size_t line) { report_sleep(line, word); });

@@ -136,6 +136,7 @@ TEST_SUITE("tidy rules")
         CHECK(broken("bench/a.cpp", "waitpid(-1, &s, 0);\n") == list{"wait-any@2"});
         CHECK(broken("tests/a.cpp", "x = ::waitpid( -1, &s, 0);\n") == list{"wait-any@2"});
         CHECK(broken("ipc/src/a.cpp", "return waitid(P_ALL, 0, &i, 0);\n") == list{"wait-any@2"});
+        CHECK(broken("ipc/src/a.cpp", "waitid(P_ALL, 0, &i, WEXITED | WNOWAIT);\n") == list{});
         CHECK(broken("ipc/src/a.cpp", "::wait(&s);\n") == list{"wait-any@2"});
         CHECK(broken("ipc/src/a.cpp", "waitpid(pid, &s, 0); c.wait(); wait(-1);\n") == list{});
     }
