@@ -5,6 +5,7 @@
 #include <boost/asio/error.hpp>
 #include <boost/system/errc.hpp>
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +20,7 @@
 #include <procyard/ipc/syscall.hpp>
 
 #include "channel_hello.hpp"
+#include "memory_pages.hpp"
 #include "shortage.hpp"
 #include "spinning.hpp"
 #include "wake_barrier.hpp"
@@ -54,12 +56,25 @@ std::string explain_mismatch(const channel_terms& ours, const channel_hello& the
     return "the ring has " + text(ours.shape) + " here, and " + text(theirs.shape) + " there";
 }
 
+// The size of the pages that a sender may have rounded up to: huge ones, where this end's options
+// have them as well. That a descriptor has seals is answered by the kernel; anything else may be of
+// a file system that never answers.
+std::uint64_t page_bytes_of(const channel_terms& terms, const channel_hello& hello) noexcept
+{
+    const auto ordinary = static_cast<std::size_t>(::getpagesize());
+    if (hello.role != ring_role::producer || terms.options.huge_pages == huge_page_policy::never
+        || ::fcntl(hello.memory.get(), F_GET_SEALS) == -1)
+        return ordinary;
+    error_code ec;
+    return std::max(ordinary, memory_page_bytes(hello.memory.get(), ec));
+}
+
 // The most that a peer's memory may have: its pages may be larger than ours, but not by any size.
-std::uint64_t most_peer_bytes(const channel_terms& terms, ring_role role) noexcept
+std::uint64_t most_peer_bytes(const channel_terms& terms, const channel_hello& hello) noexcept
 {
     error_code ec;  // our own ring has this shape
-    const auto page = static_cast<std::uint64_t>(::getpagesize());
-    const auto needed = ring_memory::size_bytes(role, terms.shape, ec);
+    const auto page = page_bytes_of(terms, hello);
+    const auto needed = ring_memory::size_bytes(hello.role, terms.shape, ec);
     return std::max(terms.max_peer_bytes, (needed + page - 1) / page * page);
 }
 
@@ -178,7 +193,7 @@ void channel_core::take_hello(error_code& ec)
         return fail(channel_errc::not_a_channel, "the peer's end is of the same kind");
     if (hello.shape != terms_.shape)
         return fail(channel_errc::other_type, explain_mismatch(terms_, hello));
-    if (const auto most = most_peer_bytes(terms_, hello.role); hello.memory_bytes > most)
+    if (const auto most = most_peer_bytes(terms_, hello); hello.memory_bytes > most)
         return fail(channel_errc::over_limit,
                     "the peer's memory has " + std::to_string(hello.memory_bytes)
                         + " bytes, and at most " + std::to_string(most) + " are allowed");

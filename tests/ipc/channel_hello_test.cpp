@@ -6,6 +6,8 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -23,10 +25,13 @@
 #include "channel_fixture.hpp"
 #include "message_samples.hpp"
 #include "raw_peer.hpp"
+#include "skip.hpp"
 
 namespace asio = boost::asio;
 using procyard::channel_errc;
+using procyard::channel_options;
 using procyard::error_code;
+using procyard::huge_page_policy;
 using procyard::make_channel;
 using procyard::receiver;
 using procyard::segment_errc;
@@ -42,11 +47,12 @@ namespace {
 
 // What a receiver says of a hello of which `change` has made something else; before it has opened,
 // or while it waits.
-error_code answer_to(const std::function<void(raw_peer<int>&)>& change, bool waiting)
+error_code answer_to(const std::function<void(raw_peer<int>&)>& change, bool waiting,
+                     const channel_options& options = {})
 {
     const descriptor_check no_leak;
     asio::io_context ctx;
-    auto ends = make_channel<int>();
+    auto ends = make_channel<int>(options);
     raw_peer<int> peer(ring_role::producer, std::move(ends.sender).take());
     outcome<error_code> readable;
     std::optional<receiver<int>> r;
@@ -234,6 +240,29 @@ TEST_SUITE("channel handshake: a hello that is none")
             peer.fds[0] = huge.get();
             peer.greet();
         });
+    }
+
+    TEST_CASE("what the own capacity needs in huge pages is not too much, where they are an option")
+    {
+        // Without a page of any pool, which is told by what comes after the limit.
+        const unique_fd huge(::memfd_create("peer", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB));
+        struct statfs where{};
+        if (!huge || ::fstatfs(huge.get(), &where) == -1)
+            return procyard_test::skip("this kernel has no huge pages");
+        const auto page = static_cast<std::uint64_t>(where.f_bsize);
+        REQUIRE(::ftruncate(huge.get(), static_cast<off_t>(2 * page)) == 0);
+        REQUIRE(::fcntl(huge.get(), F_ADD_SEALS, procyard_test::all_seals) == 0);
+        const auto answer = [&](std::uint64_t bytes, huge_page_policy policy) {
+            const auto greet = [&](raw_peer<int>& peer) {
+                peer.fields.memory_bytes = bytes;
+                peer.fds[0] = huge.get();
+                peer.greet();
+            };
+            return answer_to(greet, true, {.max_peer_bytes = 0, .huge_pages = policy});
+        };
+        CHECK(answer(page, huge_page_policy::if_available) == segment_errc::wrong_size);
+        CHECK(answer(page + 1, huge_page_policy::if_available) == channel_errc::over_limit);
+        CHECK(answer(page, huge_page_policy::never) == channel_errc::over_limit);
     }
 
     TEST_CASE("what the own capacity needs is never too much memory")

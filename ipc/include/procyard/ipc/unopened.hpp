@@ -58,8 +58,9 @@ struct channel_options {
     /// many were dropped.
     when_full full = when_full::suspend;
     /// The sender's: whether the messages lie in huge pages; see segment_options. What it needs is
-    /// rounded up to these, 2 MiB or more for the smallest channel, and counts for the receiver's
-    /// `max_peer_bytes`. What the receiver writes are a few words, which stay in an ordinary page.
+    /// rounded up to these, 2 MiB or more for the smallest channel. Where the receiver's options
+    /// have huge pages as well, that is what its own capacity needs; else its `max_peer_bytes` must
+    /// allow it. What the receiver writes are a few words, which stay in an ordinary page.
     huge_page_policy huge_pages = huge_page_policy::never;
     /// A message that is longer than the ring goes through it in parts, by async_send and
     /// async_send_all, and is put together by the receiver: up to this length, encoded. The sender
