@@ -205,7 +205,13 @@ void channel_core::take_hello(error_code& ec)
     if (ec)
         return;
     std::unique_ptr<ring_mirror> mirror;
-    if (role_ == ring_role::consumer && (memory.features() & feature_overwrites) != 0)
+    const bool overwrites =
+        role_ == ring_role::consumer && (memory.features() & feature_overwrites) != 0;
+    // Whoever receives decides whether it may lose something, and has memory for what it copies.
+    if (overwrites && terms_.options.full != when_full::drop_oldest)
+        return fail(channel_errc::bad_option,
+                    "the sender drops the oldest messages, which this end's options do not allow");
+    if (overwrites)
         mirror = std::make_unique<ring_mirror>(memory, terms_.shape);
     own_.label_peer(memory);
     memory.release_descriptor();

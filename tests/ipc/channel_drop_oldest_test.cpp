@@ -411,4 +411,28 @@ TEST_SUITE("channel: drop_oldest")
         (void)queue.producer(ec);
         CHECK(ec == channel_errc::bad_option);
     }
+
+    TEST_CASE("who receives decides: a sender that drops the oldest by its own options is refused")
+    {
+        asio::io_context ctx;
+        auto ends = make_channel<int>({.capacity_messages = 4});
+        ends.sender.options().full = when_full::drop_oldest;
+        sender<int> s(ctx.get_executor(), std::move(ends.sender));
+        for (int n = 0; n < 10; ++n)
+            CHECK(s.try_send(n));
+        receiver<int> r(ctx.get_executor(), std::move(ends.receiver));
+        CHECK(receive_error(r) == channel_errc::bad_option);
+        CHECK(r.failure() == channel_errc::bad_option);
+
+        procyard::work_queue<int> queue(ctx.get_executor(), {});
+        auto end = queue.producer();
+        end.options().full = when_full::drop_oldest;
+        sender<int> producer(ctx.get_executor(), std::move(end));
+        (void)producer.try_send(1);
+        outcome<error_code, error_code> told;
+        producer.async_wait_closed(told.handler());
+        run(ctx);
+        CHECK(told.result());
+        CHECK(queue.statistics().pushed == 0);
+    }
 }

@@ -30,7 +30,10 @@ enum class when_full : std::uint8_t {
     /// made. Both ends have private memory of the capacity's size beside the ring; a message longer
     /// than the ring is `too_long`. A message that is being copied as it is overwritten counts as
     /// lost; where the capacity is one or two messages, and the sender never pauses, that may be
-    /// all of them. resume() sends on what the ring still holds. Not for a work_queue.
+    /// all of them. resume() sends on what the ring still holds, and the count begins anew: what
+    /// has been overwritten, and the old receiver had not noticed, is in none. A receiver whose own
+    /// options do not say drop_oldest as well refuses such a sender as `channel_errc::bad_option`,
+    /// and a work_queue's never do.
     drop_oldest,
 };
 
@@ -55,7 +58,7 @@ struct channel_options {
     /// no larger memory of its own either.
     std::size_t max_peer_bytes = std::size_t{64} * 1024 * 1024;
     /// The sender's: what it does when the ring is full. A receiver is told by its statistics how
-    /// many were dropped.
+    /// many were dropped. The receiver's: whether it allows drop_oldest; the others it does.
     when_full full = when_full::suspend;
     /// The sender's: whether the messages lie in huge pages; see segment_options. What it needs is
     /// rounded up to these, 2 MiB or more for the smallest channel. Where the receiver's options
