@@ -17,7 +17,8 @@ struct channel_statistics {
     /// dropped before what it has received last; when it has received everything, exactly all.
     /// Those of the present sender: it begins at 0 when a receiver is resumed. With
     /// when_full::drop_oldest, at both ends: those that the receiver has found to be gone, exactly;
-    /// at a sender whose receiver has not come, those that it will find.
+    /// at a sender whose receiver has not come, those that it will find. There it begins at 0 when
+    /// the sender is resumed, too.
     std::uint64_t dropped = 0;
     std::uint64_t depth = 0;       ///< messages in the ring now
     std::uint64_t used = 0;        ///< units in the ring now
