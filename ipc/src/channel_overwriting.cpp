@@ -24,9 +24,10 @@ ring_side& channel_core::wire() noexcept
 // For each publication of a sender that overwrites: what it has published goes into the ring.
 void channel_core::flush_and_ring() noexcept
 {
-    const bool has_overwritten = staging_->flush(side_.position());
-    if (has_overwritten)
-        counts_.high_water = side_.capacity();
+    const auto used = side_.position() - staging_->first_unread();
+    const auto gone = staging_->gone();
+    staging_->flush(side_.position());
+    counts_.high_water = std::max(counts_.high_water, std::min(used, side_.capacity()));
     if (!connected_ && usable_)
         (void)connect();
     if (connected_ && wire().must_ring()) {
@@ -36,9 +37,12 @@ void channel_core::flush_and_ring() noexcept
     } else {
         ++counts_.elided;
     }
-    // Nobody waits who would hear of it: see blocked().
-    if (connected_ && has_overwritten && ++in_vain_ % looks_for_a_death == 0
-        && bell_.is_abandoned()) {
+    if (used <= side_.capacity())
+        return;
+    // Nobody waits who would hear of it: see blocked(). By messages, of which a batch has many.
+    const auto asked = in_vain_ / looks_for_a_death;
+    in_vain_ += static_cast<std::uint32_t>(staging_->gone() - gone);
+    if (connected_ && in_vain_ / looks_for_a_death != asked && bell_.is_abandoned()) {
         peer_gone_ = true;
         fail_by_peer();
     }
@@ -82,7 +86,7 @@ error_code channel_core::look_for_copies(std::uint64_t busy_after, std::uint64_t
     }
     if (side_.room() != 0)
         return {};
-    if (++in_vain_ % looks_for_a_death == 0)
+    if (!mirror_->has_more(side_) && ++in_vain_ % looks_for_a_death == 0)
         peer_gone_ = peer_gone_ || bell_.is_abandoned();
     // First how the peer has ended, as in blocked().
     const bool has_ended = side_.peer_closed() || peer_gone_;

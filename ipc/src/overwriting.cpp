@@ -80,10 +80,9 @@ void ring_staging::connect(const ring_words& peer, bool may_relax) noexcept
     wire_ = ring_side(ring_role::producer, *own_words_, peer, capacity_, may_relax);
 }
 
-bool ring_staging::flush(std::uint64_t until) noexcept
+void ring_staging::flush(std::uint64_t until) noexcept
 {
     const auto from = wire_.position();
-    const auto before = claims_.oldest();
     if (from != until) {
         make_way(until - from);
         in_pieces(from, until, capacity_, [this](std::uint64_t offset, std::uint64_t count) {
@@ -99,7 +98,6 @@ bool ring_staging::flush(std::uint64_t until) noexcept
     drained_.wake_at.store(until, std::memory_order_relaxed);
     const auto asleep = drained_.sleep.load(std::memory_order_relaxed);
     drained_.sleep.store(asleep + 4, std::memory_order_relaxed);  // another one: see ring_words
-    return claims_.oldest() != before;
 }
 
 // Whether the receiver has released them is not asked: it knows what it has.

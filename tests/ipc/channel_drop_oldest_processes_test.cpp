@@ -9,10 +9,14 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <string>
+#include <type_traits>
 #include <utility>
+#include <vector>
 
 #include <doctest/doctest.h>
 
@@ -209,14 +213,42 @@ TEST_SUITE("channel: drop_oldest, two processes")
         for (const auto until = n + 5000; n < until; ++n)
             REQUIRE(s.try_send(numbered<whole>(n), ec));
         peer.kill_hard();
-        for (const auto until = n + 5000; n < until && ec != channel_errc::peer_died; ++n)
-            (void)s.try_send(numbered<whole>(n), ec);
+        for (const auto until = n + 5000; n < until && s.try_send(numbered<whole>(n), ec);)
+            ++n;
         CHECK(ec == channel_errc::peer_died);
         receiver<whole> next(ctx.get_executor(), s.resume());
         s.close();
-        const auto rest = receive_all(ctx, next);
-        CHECK(rest.end == channel_errc::closed);
-        CHECK(rest.received <= 16);
+        // All that the ring holds, whole and in order: the last that have been sent.
+        for (auto number = n - 16; number < n; ++number) {
+            whole message{};
+            REQUIRE_MESSAGE(next.try_receive(message, ec), ec.message());
+            CHECK(is_numbered(message, number));
+        }
+        CHECK(receive_all(ctx, next).end == channel_errc::closed);
+        CHECK(next.lost() == 0);
+    }
+
+    TEST_CASE("kill -9 of the receiver: a sender of batches hears of it after as many messages")
+    {
+        auto ends = make_channel<whole>(cells);
+        receiving_process<whole> peer(ends, [](unopened<receiver<whole>> end) {
+            asio::io_context ctx;
+            receiver<whole> r(ctx.get_executor(), std::move(end));
+            (void)receive_all(ctx, r);
+            return 1;
+        });
+        asio::io_context ctx;
+        sender<whole> s(ctx.get_executor(), std::move(ends.sender));
+        const std::vector<whole> batch(16, numbered<whole>(0));
+        error_code ec;
+        for (; !s.is_connected(); ::sched_yield())
+            REQUIRE(s.try_send_some(batch, ec) == batch.size());
+        peer.kill_hard();
+        std::size_t sent = 0;
+        while (sent < 100'000 && ec != channel_errc::peer_died)
+            sent += s.try_send_some(batch, ec);
+        CHECK(ec == channel_errc::peer_died);
+        CHECK(sent <= 1024 + 2 * batch.size());
     }
 
     TEST_CASE("to and fro, with a sleep for each, and bursts between: no wake-up is lost")

@@ -435,4 +435,23 @@ TEST_SUITE("channel: drop_oldest")
         CHECK(told.result());
         CHECK(queue.statistics().pushed == 0);
     }
+
+    TEST_CASE("high_water: what was there unread, also before anything is overwritten, or read")
+    {
+        asio::io_context ctx;
+        channel<int> c(ctx.get_executor(), four);
+        for (int n = 0; n < 3; ++n)
+            CHECK(c.sender.try_send(n));
+        for (int n = 0; n < 3; ++n)
+            CHECK(c.receiver.try_receive() == n);
+        CHECK(c.sender.statistics().high_water == 3);
+        for (int n = 3; n < 20; ++n) {
+            CHECK(c.sender.try_send(n));
+            CHECK(c.receiver.try_receive() == n);
+        }
+        CHECK(c.sender.statistics().high_water == 3);
+        for (int n = 0; n < 9; ++n)
+            CHECK(c.sender.try_send(n));
+        CHECK(c.sender.statistics().high_water == 4);
+    }
 }

@@ -67,9 +67,8 @@ public:
     [[nodiscard]] const ring_side& wire() const noexcept { return wire_; }
     void connect(const ring_words& peer, bool may_relax) noexcept;
 
-    /// All that has been staged up to `until` goes into the ring, and is published there. True:
-    /// something had to go for it.
-    bool flush(std::uint64_t until) noexcept;
+    /// All that has been staged up to `until` goes into the ring, and is published there.
+    void flush(std::uint64_t until) noexcept;
 
     /// Messages that are in the ring no more, received or not.
     [[nodiscard]] std::uint64_t gone() const noexcept { return claims_.gone(); }
