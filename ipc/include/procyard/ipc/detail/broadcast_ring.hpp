@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include <procyard/ipc/config.hpp>
@@ -381,20 +382,24 @@ using broadcast_reader_side = basic_broadcast_reader<broadcast_atomics>;
 inline void copy_in(std::byte* to, const std::byte* from, std::size_t bytes) noexcept
 {
     auto* const out = reinterpret_cast<std::uint64_t*>(to);
-    const auto* const in = reinterpret_cast<const std::uint64_t*>(from);
-    // Relaxed: what puts them in order are claim before and publish after. The builtin, since the
-    // units are no std::atomic objects.
-    for (std::size_t i = 0; i < bytes / 8; ++i)
-        __atomic_store_n(out + i, in[i], __ATOMIC_RELAXED);
+    for (std::size_t i = 0; i < bytes / 8; ++i) {
+        // Outside of the ring there may be objects of any type, which a word is no alias of.
+        std::uint64_t word;
+        std::memcpy(&word, from + i * 8, sizeof word);
+        // Relaxed: what puts them in order are claim before and publish after. The builtin, since
+        // the units are no std::atomic objects.
+        __atomic_store_n(out + i, word, __ATOMIC_RELAXED);
+    }
 }
 
 /// Copies out of the ring, while the writer may be writing there: what was copied is worth nothing
 /// until is_intact() has said so. Each word is read once.
 inline void copy_out(std::byte* to, const std::byte* from, std::size_t bytes) noexcept
 {
-    auto* const out = reinterpret_cast<std::uint64_t*>(to);
-    for (std::size_t i = 0; i < bytes / 8; ++i)
-        out[i] = load_once(from + i * 8);
+    for (std::size_t i = 0; i < bytes / 8; ++i) {
+        const auto word = load_once(from + i * 8);
+        std::memcpy(to + i * 8, &word, sizeof word);  // as in copy_in
+    }
 }
 
 }  // namespace detail
