@@ -51,9 +51,12 @@ channel_row row_of(const seen_process& process, const seen_memory& own)
     return row;
 }
 
-void add_peer(channel_row& row, const seen_memory& peer, const std::vector<seen_process>& processes)
+void add_peer(channel_row& row, const seen_memory& own, const seen_memory& peer,
+              const std::vector<seen_process>& processes)
 {
     row.connected = true;
+    if (own.view.overwrites)
+        row.dropped = peer.view.dropped;
     row.depth = sends(row.role) ? depth_of(row.position, peer.view.position, row.capacity)
                                 : depth_of(peer.view.position, row.position, row.capacity);
     row.deepest = row.depth.value_or(0);
@@ -116,7 +119,7 @@ std::vector<channel_row> find_channels(const std::vector<seen_process>& processe
             if (row.role == ring_role::writer)
                 add_readers(row, process, own, processes);
             else if (const auto* const peer = peer_of(process, own))
-                add_peer(row, *peer, processes);
+                add_peer(row, own, *peer, processes);
         }
     }
     return rows;

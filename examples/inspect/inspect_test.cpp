@@ -317,6 +317,15 @@ TEST_SUITE("inspect")
         CHECK(find_channels(two_processes(), {}).empty());
     }
 
+    TEST_CASE("what a sender that drops the oldest has lost is counted by its receiver")
+    {
+        auto all = two_processes();
+        all[0].memories[1].view.dropped = 5;
+        CHECK(find_channels(all, {1})[0].dropped == 0);
+        all[0].memories[0].view.overwrites = true;
+        CHECK(find_channels(all, {1})[0].dropped == 5);
+    }
+
     TEST_CASE("an end that names a peer which is none has no peer")
     {
         auto all = two_processes();

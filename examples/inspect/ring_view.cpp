@@ -101,6 +101,8 @@ std::optional<ring_view> parse_ring(std::span<const std::byte, ring_view_bytes> 
     view.peer_inode = label.peer_inode;
     const auto* const end = std::find(std::begin(label.type), std::end(label.type), '\0');
     view.type = printable(std::string_view(label.type, end));
+    view.overwrites =
+        view.role == ring_role::producer && (header.features & ring::feature_overwrites) != 0;
     read_words(view, bytes);
     view.counts = read_counts(bytes);
     return view;

@@ -45,6 +45,7 @@ struct ring_view {
     std::uint64_t sleeps = 0;    ///< announcements of sleep
     bool asleep = false;
     bool closed = false;
+    bool overwrites = false;    ///< a producer that drops the oldest; how many its consumer counts
     std::uint64_t dropped = 0;  ///< messages: for want of room, or lost by a reader
     ring_counts counts{};
 
