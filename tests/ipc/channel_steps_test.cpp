@@ -154,6 +154,40 @@ private:
     error_code ec_;
 };
 
+// Of a sender that drops the oldest: what has come and what is lost is what was sent.
+template <class T>
+class overtaken_receiver {
+public:
+    overtaken_receiver(procyard::unopened_channel<T>& ends, const operation<sender<T>>&)
+        : end_(ctx_.get_executor(), std::move(ends.receiver))
+    {
+    }
+
+    void prepare() { }
+    void act() { }
+    std::uint64_t settle(bool)
+    {
+        std::uint64_t received = 0;
+        error_code ec;
+        for (T message{}; !ec || ec == channel_errc::lapped;) {
+            if (!end_.try_receive(message, ec))
+                continue;
+            REQUIRE(is_numbered(message, received + end_.lost()));
+            ++received;
+        }
+        REQUIRE(ec == asio::error::would_block);
+        outcome<error_code> ended;
+        end_.async_wait_readable(ended.handler());
+        run(ctx_);
+        REQUIRE_MESSAGE(ended.error() == channel_errc::peer_died, ended.error().message());
+        return received + end_.lost();
+    }
+
+private:
+    asio::io_context ctx_;
+    receiver<T> end_;
+};
+
 // Its ring is full when the peer begins. It always sleeps: who finds room hears of no death.
 template <class T>
 class surviving_sender {
@@ -356,6 +390,13 @@ void send_one(sender<T>& end, asio::io_context&, step_marks&)
 }
 
 template <class T>
+void send_over(sender<T>& end, asio::io_context&, step_marks&)
+{
+    error_code ec;
+    (void)end.try_send(numbered<T>(2 * full), ec);
+}
+
+template <class T>
 void send_three(sender<T>& end, asio::io_context&, step_marks&)
 {
     const std::vector<T> three{numbered<T>(first), numbered<T>(first + 1), numbered<T>(first + 2)};
@@ -535,6 +576,22 @@ TEST_SUITE("channel: killed between two instructions (cases 29 to 31, 34)")
     TEST_CASE("of try_send, to a receiver that is awake")
     {
         kill_sender<whole>({.body = &send_one<whole>, .sent_before = first}, 1);
+    }
+
+    TEST_CASE("of try_send that drops the oldest: what has come and what is lost is what was sent")
+    {
+        kill<overtaken_receiver<whole>>(
+            operation<sender<whole>>{
+                .body = &send_over<whole>,
+                .options = {.capacity_messages = full, .full = procyard::when_full::drop_oldest},
+                .sent_before = 2 * full},
+            1);
+        kill<overtaken_receiver<std::string>>(
+            operation<sender<std::string>>{
+                .body = &send_over<std::string>,
+                .options = {.capacity_bytes = 512, .full = procyard::when_full::drop_oldest},
+                .sent_before = 2 * full},
+            1);
     }
 
     TEST_CASE("of try_send, and of the doorbell, to a receiver that sleeps")

@@ -162,7 +162,12 @@ struct sides<procyard::receiver<T>> {
 inline std::size_t step_stride()
 {
     const auto* const asked = std::getenv("PROCYARD_EVERY_STEP");
-    return asked == nullptr ? 0 : std::strtoul(asked, nullptr, 10);
+    if (asked == nullptr)
+        return 0;
+    char* end = nullptr;
+    const auto stride = std::strtoul(asked, &end, 10);
+    REQUIRE_MESSAGE((stride != 0 && *end == '\0'), "PROCYARD_EVERY_STEP: ", std::string(asked));
+    return stride;
 }
 
 /// The steps of a walk that are tried: those of interest, and some others.

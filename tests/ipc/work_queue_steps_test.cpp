@@ -134,7 +134,7 @@ std::optional<std::uint64_t> kill_after(std::size_t limit, answer how, walk& kno
         REQUIRE(done == 0);
     }
     const auto attempts = take_the_rest(ctx, queue);
-    // Done by the one or by the other, by what each has noted and not by what the queue counts.
+    // Done by the one or by the other: what the queue has counted as done came to nobody else.
     REQUIRE((attempts[0] != 0) == (done == 0));
     if (was_had && attempts[0] != 0)
         REQUIRE(attempts[0] == 2);
