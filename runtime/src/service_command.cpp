@@ -91,7 +91,7 @@ command command_of(const runner_setup& setup, const std::string& notify_address)
         const auto most = std::chrono::duration_cast<std::chrono::microseconds>(*how.watchdog);
         what.env("WATCHDOG_USEC", std::to_string(most.count()));
     }
-    tell_grace(what, std::min(how.stop_grace, setup.stop_budget));
+    tell_grace(what, std::min(how.stop_grace, setup.most_grace));
     if (setup.book)
         mark(what, setup.book->marker());
     if (setup.orphans == orphan_policy::kill && command_access::parent_death_signal(what) == 0)

@@ -55,7 +55,9 @@ struct runner_setup {
     std::shared_ptr<log_feed> log;
     std::shared_ptr<descriptor_store> kept;
     orphan_policy orphans;
-    std::chrono::nanoseconds stop_budget;  // the supervisor's
+    // The most that a stop of the supervisor, and of those that it is in, leaves it: what it is told
+    // at its start.
+    std::chrono::nanoseconds most_grace;
     // Where what would outlive the supervisor is written down; null: nowhere.
     std::shared_ptr<survivor_book> book;
     std::shared_ptr<orphan_burial> burial;

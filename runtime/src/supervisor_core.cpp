@@ -32,6 +32,11 @@ supervisor_fsm::setup setup_of(const supervisor_options& options)
     return what;
 }
 
+std::chrono::nanoseconds grace_within(std::chrono::nanoseconds budget)
+{
+    return supervisor_fsm::asking_part(budget, supervisor_fsm::setup().kill_reserve);
+}
+
 bool is_alive(service_state state)
 {
     using enum service_state;
@@ -95,6 +100,8 @@ supervisor_core::supervisor_core(asio::any_io_executor ex, supervisor_options op
       turn_(group ? group->turn : std::make_shared<supervision_turn>()),
       is_group_(group.has_value()),
       is_successor_(group && group->is_successor),
+      most_grace_(grace_within(group ? std::min(options_.stop_budget, group->most_grace)
+                                     : options_.stop_budget)),
       history_(group ? group->history : std::make_shared<service_history>()),
       burial_(std::make_shared<orphan_burial>(executor_))
 {
@@ -584,7 +591,7 @@ void supervisor_core::start(std::size_t number, std::uint64_t generation)
                        one.log,
                        one.kept,
                        options_.orphans,
-                       options_.stop_budget,
+                       most_grace_,
                        book_,
                        burial_,
                        turn_,

@@ -42,6 +42,7 @@ public:
         std::shared_ptr<supervision_turn> turn;
         std::shared_ptr<service_history> history;
         bool is_successor;
+        std::chrono::nanoseconds most_grace;
     };
 
     supervisor_core(asio::any_io_executor ex, supervisor_options options,
@@ -130,6 +131,7 @@ private:
     bool all_have_gone_ = false;
     bool is_group_;
     bool is_successor_;
+    const std::chrono::nanoseconds most_grace_;       // of a service that is alone here
     const std::shared_ptr<service_history> history_;  // of a group
     const std::shared_ptr<orphan_burial> burial_;
 

@@ -357,10 +357,15 @@ supervisor_fsm::duration supervisor_fsm::delay_of(const service& one)
     return delay < cap ? duration(static_cast<duration::rep>(delay)) : how.cap;
 }
 
+supervisor_fsm::duration supervisor_fsm::asking_part(duration budget, duration reserve) noexcept
+{
+    return budget == duration::max() ? budget : budget - std::min<duration>(reserve, budget / 2);
+}
+
 void supervisor_fsm::close(time_point deadline, bool failed, time_point now)
 {
-    const auto reserve = std::min<duration>(how_.kill_reserve, (deadline - now) / 2);
-    const auto kill_at = std::max(now, deadline - std::max(reserve, duration::zero()));
+    const auto kill_at =
+        now + asking_part(std::max(deadline - now, duration::zero()), how_.kill_reserve);
     // Shares are given out once for each deadline: another time would take back what a service was
     // granted meanwhile.
     if (closing_ && kill_at >= closing_->kill_at)

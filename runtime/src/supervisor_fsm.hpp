@@ -135,6 +135,10 @@ public:
     // Returns its number. It runs from now on if the supervisor was started: tick.
     std::size_t add(service_setup what);
 
+    // How much of a stop's budget is for those that are asked: what is left then is killed, and has
+    // the rest to disappear. Of max(), all.
+    [[nodiscard]] static duration asking_part(duration budget, duration reserve) noexcept;
+
     // The result is valid until the next call.
     const step& resume(const supervisor_input& input, time_point now);
 

@@ -7,7 +7,9 @@
 
 #include <boost/asio/awaitable.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -74,7 +76,8 @@ TEST_SUITE("stop_budget_variable")
     {
         const told parent;
         std::string said;
-        CHECK(said_by(one_shot(said).stop_grace(30s), said, 2s) == "1800000000 none");
+        // 0.5 s of the 2 s are for the end of what was killed.
+        CHECK(said_by(one_shot(said).stop_grace(30s), said, 2s) == "1350000000 none");
     }
 
     TEST_CASE("a member of a group has no more than the group")
@@ -83,7 +86,69 @@ TEST_SUITE("stop_budget_variable")
         std::string said;
         const std::vector<service> members{one_shot(said).stop_grace(30s)};
         CHECK(said_by(service("group", restart_strategy::one_for_one, members).stop_grace(4s), said)
-              == "3600000000 none");
+              == "3150000000 none");
+    }
+
+    TEST_CASE("a group has no more than its supervisor, and its members have less")
+    {
+        const told parent;
+        std::string said;
+        const std::vector<service> members{one_shot(said).stop_grace(30s)};
+        CHECK(said_by(service("group", restart_strategy::one_for_one, members).stop_grace(30s),
+                      said, 2s)
+              == "900000000 none");
+    }
+
+    TEST_CASE("who takes all that it was told is not killed before, wherever it is")
+    {
+        std::string said;
+        const auto deaf = service("a",
+                                  command::shell("trap '' TERM; echo $PROCYARD_STOP_BUDGET_NS;"
+                                                 " while :; do sleep 1000; done"))
+                              .log([&](service_output, std::string_view line) { said = line; });
+        const auto group_of = [](std::string name, service member) {
+            return service(std::move(name), restart_strategy::one_for_one,
+                           std::vector<service>{std::move(member)});
+        };
+        const auto check = [&](service what, const std::string& path,
+                               std::chrono::nanoseconds stop_budget) {
+            CAPTURE(path);
+            said.clear();
+            const auto clock = std::make_shared<manual_clock>();
+            supervisor_options options;
+            options.clock = clock;
+            options.stop_budget = stop_budget;
+            supervised f(options);
+            f.it().add(std::move(what));
+            f.it().start();
+            run_until(f.ctx, [&] { return !said.empty(); });
+            outcome<error_code, supervisor_result> got;
+            f.it().async_stop(got.handler());
+            const auto has_come_to = [&](service_state to) {
+                return std::find_if(f.events.begin(), f.events.end(), [&](const auto& event) {
+                    return event.service == path && event.to == to;
+                });
+            };
+            f.until(path, service_state::stopping);
+            run_until(f.ctx, [&] {
+                if (has_come_to(service_state::killing) == f.events.end())
+                    clock->advance_to_next();
+                return got.done();
+            });
+            REQUIRE(has_come_to(service_state::killing) != f.events.end());
+            const auto has = has_come_to(service_state::killing)->when
+                - has_come_to(service_state::stopping)->when;
+            const std::chrono::nanoseconds heard(std::stoll(said));
+            CHECK(heard <= has);
+            CHECK(heard > has / 2);
+        };
+        check(deaf, "a", supervisor_options().stop_budget);
+        check(deaf, "a", 2s);
+        check(deaf, "a", 600ms);
+        check(group_of("g", deaf), "g/a", supervisor_options().stop_budget);
+        check(group_of("g", deaf), "g/a", 2s);
+        check(group_of("f", group_of("g", deaf)), "f/g/a", supervisor_options().stop_budget);
+        check(group_of("f", group_of("g", deaf).stop_grace(30s)), "f/g/a", 5s);
     }
 
     TEST_CASE("a service that nobody will kill is told nothing")
