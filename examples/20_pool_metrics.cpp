@@ -5,6 +5,7 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/buffer.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/read.hpp>
@@ -151,9 +152,8 @@ std::uint64_t square(std::uint64_t number, pool_job& me)
     return number * number;
 }
 
-// Its time is short: a scraper that says nothing holds nothing up.
 asio::awaitable<void> answer(tcp::socket& peer, const number_pool& pool)
-{
+try {
     std::string request;
     (void)co_await asio::async_read_until(peer, asio::dynamic_buffer(request, 8192), "\r\n\r\n",
                                           asio::use_awaitable);
@@ -163,22 +163,18 @@ asio::awaitable<void> answer(tcp::socket& peer, const number_pool& pool)
         + "\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\nContent-Length: "
         + std::to_string(body.size()) + "\r\n\r\n" + body;
     (void)co_await asio::async_write(peer, asio::buffer(text), asio::use_awaitable);
+} catch (const boost::system::system_error&) {
+    // One that breaks off is no failure of ours.
 }
 
+// Its time is short: a scraper that says nothing holds nothing up.
 asio::awaitable<void> serve(tcp::socket peer, const number_pool& pool, shutdown_work work)
 {
+    using namespace asio::experimental::awaitable_operators;
     asio::steady_timer limit(peer.get_executor(), 5s);
-    // One that breaks off is no failure of ours.
-    limit.async_wait([&](const error_code& ec) {
-        error_code ignored;
-        if (!ec)
-            peer.cancel(ignored);
-    });
-    try {
-        co_await answer(peer, pool);
-    } catch (const boost::system::system_error&) {
-    }
-    limit.cancel();
+    // Who comes second is cancelled, and waited for: a handler of the timer's own could come when
+    // the socket has gone.
+    (void)co_await (answer(peer, pool) || limit.async_wait(asio::use_awaitable));
     work.release();
 }
 
@@ -224,8 +220,12 @@ asio::awaitable<std::string> get(tcp::endpoint from)
 asio::awaitable<void> try_out(tcp::endpoint address, number_pool& pool, cancellation_token closing)
 {
     co_await work(pool, closing, 100);
-    (void)co_await get(address);
-    std::cout << co_await get(address);
+    try {
+        (void)co_await get(address);
+        std::cout << co_await get(address);
+    } catch (const boost::system::system_error& error) {
+        std::cerr << error.what() << '\n';
+    }
     ::raise(SIGTERM);
 }
 
