@@ -5,6 +5,7 @@
 
 #include <signal.h>
 
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/executor_work_guard.hpp>
@@ -278,7 +279,7 @@ TEST_SUITE("shutdown_coordinator::add_supervisor, add_pool")
         CHECK(report.duration() < 60s);
     }
 
-    TEST_CASE("what has been destroyed, before or meanwhile, is nobody's concern")
+    TEST_CASE("what has been destroyed before its turn is nobody's concern")
     {
         log_type log;
         std::optional<one_of_each> all(std::in_place, log);
@@ -292,7 +293,6 @@ TEST_SUITE("shutdown_coordinator::add_supervisor, add_pool")
         stop.on(
             shutdown_phase::stop_children, "destroys",
             [&]() -> asio::awaitable<void> {
-                // While the supervisor is stopped, before it can say so.
                 asio::post(all->f.ctx, [&] { all->services.reset(); });
                 co_return;
             },
@@ -301,6 +301,53 @@ TEST_SUITE("shutdown_coordinator::add_supervisor, add_pool")
         INFO(report);
         CHECK(report.clean());
         CHECK(all->f.it->workers().empty());
+    }
+
+    TEST_CASE("what is destroyed while it is stopped is nobody's concern")
+    {
+        const temporary_directory where;
+        pool_gate gate((where.path() / "gate").string());
+        pooled f(of_workers(1));
+        f.must_start();
+        f.submit(make_work("gate", 0, gate.path())).detach();
+        f.until([&] { return gate.is_reached(); });
+        bool stops = false;
+        supervisor_options options;
+        options.on_event = [&](const service_event& event) {
+            stops = stops || event.to == service_state::stopping;
+        };
+        std::optional<supervisor> services(std::in_place, f.ctx.get_executor(), std::move(options));
+        services->add(service("deaf", [](service_context) { return heed_nothing(); }));
+        services->start();
+        f.until([&] { return services->snapshot().front().state == service_state::ready; });
+        shutdown_coordinator stop(f.ctx.get_executor());
+        stop.add_pool("pool", *f.it);
+        stop.add_supervisor("supervisor", *services);
+        // Each in the step of what it destroys: neither would end by itself.
+        const auto end_supervisor = [&]() -> asio::awaitable<void> {
+            while (!stops)
+                co_await asio::post(f.ctx, asio::use_awaitable);
+            asio::post(f.ctx, [&] { services.reset(); });
+        };
+        const auto end_pool = [&]() -> asio::awaitable<void> {
+            const auto what = make_work("square");
+            const submit_options how;
+            for (error_code ec; ec != pool_errc::stopped;) {
+                auto [refused, task] =
+                    co_await f.it->async_submit(what, how, asio::as_tuple(asio::use_awaitable));
+                task.detach();
+                ec = refused;
+            }
+            asio::post(f.ctx, [&] { f.it.reset(); });
+        };
+        stop.on(shutdown_phase::stop_children, "ends the supervisor", end_supervisor, -2);
+        stop.on(shutdown_phase::stop_children, "ends the pool", end_pool, -1);
+        const auto report = ended(f.ctx, stop);
+        gate.open();
+        INFO(report);
+        CHECK(report.clean());
+        CHECK_FALSE(services);
+        CHECK_FALSE(f.it);
     }
 
     TEST_CASE("the last words of a child and of the flush arrive, in a file, a sink and a socket "
@@ -371,7 +418,14 @@ TEST_SUITE("shutdown_coordinator::add_supervisor, add_pool")
         stop.add_supervisor("services", services);
         std::thread other([&] { elsewhere.run(); });
         const auto other_id = other.get_id();
-        const auto report = ended(ctx, stop);
+        shutdown_report report;
+        try {
+            report = ended(ctx, stop);
+        } catch (...) {  // it is a failure then, and not the end of all tests
+            elsewhere.stop();
+            other.join();
+            throw;
+        }
         work.reset();
         other.join();
         INFO(report);
