@@ -33,8 +33,8 @@ public:
         };
         inner_ = std::make_shared<supervisor_core>(
             setup_.executor, std::move(options),
-            supervisor_core::group_mark{setup_.book, setup_.turn, setup_.history,
-                                        setup_.is_successor, setup_.most_grace});
+            supervisor_core::group_mark{setup_.book, setup_.turn, setup_.history, setup_.owner,
+                                        setup_.number, setup_.generation, setup_.most_grace});
         for (const auto& one : members.services)
             inner_->add(one);
         inner_->wait([self = shared_from_this()](error_code ec, const supervisor_result& result) {

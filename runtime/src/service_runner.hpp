@@ -40,6 +40,10 @@ public:
                           std::shared_ptr<death_report> report) = 0;
     // Of a group: what one of its members has told, by the name that it has there.
     virtual void on_member(std::size_t number, std::uint64_t generation, service_event event) = 0;
+    // Whether it is the incarnation that serves, or the last that did: no successor, and not
+    // replaced. May be asked at any time.
+    [[nodiscard]] virtual bool serves(std::size_t number,
+                                      std::uint64_t generation) const noexcept = 0;
 
 protected:
     ~runner_owner() = default;
@@ -55,8 +59,7 @@ struct runner_setup {
     std::shared_ptr<log_feed> log;
     std::shared_ptr<descriptor_store> kept;
     orphan_policy orphans;
-    // The most that a stop of the supervisor, and of those that it is in, leaves it: what it is told
-    // at its start.
+    // The most that a stop of the supervisor, and of those around it, leaves it; told at its start.
     std::chrono::nanoseconds most_grace;
     // Where what would outlive the supervisor is written down; null: nowhere.
     std::shared_ptr<survivor_book> book;
@@ -64,8 +67,6 @@ struct runner_setup {
     // Of a group, for its members.
     std::shared_ptr<supervision_turn> turn;
     std::shared_ptr<service_history> history;
-    // Another incarnation serves meanwhile.
-    bool is_successor;
 };
 
 // One incarnation of a service, from its start to its end.

@@ -98,17 +98,15 @@ supervisor_core::supervisor_core(asio::any_io_executor ex, supervisor_options op
       options_(std::move(options)),
       fsm_(detail::setup_of(options_), seed_of(options_)),
       turn_(group ? group->turn : std::make_shared<supervision_turn>()),
-      is_group_(group.has_value()),
-      is_successor_(group && group->is_successor),
-      most_grace_(grace_within(group ? std::min(options_.stop_budget, group->most_grace)
-                                     : options_.stop_budget)),
-      history_(group ? group->history : std::make_shared<service_history>()),
+      group_(std::move(group)),
+      most_grace_(grace_within(group_ ? std::min(options_.stop_budget, group_->most_grace)
+                                      : options_.stop_budget)),
       burial_(std::make_shared<orphan_burial>(executor_))
 {
     if (!options_.clock)
         options_.clock = steady_timer_clock();
-    if (group)
-        book_ = group->book;
+    if (group_)
+        book_ = group_->book;
     if (options_.state_directory.empty())
         return;
     book_ = std::make_shared<survivor_book>(options_.state_directory);
@@ -150,9 +148,10 @@ void supervisor_core::add(const service& what)
     setup.most_extension = how->most_extension;
     setup.one_shot = how->one_shot;
     const auto history =
-        is_group_ ? history_->member(how->name) : std::make_shared<service_history>();
+        group_ ? group_->history->member(how->name) : std::make_shared<service_history>();
+    const bool goes_on = group_ && group_serves();
     setup.generations = history->generations;
-    setup.generation = is_successor_ ? 0 : *history->generations;
+    setup.generation = goes_on ? *history->generations : 0;
     entry one{.how = how,
               .log = std::make_shared<log_feed>(executor_, how->log,
                                                 [weak = weak_from_this()] {
@@ -162,7 +161,7 @@ void supervisor_core::add(const service& what)
               .kept = std::make_shared<descriptor_store>(executor_, how->most_kept),
               .history = history};
     one.since = options_.clock->now();
-    if (is_group_ && !is_successor_)
+    if (goes_on)
         one.stood = history->state;
     services_.emplace(fsm_.next_number(), std::move(one));
     (void)fsm_.add(std::move(setup));
@@ -306,12 +305,13 @@ void supervisor_core::abandon() noexcept
     // An observer may destroy the supervisor, and is on the stack then: nothing of it is destroyed
     // here, and tell() sees that it is over.
     const bool is_known = std::exchange(abandoned_, true);
-    if (!is_group_)
+    if (!group_)
         turn_->waiting.clear();
     if (timer_)
         timer_->emit(asio::cancellation_type::terminal);
     if (sweep_timer_)
         sweep_timer_->emit(asio::cancellation_type::terminal);
+    const bool goes_on = group_ && group_serves();
     for (auto& [number, one] : services_) {
         const auto runners = std::exchange(one.runners, {});
         for (const auto& [generation, runner] : runners)
@@ -320,8 +320,9 @@ void supervisor_core::abandon() noexcept
         if (is_known)
             continue;
         one.history->lines_lost += one.log->lost();
-        // Of two incarnations of a group the later one has the last word, though it may end first.
-        if (fsm_.generation(number) < one.history->generation)
+        // Of two incarnations of a group the one that serves has the last word, though it may end
+        // first, and its members may have the lower numbers.
+        if (!goes_on)
             continue;
         one.history->state = fsm_.state(number);
         one.history->generation = fsm_.generation(number);
@@ -365,6 +366,17 @@ void supervisor_core::on_member(std::size_t number, std::uint64_t generation, se
     event.replacement = event.replacement || generation != fsm_.generation(number);
     event.sequence = ++told_;
     options_.on_event(event);
+}
+
+bool supervisor_core::serves(std::size_t number, std::uint64_t generation) const noexcept
+{
+    return generation == fsm_.generation(number) && (!group_ || group_serves());
+}
+
+bool supervisor_core::group_serves() const noexcept
+{
+    const auto owner = group_->owner.lock();
+    return owner && owner->serves(group_->number, group_->generation);
 }
 
 // Inputs wait for each other: what an observer asks for is heard when what it was told is done.
@@ -595,8 +607,7 @@ void supervisor_core::start(std::size_t number, std::uint64_t generation)
                        book_,
                        burial_,
                        turn_,
-                       one.history,
-                       is_successor_ || generation != fsm_.generation(number)};
+                       one.history};
     std::shared_ptr<service_runner> runner;
     try {
         runner = std::holds_alternative<command>(one.how->body)
@@ -644,7 +655,7 @@ void supervisor_core::arm()
     if (abandoned_)
         return;
     auto next = result_ ? std::nullopt : fsm_.next();
-    if (stop_ends_ && !result_ && (!is_group_ || all_have_gone_))
+    if (stop_ends_ && !result_ && (!group_ || all_have_gone_))
         next = std::min(next.value_or(*stop_ends_), *stop_ends_);
     if (next == armed_for_)
         return;
@@ -690,7 +701,7 @@ void supervisor_core::finish_if_over()
     if (result_ || abandoned_)
         return;
     const bool is_late = stop_ends_ && options_.clock->now() >= *stop_ends_;
-    if (all_have_gone_ ? is_late || logs_are_flushed() : is_late && !is_group_)
+    if (all_have_gone_ ? is_late || logs_are_flushed() : is_late && !group_)
         finish();
 }
 

@@ -41,7 +41,10 @@ public:
         std::shared_ptr<survivor_book> book;
         std::shared_ptr<supervision_turn> turn;
         std::shared_ptr<service_history> history;
-        bool is_successor;
+        // Who has the group, and as what.
+        std::weak_ptr<runner_owner> owner;
+        std::size_t number;
+        std::uint64_t generation;
         std::chrono::nanoseconds most_grace;
     };
 
@@ -68,6 +71,7 @@ public:
     void on_ended(std::size_t number, std::uint64_t generation, bool clean,
                   std::shared_ptr<death_report> report) override;
     void on_member(std::size_t number, std::uint64_t generation, service_event event) override;
+    [[nodiscard]] bool serves(std::size_t number, std::uint64_t generation) const noexcept override;
 
     static void post_news(const asio::any_io_executor& ex, std::weak_ptr<supervisor_core> core,
                           const supervisor_input& news);
@@ -95,6 +99,7 @@ private:
     void request(supervisor_input::kind what, std::string_view name, std::string_view path);
     [[nodiscard]] supervisor_core* members_of(std::size_t number) const;
     void describe(const std::string& path, std::vector<service_snapshot>& all) const;
+    [[nodiscard]] bool group_serves() const noexcept;
     void name_left(const std::string& path, std::vector<std::string>& left) const;
 
     void tell(const supervisor_input& input);
@@ -129,10 +134,8 @@ private:
     std::uint64_t told_ = 0;  // the number of the last event
     bool abandoned_ = false;
     bool all_have_gone_ = false;
-    bool is_group_;
-    bool is_successor_;
-    const std::chrono::nanoseconds most_grace_;       // of a service that is alone here
-    const std::shared_ptr<service_history> history_;  // of a group
+    const std::optional<group_mark> group_;
+    const std::chrono::nanoseconds most_grace_;  // of a service that is alone here
     const std::shared_ptr<orphan_burial> burial_;
 
     std::shared_ptr<survivor_book> book_{};

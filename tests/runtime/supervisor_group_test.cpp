@@ -290,6 +290,96 @@ TEST_SUITE("supervisor")
         CHECK_FALSE(f.stop().failed);
     }
 
+    TEST_CASE("a group in a group that was replaced is started again: its members go on")
+    {
+        fixture f;
+        f.it().add(service("group", one_for_one, {service("inner", one_for_one, {sleeper("y")})}));
+        f.it().start();
+        f.until("group", service_state::ready);
+        f.it().replace("group");
+        f.until("group", service_state::ready, 2);
+        f.it().restart("group/inner");
+        f.until("group/inner/y", service_state::ready, 3);
+        const auto again = std::find_if(f.events.rbegin(), f.events.rend(), [](const auto& event) {
+            return event.service == "group/inner/y" && event.to == service_state::waiting;
+        });
+        REQUIRE(again != f.events.rend());
+        CHECK(again->from == service_state::exited);
+        CHECK(again->generation == 2);
+        CHECK_FALSE(f.stop().failed);
+        CHECK(gap_in(f.events) == "");
+    }
+
+    TEST_CASE("of two incarnations of a group the members of the one that serves are shown")
+    {
+        fixture f(patient());
+        asio::steady_timer holds(f.ctx, asio::steady_timer::time_point::max());
+        asio::steady_timer poison(f.ctx, asio::steady_timer::time_point::max());
+        bool fails = false;
+        const auto x = [&](service_context me) -> asio::awaitable<void> {
+            error_code ec;
+            if (me.generation() > 1)
+                co_return co_await until_cancelled();
+            co_await poison.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+            throw std::runtime_error("poisoned");
+        };
+        const auto y = [&](service_context me) -> asio::awaitable<void> {
+            error_code ec;
+            if (me.generation() > 1 && !fails)
+                co_await holds.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+            if (fails)
+                throw std::runtime_error("not this one");
+            me.ready();
+            co_await until_cancelled();
+        };
+        f.it().add(service("group", one_for_one,
+                           {service("x", x).backoff(at_once()),
+                            service("y", y).ready_when(readiness::told()).backoff(at_once())},
+                           {.restarts = 1, .window = 1h}));
+        f.it().start();
+        f.until("group", service_state::ready);
+        const auto last = [&](const std::string& path) {
+            return std::find_if(f.events.rbegin(), f.events.rend(),
+                                [&](const auto& event) { return event.service == path; });
+        };
+        f.it().replace("group");
+        run_until(f.ctx, [&] { return last("group/y")->generation == 2; });
+
+        SUBCASE("the second one serves, and its member has the lower number")
+        {
+            poison.cancel();  // that of the first one is started again meanwhile
+            f.until("group/x", service_state::ready, 3);
+            holds.cancel();
+            f.until("group", service_state::ready, 2);
+            CHECK(f.of("group/x").generation == 2);
+            run_until(f.ctx, [&] {
+                return last("group")->generation == 1 && last("group")->to == service_state::exited;
+            });
+            f.it().stop("group");
+            f.until("group", service_state::exited);
+            CHECK(f.of("group/x").generation == 2);
+        }
+        SUBCASE("the second one fails, and the first one serves on")
+        {
+            fails = true;
+            holds.cancel();
+            run_until(f.ctx, [&] {
+                return last("group")->generation == 2 && last("group")->to == service_state::failed;
+            });
+            fails = false;
+            CHECK(f.state("group") == service_state::ready);
+            f.it().stop("group");
+            f.until("group", service_state::exited);
+            CHECK(f.of("group/x").generation == 1);
+            CHECK(f.of("group/y").generation == 1);
+        }
+        f.it().start("group");
+        run_until(f.ctx, [&] { return last("group/x")->to == service_state::ready; });
+        holds.cancel();
+        CHECK_FALSE(f.stop().failed);
+        CHECK(gap_in(f.events) == "");
+    }
+
     TEST_CASE("who asks for something while he hears of a member is not called meanwhile")
     {
         asio::io_context ctx;
