@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // A service that feeds its watchdog by its event loop, and says as STATUS= how often it had time
-// to. By SIGUSR1 a handler of that loop never returns: it says "stuck", or "stuck core" where its
-// end leaves a core file in its working directory.
+// to. By SIGUSR1 a handler of that loop never returns: it says "stuck core" where its end leaves a
+// core file in its working directory, or "stuck" where nothing is known of that.
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -25,7 +25,8 @@ using procyard::service_notifier;
 
 namespace {
 
-// A sanitizer keeps its process from leaving one, for its size.
+// A sanitizer keeps its process from leaving one, for its size. A pattern that names another place,
+// or a program, has it elsewhere, or not at all; the limit does not hold for a program.
 bool leaves_core()
 {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -34,10 +35,11 @@ bool leaves_core()
     rlimit limit{};
     if (::getrlimit(RLIMIT_CORE, &limit) != 0 || limit.rlim_max != RLIM_INFINITY)
         return false;
-    limit.rlim_cur = limit.rlim_max;
     std::string pattern;
     std::ifstream("/proc/sys/kernel/core_pattern") >> pattern;
-    return ::setrlimit(RLIMIT_CORE, &limit) == 0 && pattern.starts_with("core");
+    limit.rlim_cur = limit.rlim_max;
+    return pattern.starts_with("core") && pattern.find('/') == std::string::npos
+        && ::setrlimit(RLIMIT_CORE, &limit) == 0;
 #endif
 }
 

@@ -66,8 +66,13 @@ TEST_SUITE("supervisor")
         CHECK(end.cause == service_cause::watchdog);
         CHECK(end.to_string().find("watchdog") != std::string::npos);
         CHECK(end.death->status->signal() == SIGABRT);
-        CHECK(end.death->status->core_dumped() == (lines.front() == "stuck core"));
-        CHECK(std::filesystem::is_empty(where.path()) == (lines.front() == "stuck"));
+        // Elsewhere the machine's pattern decides whether there is one, and where.
+        if (lines.front() == "stuck core") {
+            CHECK(end.death->status->core_dumped());
+            CHECK_FALSE(std::filesystem::is_empty(where.path()));
+        } else {
+            CHECK(lines.front() == "stuck");
+        }
         f.stop();
         CHECK(children() == 0);
     }
