@@ -189,9 +189,15 @@ void child_service::notify_fork(asio::execution_context::fork_event event)
 void child_service::add(const std::shared_ptr<child_core>& core)
 {
     const std::lock_guard lock(mutex_);
-    children_.emplace(next_id_, core);
-    pids_[core->pid] = next_id_;
-    core->id = next_id_++;  // now it is known: who failed before that has to end it
+    const auto number = next_id_++;  // also of one that fails: nobody else's
+    pids_[core->pid] = number;
+    try {
+        children_.emplace(number, core);
+    } catch (...) {  // no memory
+        pids_.erase(core->pid);
+        throw;
+    }
+    core->id = number;  // now it is known: who failed before that has to end it
     epoll_event event{};
     event.events = EPOLLIN | EPOLLET;
     event.data.u64 = core->id;
