@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <chrono>
 #include <memory>
 
 #include <procyard/ipc/unique_fd.hpp>
@@ -24,6 +25,7 @@
 #include "probe_connection.hpp"
 #include "service_command.hpp"
 #include "spawn_whole_tree.hpp"
+#include "stop_budget.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -192,6 +194,7 @@ service_probe command_probe(command what)
 {
     detail::close_streams(what);
     detail::forget_our_own(what);
+    detail::tell_grace(what, std::chrono::nanoseconds::max());  // nor our own time to stop
     if (detail::command_access::parent_death_signal(what) == 0)
         what.parent_death_signal(SIGKILL);
     return [what = std::move(what)] { return detail::or_false(detail::succeeds(what)); };

@@ -33,9 +33,11 @@
 
 #include <procyard/ipc/channel_listener.hpp>
 #include <procyard/runtime/channel_probe.hpp>
+#include <procyard/runtime/shutdown.hpp>
 #include <procyard/runtime/supervisor.hpp>
 
 #include "busy_program.hpp"
+#include "host_state.hpp"
 #include "limit_guard.hpp"
 #include "procyard_test.hpp"
 #include "run_fixture.hpp"
@@ -402,6 +404,11 @@ TEST_SUITE("command_probe")
                   command_probe(
                       command::shell("[ \"$NOTIFY_SOCKET\" = own ]").env("NOTIFY_SOCKET", "own"))));
         REQUIRE(::unsetenv("NOTIFY_SOCKET") == 0);
+        const variable budget(procyard::stop_budget_variable, "77");
+        const variable deadline(procyard::stop_deadline_variable, "88");
+        CHECK(ask(ctx,
+                  command_probe(command::shell(
+                      "[ -z \"$PROCYARD_STOP_BUDGET_NS$PROCYARD_STOP_DEADLINE_NS\" ]"))));
     }
 
     TEST_CASE("cancelled, it is killed with the daemon it has started, and ends when they are gone")
