@@ -251,7 +251,7 @@ asio::awaitable<void> service_runner::check_health()
     for (unsigned failures = 0; failures < check.failures;) {
         const auto [ec] = co_await setup_.clock->async_wait_for(
             setup_.executor, check.interval, asio::as_tuple(asio::use_awaitable));
-        if (ec)
+        if (ec || checks_ended_)
             co_return;
         if (!serves_) {
             failures = 0;
