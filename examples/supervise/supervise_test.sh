@@ -35,6 +35,16 @@ until_said() {
         turn
     done
 }
+# FILE PID: the process, or one that it has started, has written something there.
+until_file() {
+    local tries=0
+    until [ -s "$1" ]; do
+        tries=$((tries + 1))
+        [ $tries -lt 2000 ] || fail "never there: $1"
+        kill -0 "$2" 2> /dev/null || [ -s "$1" ] || fail "ended without $1"
+        turn
+    done
+}
 start() {
     : > out  # what another one has said is none of its words
     "$supervise" run "$1" --socket control > out 2>&1 &
@@ -94,7 +104,7 @@ killed)
     for _ in 1 2 3; do
         start x.ini
         until_said "b.1: starting -> ready"
-        until [ -e pid ]; do turn; done
+        until_file pid "$runner"
         read -r first < pid
         read -r daemon < daemon.pid
         read -r bare < bare.pid
@@ -142,7 +152,7 @@ END
     for second in INT TERM; do
         start x.ini
         until_said "a.1: starting -> ready"
-        until [ -e pid ]; do turn; done
+        until_file pid "$runner"
         read -r first < pid
         # Both that one hears of when a terminal goes.
         kill -HUP "$runner"
@@ -227,7 +237,7 @@ said = [one.recv(3) for one in all]
 print(sorted(said) == [b"err"] + 8 * [b"ok\n"] or said, flush=True)
 signal.pause()' > there &
     idle=$!
-    until [ -s there ]; do turn; done
+    until_file there "$idle"
     [ "$(cat there)" = True ] || fail "said: $(cat there)"
     # What they have not read stands in their sockets, and nowhere else.
     memory() {
@@ -325,12 +335,12 @@ class answers(http.server.BaseHTTPRequestHandler):
         self.send_response(204 if good else 503)
         self.end_headers()
     def log_message(self, *what):
-        open("asked", "a").close()
+        print(*what, file=open("asked", "a"))
 server = http.server.HTTPServer(("127.0.0.1", 0), answers)
 print(server.server_address[1], flush=True)
 server.serve_forever()' > port &
     idle=$!
-    until [ -s port ]; do turn; done
+    until_file port "$idle"
     cat > x.ini <<END
 [a]
 command = exec tail -f /dev/null
@@ -343,7 +353,7 @@ health_failures = 2
 health_timeout = 50s
 END
     start x.ini
-    until [ -e asked ]; do turn; done
+    until_file asked "$runner"
     grep -q "ready$" out && fail "is ready before it says so"
     touch up
     until_said "a.1: starting -> ready"
