@@ -9,7 +9,7 @@ plot.py RESULTS.json… --docs docs/performance.md      writes them between the 
 
 Several results, of runs with --only, become one; of a row that is in several the last counts.
 A page takes full measurements only; --draft allows others, and the page says so. With --add what the
-page says of other groups stays as it is.
+page says, and shows, of other groups stays as it is.
 """
 
 import argparse
@@ -231,9 +231,8 @@ def main():
     page = arguments.docs.read_text(encoding="utf-8")
     benches = {row[0] for row in report.in_rows(results)} if arguments.add else None
     arguments.docs.write_text(fill(page, texts, benches), encoding="utf-8")
-    if arguments.add:  # pictures show all groups
-        return
 
+    # One of what was not measured is not drawn, so that of an earlier run stays.
     import pictures  # needs matplotlib, which the tables do not
 
     pictures.draw(results, arguments.docs.with_suffix(""))
