@@ -176,23 +176,32 @@ TEST_SUITE("supervisor")
         ::waitpid(daemons[0], nullptr, 0);
     }
 
-    TEST_CASE("one that ignores SIGTERM is killed when its grace is over (case 45)")
+    TEST_CASE("fifty that ignore SIGTERM are killed together when their grace is over (case 45)")
     {
         supervisor_options options;
         const auto clock = std::make_shared<manual_clock>();
         options.clock = clock;
         fixture f(options);
-        f.it().add(
-            service("a", helper({"--mode=ignore-term"})).ready_when(readiness::line_with("ready")));
+        constexpr std::size_t count = 50;
+        for (std::size_t i = 0; i < count; ++i)
+            f.it().add(service("s" + std::to_string(i), helper({"--mode=ignore-term"}))
+                           .ready_when(readiness::line_with("ready")));
+        const auto in = [&](service_state state) {
+            const auto all = f.it().snapshot();
+            return static_cast<std::size_t>(std::count_if(
+                all.begin(), all.end(), [&](const auto& one) { return one.state == state; }));
+        };
         f.it().start();
-        f.until("a", service_state::ready);
+        run_until(f.ctx, [&] { return in(service_state::ready) == count; });
         outcome<error_code, supervisor_result> got;
         f.it().async_stop(got.handler());
-        run_until(f.ctx, [&] { return f.state("a") == service_state::stopping; });
+        run_until(f.ctx, [&] { return in(service_state::stopping) == count; });
+        CHECK(f.came_to(service_state::killing).empty());
+        // The grace of one, and all of them have had theirs.
         clock->advance(5s);
         run_until(f.ctx, [&] { return got.done(); });
         CHECK(got.result().left.empty());
-        CHECK(f.came_to(service_state::killing) == "a.1");
+        CHECK(in(service_state::exited) == count);
         CHECK(f.last(service_state::exited).death->status->signal() == SIGKILL);
     }
 
