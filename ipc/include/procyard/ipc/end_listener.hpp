@@ -36,6 +36,10 @@ struct end_request_access;
 /// A client of an end_listener: it has asked for an `End` of the right type, and waits for one. The
 /// destructor, if nothing has been said, tells it `channel_errc::unavailable`.
 ///
+/// One that is kept holds its client's socket, and nobody looks at that: neither a deadline nor the
+/// death of the client ends it, and `max_handshakes` counts it no more. So keep no more of them, and
+/// no longer, than there are descriptors for.
+///
 /// After a move, or an answer: empty.
 /// @par Thread safety   Distinct objects: safe. Shared objects: unsafe.
 /// @par Fork            Destroyed in a child of fork() it tells nobody.
