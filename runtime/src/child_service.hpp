@@ -6,6 +6,7 @@
 #include <boost/asio/execution_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/container/flat_map.hpp>
 
 #include <atomic>
 #include <cstdint>
@@ -110,7 +111,9 @@ private:
     unique_fd epoll_;
     mutable std::mutex mutex_;
     std::unordered_map<std::uint64_t, std::shared_ptr<child_core>> children_;
-    std::unordered_map<pid_t, std::uint64_t> pids_;  // the numbers in children_
+    // The numbers in children_. Sorted, since new process ids are mostly the greatest, and that takes
+    // no allocation for each child.
+    boost::container::flat_map<pid_t, std::uint64_t> pids_;
     std::uint64_t next_id_ = 1;
     std::size_t interest_ = 0;
     bool armed_ = false;
