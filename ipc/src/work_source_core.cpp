@@ -53,6 +53,13 @@ work_source_core::open(const asio::any_io_executor& ex, unique_fd from, const ch
         return nullptr;
     made->answers_ = open_end(ex, ring_role::producer, std::move(answers),
                               terms_of<work_answer>(answer_options(hello)), ec);
+    if (ec)
+        return nullptr;
+    // Nobody else would tell: who takes goes by the channel of items. That tells of a queue that
+    // has gone, when all that it had sent has been taken.
+    const auto why = made->answers_->failure();
+    if (why != channel_errc::closed && why != channel_errc::peer_died)
+        ec = why;
     return ec ? nullptr : made;
 }
 
