@@ -9,10 +9,14 @@
 #include <boost/asio/io_context.hpp>
 
 #include <linux/membarrier.h>
+#include <linux/seccomp.h>
+#include <signal.h>
 #include <sys/syscall.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -83,6 +87,26 @@ bool only_exit_from_here(long but = -1)
     return true;
 }
 
+// By this process, as far as they are counted. None of them happens: what it asks about has not
+// changed, which is what a poll of a living peer says.
+std::atomic<std::uint64_t> polls = 0;
+
+void note_poll(int, siginfo_t*, void* context)
+{
+    ++polls;
+    static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RAX] = 0;
+}
+
+// In a copy of this process.
+bool count_polls_from_here()
+{
+    struct sigaction action{};
+    action.sa_sigaction = &note_poll;
+    action.sa_flags = SA_SIGINFO;
+    return ::sigaction(SIGSYS, &action, nullptr) == 0
+        && procyard_test::let_answer({.number = SYS_poll, .error_number = 0}, SECCOMP_RET_TRAP);
+}
+
 // What two processes do in turns, without a system call.
 using turns = procyard_test::shared_array<int>;
 
@@ -91,16 +115,22 @@ void await_turn(const turns& all, int turn)
     while (all[0].load() < turn) { }
 }
 
-// Until it has received this message.
-bool receive_busily(receiver<std::uint64_t>& from, std::uint64_t expected)
+// Until it has received this message; counts how often it tries.
+bool receive_busily(receiver<std::uint64_t>& from, std::uint64_t expected,
+                    std::atomic<std::uint64_t>& tries)
 {
     std::uint64_t n = 0;
     error_code ec;
-    while (!from.try_receive(n, ec)) {
+    for (++tries; !from.try_receive(n, ec); ++tries) {
         if (ec != asio::error::would_block)
             return false;
     }
     return n == expected;
+}
+bool receive_busily(receiver<std::uint64_t>& from, std::uint64_t expected)
+{
+    std::atomic<std::uint64_t> tries = 0;
+    return receive_busily(from, expected, tries);
 }
 
 // Makes the reactor of this context, as an operation that sleeps does.
@@ -314,23 +344,38 @@ TEST_SUITE("channel costs: system calls")
     TEST_CASE("none for a message between two processes that are busy (case 19)")
     {
         constexpr std::uint64_t many = 100'000;
-        // Of 1,024 looks that are in vain, one asks whether the peer is alive: however many there
-        // are, that is none for a message.
+        // Of 1,024 tries that find no room, or nothing, one asks whether the peer is alive, by a
+        // poll. However many there are, that is none for a message: at most one for 1,024 tries of
+        // any kind, and one for those that came before.
+        constexpr std::size_t sent = 0;
+        constexpr std::size_t received = 1;
+        const procyard_test::shared_array<std::uint64_t> tries(2);
+        const procyard_test::shared_array<std::uint64_t> counted_polls(2);
         // A ring that lasts for a while: where there is one processor, each has it in turns.
         between_two(
             {.capacity_messages = 4096}, SYS_poll, false,
-            [](asio::io_context&, sender<std::uint64_t>& to) {
-                for (std::uint64_t n = 0; n < many;)
+            [&](asio::io_context&, sender<std::uint64_t>& to) {
+                if (!count_polls_from_here())
+                    return false;
+                for (std::uint64_t n = 0; n < many; ++tries[sent])
                     n += to.try_send(n) ? 1U : 0U;
+                counted_polls[sent] = polls.load();
                 return true;
             },
-            [](asio::io_context&, receiver<std::uint64_t>& from) {
+            [&](asio::io_context&, receiver<std::uint64_t>& from) {
+                if (!count_polls_from_here())
+                    return false;
                 for (std::uint64_t n = 0; n < many; ++n) {
-                    if (!receive_busily(from, n))
+                    if (!receive_busily(from, n, tries[received]))
                         return false;
                 }
+                counted_polls[received] = polls.load();
                 return true;
             });
+        for (const auto side : {sent, received}) {
+            CHECK(tries[side].load() >= many);
+            CHECK(counted_polls[side].load() <= tries[side].load() / 1024 + 1);
+        }
     }
 
     TEST_CASE("none for one that is awaited, between two processes, where it need not wait")
