@@ -111,8 +111,8 @@ private:
     unique_fd epoll_;
     mutable std::mutex mutex_;
     std::unordered_map<std::uint64_t, std::shared_ptr<child_core>> children_;
-    // The numbers in children_. Sorted, since new process ids are mostly the greatest, and that takes
-    // no allocation for each child.
+    // The numbers in children_. Sorted: new process ids are mostly the greatest, and there is no
+    // allocation for each.
     boost::container::flat_map<pid_t, std::uint64_t> pids_;
     std::uint64_t next_id_ = 1;
     std::size_t interest_ = 0;

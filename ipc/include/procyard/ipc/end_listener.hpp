@@ -37,8 +37,8 @@ struct end_request_access;
 /// destructor, if nothing has been said, tells it `channel_errc::unavailable`.
 ///
 /// One that is kept holds its client's socket, and nobody looks at that: neither a deadline nor the
-/// death of the client ends it, and `max_handshakes` counts it no more. So keep no more of them, and
-/// no longer, than there are descriptors for.
+/// death of the client ends it, and `max_handshakes` counts it no more. So keep no more of them
+/// than there are descriptors for.
 ///
 /// After a move, or an answer: empty.
 /// @par Thread safety   Distinct objects: safe. Shared objects: unsafe.
