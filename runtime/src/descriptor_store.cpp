@@ -102,7 +102,8 @@ void descriptor_store::wait()
                              self->drop_hung_up();
                              try {
                                  self->wait();
-                             } catch (const std::exception&) {  // then with the next that comes
+                             } catch (const std::exception&) {
+                                 self->waits_ = false;  // then with the next that comes
                              }
                          });
     waits_ = true;

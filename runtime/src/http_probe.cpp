@@ -125,7 +125,7 @@ std::string request_of(const http_url& url, const http_probe_options& options)
             refuse(name, "is no name of a field");
         if (!is_printable(value, true))
             refuse(value, "is no value of a field");
-        text += name + ": " + value + "\r\n";
+        text.append(name).append(": ").append(value).append("\r\n");
     }
     return text + "\r\n";
 }
@@ -164,7 +164,7 @@ asio::awaitable<bool> answers_well(std::shared_ptr<const http_question> what)
 
 }  // namespace detail
 
-service_probe http_probe(std::string_view url, http_probe_options options)
+service_probe http_probe(std::string_view url, const http_probe_options& options)
 {
     const auto parts = detail::parse_url(url);
     auto what = std::make_shared<detail::http_question>();

@@ -57,6 +57,7 @@ struct log_feed::run_mark {
         try {
             asio::post(feed->executor_, [one = feed] { one->on_idle_(); });
         } catch (...) {
+            feed.reset();
         }
     }
     std::shared_ptr<log_feed> feed;

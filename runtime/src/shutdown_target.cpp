@@ -105,7 +105,8 @@ public:
         try {
             const auto ex = core->executor();
             asio::post(ex, [core = std::move(core)] { kill_there(*core); });
-        } catch (const std::exception&) {  // no memory: what owns it kills it
+        } catch (const std::exception&) {
+            core.reset();  // no memory: what owns it kills it
         }
     }
 

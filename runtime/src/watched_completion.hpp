@@ -44,6 +44,7 @@ public:
         try {
             asio::post(executor_, std::move(lost_));
         } catch (...) {
+            is_due_ = false;  // without memory for that, too, nobody can be told
         }
     }
 

@@ -75,8 +75,8 @@ struct http_probe_options {
 /// @par Thread safety   As tcp_probe.
 /// @par Cost            A connection for each question.
 /// @par Example         @snippet examples/guide/supervising.cpp probes
-[[nodiscard]] PROCYARD_RUNTIME_EXPORT service_probe http_probe(std::string_view url,
-                                                               http_probe_options options = {});
+[[nodiscard]] PROCYARD_RUNTIME_EXPORT service_probe
+http_probe(std::string_view url, const http_probe_options& options = {});
 
 /// Whether a command ends with success, that is by exit(0).
 ///
