@@ -216,24 +216,33 @@ channel_statistics fan_in_core::statistics(source_id id) const noexcept
 
 // --- receiving ----------------------------------------------------------------------------------
 
-// No error: it has a message. would_block: it has none. Else it has ended.
-error_code fan_in_core::look(source& s)
+// True: it has a message. Else `ec` says why not; would_block: it has none by now, else it has ended.
+// Not the error_code as the result: to copy it costs more than all the rest of a look that finds
+// something.
+bool fan_in_core::look(source& s, error_code& ec)
 {
+    auto& channel = *s.channel;
     // A death is told by the set that joins the bells. To ask each idle one would be a system call
     // for each, now and then, while others are busy.
-    s.channel->in_vain_ = 0;
+    channel.in_vain_ = 0;
+    if (has_room_now(channel, false, busy_after_, 1, ec)) [[likely]]
+        return true;
     // What one has lost is told by its statistics: an error here would be that of all.
     constexpr int most_losses = 3;
-    error_code ec = channel_errc::lapped;
-    for (int i = 0; i < most_losses && ec == channel_errc::lapped; ++i)
-        ec = room_now(*s.channel, false, busy_after_, 1);
-    return ec == channel_errc::lapped ? error_code(asio::error::would_block) : ec;
+    for (int i = 1; i < most_losses && ec == channel_errc::lapped; ++i) {
+        if (has_room_now(channel, false, busy_after_, 1, ec))
+            return true;
+    }
+    if (ec == channel_errc::lapped)
+        ec = asio::error::would_block;
+    return false;
 }
 
 // A message, or an end to be told, or an error.
 bool fan_in_core::has_something(source& s)
 {
-    const bool found = look(s) != asio::error::would_block;
+    error_code ec;
+    const bool found = look(s, ec) || ec != asio::error::would_block;
     // A look can find that the sender has come. From then on the doorbell tells of its death, also
     // to a fan-in that never sleeps. What fails now is tried, and told, before the next sleep.
     if (s.in_epoll == source::watched::socket && s.channel->is_connected())
@@ -284,9 +293,14 @@ error_code fan_in_core::find_now(fan_in_found& found, fan_in_look how)
         look_at_others();
     else
         schedule.look_ahead([this](auto& p) { return has_something_by_now(source::of(p)); });
+    error_code ec;
     while (auto* const first = schedule.first()) {
         auto& s = source::of(*first);
-        const auto ec = look(s);
+        if (look(s, ec)) [[likely]] {
+            found.source = s.id;
+            found.channel = s.channel.get();
+            return {};
+        }
         if (ec == asio::error::would_block) {
             schedule.set(s.place, state::quiet);
             if (schedule.first() == nullptr)
@@ -295,13 +309,12 @@ error_code fan_in_core::find_now(fan_in_found& found, fan_in_look how)
         }
         // What is missing in this process for now is no end: its sender, and what that has sent,
         // are still there. Counted, so that others have their turn before it is tried again.
-        if (ec && s.channel->is_open()) {
+        if (s.channel->is_open()) {
             schedule.set(s.place, state::quiet);
             ++taken_;
             return ec;
         }
         found.source = s.id;
-        found.channel = ec ? nullptr : s.channel.get();
         found.ended = ec;
         return {};
     }

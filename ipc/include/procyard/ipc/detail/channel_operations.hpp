@@ -174,20 +174,28 @@ std::size_t receive_some_now(channel_core& core, std::span<T> messages, error_co
 /// What a batch is of: all that there is.
 inline constexpr std::uint64_t all_messages = ~std::uint64_t{0};
 
-/// Whether there is room for a lease: would_block, or what has ended the channel.
-inline error_code room_now(channel_core& core, bool to_send, std::uint64_t busy_after,
-                           std::uint64_t most = all_messages)
+/// Whether there is room for a lease. False: `ec` is would_block, or what has ended the channel.
+inline bool has_room_now(channel_core& core, bool to_send, std::uint64_t busy_after,
+                         std::uint64_t most, error_code& ec)
 {
-    error_code ec;
+    ec.clear();
     if (to_send && core.side().peer_closed()) [[unlikely]] {
         ec = core.closed_by_peer();
         if (ec)
-            return ec;
+            return false;
     }
     std::uint64_t passed = 0;
     do
         (void)find_room(core, 1, ec, busy_after, most);
     while (!ec && core.pass_no_message(passed, ec));
+    return !ec;
+}
+/// The same as an error_code.
+inline error_code room_now(channel_core& core, bool to_send, std::uint64_t busy_after,
+                           std::uint64_t most = all_messages)
+{
+    error_code ec;
+    (void)has_room_now(core, to_send, busy_after, most, ec);
     return ec;
 }
 

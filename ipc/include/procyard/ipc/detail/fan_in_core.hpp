@@ -98,7 +98,7 @@ private:
     [[nodiscard]] error_code find_now(fan_in_found& found, fan_in_look how);
     [[nodiscard]] error_code find_or_sleep(fan_in_found& found);
     [[nodiscard]] error_code spin(fan_in_found& found);
-    [[nodiscard]] error_code look(source& s);
+    [[nodiscard]] bool look(source& s, error_code& ec);
     [[nodiscard]] bool has_something(source& s);
     [[nodiscard]] bool has_something_by_now(source& s);
     [[nodiscard]] error_code watch(source& s) noexcept;
