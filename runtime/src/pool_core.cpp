@@ -28,6 +28,8 @@ using kind = pool_output::kind;
 
 constexpr std::size_t most_spare_records = 256;
 constexpr std::size_t most_spare_bytes = 64 * 1024;
+// Of the handlers of a turn: after so many what they have caused is sent.
+constexpr std::size_t told_before_sending = 24;
 
 std::uint64_t seed_of(const pool_options& options)
 {
@@ -113,6 +115,14 @@ void pool_core::settle(bool now)
     arm();
 }
 
+// To who sleeps that is half of a round trip. Not after the first one: a worker that shares the
+// processor with this process would be given it for one task.
+void pool_core::send_early()
+{
+    for (const auto& process : dirty_)
+        process->flush();
+}
+
 // A handler that throws does so into run(), and the others are told in another turn.
 void pool_core::tell(std::vector<news> batch, bool now)
 {
@@ -124,6 +134,8 @@ void pool_core::tell(std::vector<news> batch, bool now)
                 one.task->on_over(now);
             else
                 one.task->on_admitted(now);
+            if (told == told_before_sending)
+                send_early();
         }
     } catch (...) {
         news_.insert(news_.begin(),
@@ -242,7 +254,7 @@ bool pool_core::submit(task_pointer task, const request_writer& request,
                                     options.heartbeat, idempotent, options.strikes},
                                    now);
         last_number_ = task->number;
-        keep(task);
+        keep(std::move(task));
         carry_out(now);
         cut_short_ -= stopping_ ? 1 : 0;  // it is refused, and was never taken
         submitted = true;
@@ -282,17 +294,18 @@ const pool_core::task_pointer& pool_core::find(std::uint64_t number) const noexc
     return place == no_place ? none : tasks_[place];
 }
 
-void pool_core::keep(const task_pointer& task)
+void pool_core::keep(task_pointer task)
 {
+    const auto number = task->number;
     auto place = static_cast<pool_place>(tasks_.size());
     if (free_places_.empty()) {
-        tasks_.push_back(task);
+        tasks_.push_back(std::move(task));
     } else {
         place = free_places_.back();
         free_places_.pop_back();
-        tasks_[place] = task;
+        tasks_[place] = std::move(task);
     }
-    index_.insert(task->number, place);
+    index_.insert(number, place);
 }
 
 pool_core::task_pointer pool_core::forget(std::uint64_t number)
@@ -654,8 +667,8 @@ void pool_core::abandon() noexcept
 // A timer that comes too early costs less than to set one for each task.
 void pool_core::arm()
 {
-    const auto next = abandoned_ ? std::nullopt : next_due();
-    if (!next || *next == timer_clock::time_point::max() || (armed_for_ && *armed_for_ <= *next)) {
+    const auto next = abandoned_ ? timer_clock::time_point::max() : next_due();
+    if (next == timer_clock::time_point::max() || (armed_for_ && *armed_for_ <= next)) {
         const bool idle = timer_ && (finished_ || abandoned_);
         if (idle) {
             timer_->emit(asio::cancellation_type::terminal);
@@ -669,7 +682,7 @@ void pool_core::arm()
     armed_for_ = next;
     timer_ = std::make_shared<asio::cancellation_signal>();
     options_.clock->async_wait_until(
-        setup_->executor, *next,
+        setup_->executor, next,
         asio::bind_cancellation_slot(
             timer_->slot(), [weak = weak_from_this(), mine = std::weak_ptr(timer_)](error_code ec) {
                 const auto self = weak.lock();

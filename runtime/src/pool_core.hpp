@@ -41,7 +41,8 @@ namespace detail {
 //
 // Handlers of users are called at the end of an entry, in settle(), when the machine is at rest and
 // no channel is lent: they may submit, cancel, and destroy the pool. What they cause is sent when
-// all of them have run, so that a worker is woken once for what a turn has brought about.
+// the first few of them have run, which wakes those who sleep while the others run, and when all
+// have: a worker is woken once for what a turn has brought about.
 class pool_core final : public pool_process_owner, public std::enable_shared_from_this<pool_core> {
 public:
     using handler = asio::any_completion_handler<void(error_code)>;
@@ -77,7 +78,8 @@ public:
     void abandon() noexcept;
 
     void on_ready(pool_process& from) override;
-    [[nodiscard]] bool on_answer(pool_process& from, const parsed_record& answer) override;
+    [[nodiscard]] bool on_answer(pool_process& from, const parsed_record& answer,
+                                 timer_clock::time_point now) override;
     void on_answers_told() override;
     void on_asked(pool_process& from) override;
     void on_ended(pool_process& from, std::shared_ptr<const death_report> report) override;
@@ -97,16 +99,18 @@ private:
     void enter(bool now, Function what);
     void catch_up();
     void pass_time();
-    [[nodiscard]] std::optional<timer_clock::time_point> next_due() const;
+    [[nodiscard]] timer_clock::time_point next_due() const noexcept;
     void settle(bool now);
     void tell(std::vector<news> batch, bool now);
+    void send_early();
     void carry_out(timer_clock::time_point now);
     void carry_out(const pool_output& what);
     void start_worker(const pool_output& what);
     void deliver(const pool_output& what);
     void ask(const pool_output& what);
     void look_what_has_begun(const pool_process& process);
-    [[nodiscard]] bool take_withdrawn(const pool_process& from, const parsed_record& answer);
+    [[nodiscard]] bool take_withdrawn(const pool_process& from, const parsed_record& answer,
+                                      timer_clock::time_point now);
     void admit(const pool_output& what);
     void complete(const pool_output& what);
     [[nodiscard]] static bool take(pool_task_state& task, std::span<const std::byte> response);
@@ -123,7 +127,7 @@ private:
     // longer makes a copy, which costs as much as all that is looked up here.
     [[nodiscard]] const task_pointer& find(std::uint64_t number) const noexcept;
     [[nodiscard]] pool_process* find_process(std::uint64_t number) const noexcept;
-    void keep(const task_pointer& task);
+    void keep(task_pointer task);
     [[nodiscard]] task_pointer forget(std::uint64_t number);
 
     void look_at_memory(pool_process& process, timer_clock::time_point now);

@@ -218,13 +218,21 @@ void pool_fsm::on_time(time_point now)
 
 bool pool_fsm::is_due(time_point now) const
 {
-    const auto first = next();
-    return first && *first <= now;
+    const auto first = first_due();
+    return first <= now && first != time_point::max();
 }
 
 std::optional<pool_fsm::time_point> pool_fsm::next() const
 {
+    const auto first = first_due();
+    return first == time_point::max() ? std::nullopt : std::optional(first);
+}
+
+pool_fsm::time_point pool_fsm::first_due() const noexcept
+{
     auto first = time_point::max();
+    if (finished_)
+        return first;
     if (!task_dues_.empty())
         first = task_dues_.first_due();
     if (!slot_dues_.empty())
@@ -233,8 +241,6 @@ std::optional<pool_fsm::time_point> pool_fsm::next() const
         first = std::min(first, closing_->drain_by);
     if (closing_ && !closing_->killed)
         first = std::min(first, closing_->kill_by);
-    if (finished_ || first == time_point::max())
-        return std::nullopt;
     return first;
 }
 

@@ -185,6 +185,9 @@ public:
 
     // When the next tick is due.
     [[nodiscard]] std::optional<time_point> next() const;
+    // The same; max() for never. Asked for each task, for which an optional is too slow: the
+    // processor waits for its two halves to be written before it reads them as one.
+    [[nodiscard]] time_point first_due() const noexcept;
     // What follows from the last call, in order.
     [[nodiscard]] std::span<const pool_output> outputs() const noexcept { return outputs_; }
 

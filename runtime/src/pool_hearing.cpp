@@ -22,10 +22,11 @@ constexpr auto memory_look = 100ms;
 
 }  // namespace
 
-std::optional<timer_clock::time_point> pool_core::next_due() const
+// max(): never.
+timer_clock::time_point pool_core::next_due() const noexcept
 {
-    const auto next = fsm_.next();
-    return watched_ > 0 ? std::min(next.value_or(next_look_), next_look_) : next;
+    const auto next = fsm_.first_due();
+    return watched_ > 0 ? std::min(next, next_look_) : next;
 }
 
 // Before the time is judged, whatever it is that comes first after the loop has stood still: what
@@ -33,7 +34,7 @@ std::optional<timer_clock::time_point> pool_core::next_due() const
 void pool_core::catch_up()
 {
     const auto next = next_due();
-    if (next && !fsm_.is_held() && *next <= options_.clock->now())
+    if (next != timer_clock::time_point::max() && !fsm_.is_held() && next <= options_.clock->now())
         pass_time();
 }
 
@@ -42,7 +43,7 @@ void pool_core::pass_time()
 {
     const auto now = options_.clock->now();
     const bool was_inside = inside_;
-    if (const auto next = next_due(); next && *next <= now)
+    if (next_due() <= now)
         hear_all(now);
     inside_ = was_inside;
     fsm_.tick(now);
@@ -112,7 +113,8 @@ void pool_core::on_asked(pool_process& from)
 }
 
 // An answer to what is over already: its worker has room again.
-bool pool_core::take_withdrawn(const pool_process& from, const parsed_record& answer)
+bool pool_core::take_withdrawn(const pool_process& from, const parsed_record& answer,
+                               timer_clock::time_point now)
 {
     const auto number = answer.header.task;
     if (!fsm_.is_withdrawn(from.number(), number, answer.header.attempt))
@@ -121,18 +123,18 @@ bool pool_core::take_withdrawn(const pool_process& from, const parsed_record& an
         return true;
     inside_ = true;  // until on_answers_told()
     fsm_.hold();
-    const auto now = options_.clock->now();
     fsm_.task_ended(from.number(), number, pool_outcome::cancelled, now);
     carry_out(now);
     return true;
 }
 
-bool pool_core::on_answer(pool_process& from, const parsed_record& answer)
+bool pool_core::on_answer(pool_process& from, const parsed_record& answer,
+                          timer_clock::time_point now)
 {
     // Not by a copy of what owns it: nothing ends it before it is told that it has ended.
     auto* const found = find(answer.header.task).get();
     if (found == nullptr)
-        return take_withdrawn(from, answer);
+        return take_withdrawn(from, answer, now);
     auto& task = *found;
     if (task.worker != from.number() || task.attempt != answer.header.attempt || task.unsent)
         return false;
@@ -171,7 +173,6 @@ bool pool_core::on_answer(pool_process& from, const parsed_record& answer)
     }
     if (task.fault)
         outcome = pool_outcome::task_failed;
-    const auto now = options_.clock->now();
     fsm_.task_ended(from.number(), task.number, outcome, now);
     carry_out(now);
     look_at_memory(from, now);

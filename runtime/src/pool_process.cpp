@@ -476,12 +476,16 @@ void pool_process::hear()
         return;
     error_code ec;
     auto batch = rx_.try_receive_batch(ec);
+    if (ec)
+        return;
+    // All of it is heard now; to read the clock for each costs as much as to parse it.
+    const auto now = setup_->clock->now();
     bytes record;
     while (!broken_ && batch.next(record))
-        take(record);
+        take(record, now);
 }
 
-void pool_process::take(bytes record)
+void pool_process::take(bytes record, timer_clock::time_point now)
 {
     parsed_record parsed;
     if (!parse_record(record, pool_side::worker, parsed))
@@ -492,7 +496,7 @@ void pool_process::take(bytes record)
         return;
     if (parsed.kind() == pool_record::hello)
         take_hello(parsed.payload);
-    else if (!owner_->on_answer(*this, parsed))
+    else if (!owner_->on_answer(*this, parsed, now))
         broke_rules("answered a task that it does not have");
 }
 

@@ -43,7 +43,8 @@ public:
     // The worker has said what it is, and that fits.
     virtual void on_ready(pool_process& from) = 0;
     // One of its answers. False: that is none it can give.
-    [[nodiscard]] virtual bool on_answer(pool_process& from, const parsed_record& answer) = 0;
+    [[nodiscard]] virtual bool on_answer(pool_process& from, const parsed_record& answer,
+                                         timer_clock::time_point now) = 0;
     // All answers that were there have been told. Not after hear(), which is a call of the owner's.
     // May throw what a handler of a user has thrown.
     virtual void on_answers_told() = 0;
@@ -156,7 +157,7 @@ private:
     void listen();
     void on_readable(const error_code& ec);
     void stopped_listening(const error_code& ec);
-    void take(bytes record);
+    void take(bytes record, timer_clock::time_point now);
     void take_hello(bytes payload);
     [[nodiscard]] std::string fault_of(const hello_message& hello);
     [[nodiscard]] bool take_memory();

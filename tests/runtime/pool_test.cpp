@@ -79,6 +79,37 @@ TEST_SUITE("process_pool")
         pool.stop();
     }
 
+    TEST_CASE("what the first handlers of a turn submit is begun while others of them run")
+    {
+        const temporary_directory directory;
+        const auto notes = (directory.path() / "notes").string();
+        constexpr std::size_t tasks = 40;
+        constexpr std::size_t one_of_the_last = 32;
+        auto options = of_workers(1);
+        options.prefetch = 2 * tasks;
+        pooled pool(options);
+        pool.must_start();
+        std::size_t told = 0;
+        std::size_t next_told = 0;
+        const auto next = [&](procyard::error_code ec, const answer&) {
+            CHECK_FALSE(ec);
+            ++next_told;
+        };
+        const auto first = [&](procyard::error_code ec, const answer&) {
+            CHECK_FALSE(ec);
+            pool.it->async_call(make_work("note", 1, notes), {}, next);
+            if (++told == one_of_the_last)
+                pooled::stand_still_until_lines(notes, tasks + 1);
+        };
+        for (std::size_t i = 0; i < tasks; ++i)
+            pool.it->async_call(make_work("note", 0, notes), {}, first);
+        // All but one of them have been answered then, and are heard in one turn.
+        pooled::stand_still_until_lines(notes, tasks);
+        pool.until([&] { return next_told == tasks; });
+        CHECK(lines_of(notes).size() == 2 * tasks);
+        pool.stop();
+    }
+
     TEST_CASE("a handler that throws fails its task with its text, and nothing else")
     {
         pooled pool;

@@ -113,8 +113,9 @@ private:
     }
 
     std::optional<Response> value_{};
-    submit_handler submits_{};
-    result_handler waits_{};
+    // Not with {}, which writes zeros over them before they are made.
+    submit_handler submits_;
+    result_handler waits_;
     bool told_ = false;
 };
 

@@ -152,8 +152,8 @@ public:
                 auto task = make_task<typed_task>(*core);
                 task->wait_for_admission(
                     typename typed_task::submit_handler(task->executor, std::move(handler)));
-                (void)detail::submit_to(*core, task, detail::request_writer_of(what), how.get(),
-                                        true);
+                (void)detail::submit_to(*core, std::move(task), detail::request_writer_of(what),
+                                        how.get(), true);
             },
             token, core_, std::move(request), std::move(options));
     }
@@ -189,8 +189,8 @@ public:
                 auto task = make_task<typed_task>(*core);
                 task->wait(typename typed_task::result_handler(task->executor, std::move(handler)),
                            true);
-                (void)detail::submit_to(*core, task, detail::request_writer_of(what), how.get(),
-                                        true);
+                (void)detail::submit_to(*core, std::move(task), detail::request_writer_of(what),
+                                        how.get(), true);
             },
             token, core_, std::move(request), std::move(options));
     }
@@ -266,7 +266,8 @@ private:
     template <class Task>
     [[nodiscard]] static std::shared_ptr<Task> make_task(const detail::pool_core& core)
     {
-        auto task = std::make_shared<Task>();
+        // Not make_shared, which writes zeros over all of it before its members are made.
+        auto task = std::make_shared_for_overwrite<Task>();
         task->executor = detail::executor_of(core);
         return task;
     }
