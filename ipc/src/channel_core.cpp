@@ -514,10 +514,10 @@ void channel_core::wait_in_reactor(operation_ptr operation)
 }
 
 // The handler may start the next operation, or take the end itself along: so this one is unknown
-// here, and the one behind it on its way, before it runs.
+// here, and the one behind it on its way, before it runs. The turn that we are in holds *this:
+// one more reference here would be a tenth of a co_await's cost.
 void channel_core::finish(operation_ptr operation, const error_code& instead)
 {
-    const auto self = shared_from_this();
     auto& raw = *operation;
     go_on_after(raw);
     raw.complete(std::move(operation), instead);
