@@ -42,6 +42,7 @@ using procyard_test::is_numbered;
 using procyard_test::kill_everywhere;
 using procyard_test::numbered;
 using procyard_test::outcome;
+using procyard_test::poll_until_done;
 using procyard_test::run;
 using procyard_test::single_stepped;
 using procyard_test::step_marks;
@@ -218,9 +219,7 @@ void await_room(broadcaster<whole>& to, asio::io_context& ctx, step_marks& marks
     outcome<error_code> sent;
     to.async_send(numbered<whole>(next), sent.handler());
     ctx.poll();
-    marks.started.store(1);
-    for (int polls = 0; !sent.done() && polls < 10'000; ++polls)
-        ctx.poll();
+    poll_until_done(ctx, marks, sent);
 }
 
 // --- a reader is killed -------------------------------------------------------------------------
@@ -344,9 +343,7 @@ void await_message(subscriber<whole>& from, asio::io_context& ctx, step_marks& m
     outcome<error_code, whole> received;
     from.async_receive(received.handler());
     ctx.poll();
-    marks.started.store(1);
-    for (int polls = 0; !received.done() && polls < 10'000; ++polls)
-        ctx.poll();
+    poll_until_done(ctx, marks, received);
 }
 
 // --- a latest value -----------------------------------------------------------------------------

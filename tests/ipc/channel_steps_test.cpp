@@ -44,6 +44,7 @@ using procyard_test::is_numbered;
 using procyard_test::kill_everywhere;
 using procyard_test::numbered;
 using procyard_test::outcome;
+using procyard_test::poll_until_done;
 using procyard_test::receive_numbered;
 using procyard_test::run;
 using procyard_test::sides;
@@ -370,16 +371,6 @@ template <class T>
 void kill_receiver(const operation<receiver<T>>& what, std::uint64_t done)
 {
     kill<surviving_sender<T>>(what, done);
-}
-
-// Until a handler has been called. Never sleeps in the kernel, so that each step is one; and not
-// for ever, if a step is missed.
-template <class Outcome>
-void poll_until_done(asio::io_context& ctx, step_marks& marks, Outcome& result)
-{
-    marks.started.store(1);
-    for (int polls = 0; !result.done() && polls < 10'000; ++polls)
-        ctx.poll();
 }
 
 template <class T>

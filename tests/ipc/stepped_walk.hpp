@@ -9,6 +9,8 @@
 #ifndef PROCYARD_TESTS_IPC_STEPPED_WALK_HPP
 #define PROCYARD_TESTS_IPC_STEPPED_WALK_HPP
 
+#include <boost/asio/io_context.hpp>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -135,6 +137,16 @@ inline bool go_on(single_stepped& copy, walk& known, std::size_t from, std::size
     for (auto n = from; n < to && copy.marks().finished.load() == 0; ++n)
         copy.step();
     return true;
+}
+
+/// In the copy: until a handler has been called. Never sleeps in the kernel, so that each step is
+/// one; and not for ever, if a step is missed.
+template <class Outcome>
+void poll_until_done(boost::asio::io_context& ctx, step_marks& marks, Outcome& result)
+{
+    marks.started.store(1);
+    for (int polls = 0; !result.done() && polls < 10'000; ++polls)
+        ctx.poll();
 }
 
 /// Of a channel's two ends, which is whose.

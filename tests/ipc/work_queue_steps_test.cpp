@@ -28,6 +28,7 @@ using procyard_test::is_numbered;
 using procyard_test::kill_everywhere;
 using procyard_test::numbered;
 using procyard_test::outcome;
+using procyard_test::poll_until_done;
 using procyard_test::run_until;
 using procyard_test::single_stepped;
 using procyard_test::step_marks;
@@ -53,9 +54,7 @@ void consume(work_source<whole>& from, answer how, asio::io_context& ctx, step_m
     outcome<error_code, leased<whole>> taken;
     from.async_take(taken.handler());
     ctx.poll();
-    marks.started.store(1);
-    for (int polls = 0; !taken.done() && polls < 10'000; ++polls)
-        ctx.poll();
+    poll_until_done(ctx, marks, taken);
     if (!taken.done() || taken.error() || !is_numbered(taken.result().value(), 0))
         return;
     noted[had].store(1);
