@@ -66,6 +66,8 @@ void channel_core::take_back() noexcept
     assembly_.release();
     if (owner_ != process_id())
         return;
+    if (mirror_)
+        account();
     // A receiver's, also if it has been closed meanwhile: then there is nobody to be told.
     if (!side_.is_published())
         publish();
@@ -627,7 +629,7 @@ void channel_core::show_counts() noexcept
 
 std::uint64_t channel_core::lost() const noexcept
 {
-    return mirror_ ? mirror_->lost() : side_.peer_dropped();
+    return dropped_before_ + (mirror_ ? mirror_->lost() : side_.peer_dropped());
 }
 
 channel_statistics channel_core::statistics() const noexcept
@@ -643,7 +645,8 @@ channel_statistics channel_core::statistics() const noexcept
     if (!is_producer())
         now.dropped = lost();
     else if (staging_)
-        now.dropped = connected_ ? staging_->wire().peer_dropped() : staging_->gone();
+        now.dropped =
+            dropped_before_ + (connected_ ? staging_->wire().peer_dropped() : staging_->gone());
     if (mirror_) {
         now.depth = mirror_->depth(side_);
         return now;

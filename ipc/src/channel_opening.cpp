@@ -212,7 +212,7 @@ void channel_core::take_hello(error_code& ec)
         return fail(channel_errc::bad_option,
                     "the sender drops the oldest messages, which this end's options do not allow");
     if (overwrites)
-        mirror = std::make_unique<ring_mirror>(memory, terms_.shape);
+        mirror = std::make_unique<ring_mirror>(memory, own_, terms_.shape);
     own_.label_peer(memory);
     memory.release_descriptor();
     peer_ = std::move(memory);

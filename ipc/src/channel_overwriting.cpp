@@ -85,6 +85,8 @@ error_code channel_core::look_for_copies(std::uint64_t busy_after, std::uint64_t
         return channel_errc::lapped;
     }
     if (side_.room() != 0)
+        account();
+    if (side_.room() != 0)
         return {};
     if (!mirror_->has_more(side_) && ++in_vain_ % looks_for_a_death == 0)
         peer_gone_ = peer_gone_ || bell_.is_abandoned();
@@ -92,6 +94,7 @@ error_code channel_core::look_for_copies(std::uint64_t busy_after, std::uint64_t
     const bool has_ended = side_.peer_closed() || peer_gone_;
     const auto found = mirror_->fetch(side_, most);
     counts_.high_water = std::max(counts_.high_water, mirror_->used(side_));
+    usable_ = mirror_->is_accounted(side_);
     if (mirror_->has_lost())
         return channel_errc::lapped;
     switch (found) {
@@ -112,6 +115,13 @@ error_code channel_core::look_for_copies(std::uint64_t busy_after, std::uint64_t
     case ring_mirror::found::violation: fail(channel_errc::peer_broke_rules); break;
     }
     return failure_;
+}
+
+// Several messages that differ in length, received one by one: a look at each.
+void channel_core::account() noexcept
+{
+    mirror_->account(side_);
+    usable_ = is_open() && !lent_ && !loss_to_be_told_ && mirror_->is_accounted(side_);
 }
 
 void channel_core::put_off_loss() noexcept

@@ -142,6 +142,12 @@ unique_fd channel_core::resume(error_code& ec)
     const auto fresh = channel_core::open(executor_, role_, std::move(sockets.first), terms_, ec);
     if (ec)
         return {};
+    if (staging_) {  // what the old peer has not found to be gone is told to the new one
+        const auto [unnoticed, lost] = staging_->reckon(connected_ ? &peer_ : nullptr);
+        fresh->dropped_before_ = dropped_before_ + lost;
+        fresh->staging_->begin_after(unnoticed);
+        fresh->side_ = fresh->first_side();
+    }
     try {
         if (is_producer() && !move_unreleased(*fresh))
             ec = channel_errc::peer_broke_rules;
@@ -165,6 +171,7 @@ void channel_core::take_over(channel_core& fresh) noexcept
 {
     leave_reactor();
     ++generation_;
+    dropped_before_ = is_producer() ? fresh.dropped_before_ : lost();
     std::swap(own_, fresh.own_);
     std::swap(staging_, fresh.staging_);
     mirror_.reset();

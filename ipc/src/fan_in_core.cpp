@@ -277,7 +277,7 @@ error_code fan_in_core::find_now(fan_in_found& found, fan_in_look how)
     if (!open_)
         return asio::error::bad_descriptor;
     if (lender_) {
-        if (lender_->is_open() && !lender_->is_usable())
+        if (lender_->is_open() && lender_->is_lent())
             return channel_errc::lent;
         lender_.reset();
     }

@@ -4,6 +4,7 @@
 #include <boost/assert.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <limits>
 #include <new>
 
@@ -60,14 +61,60 @@ ring_staging::ring_staging(ring_memory& own, const ring_shape& shape)
       claims_(own.own_claims(), own_words_->position.load(std::memory_order_relaxed)),
       wire_(ring_role::producer, *own_words_, nobody_, capacity_)
 {
-    const auto start = wire_.position();
-    staged_words_.position.store(start, std::memory_order_relaxed);
-    drained_.position.store(start, std::memory_order_relaxed);
-    drained_.wake_at.store(start, std::memory_order_relaxed);
+    begin_at(wire_.position());
     // One that seems to sleep, so that who publishes rings; and to have closed, so that who sends
     // asks closed_by_peer() before.
     drained_.sleep.store(1, std::memory_order_relaxed);
     drained_.closed.store(1, std::memory_order_relaxed);
+}
+
+// Relaxed, all: nobody looks as yet.
+void ring_staging::begin_at(std::uint64_t start) noexcept
+{
+    staged_words_.position.store(start, std::memory_order_relaxed);
+    drained_.position.store(start, std::memory_order_relaxed);
+    drained_.wake_at.store(start, std::memory_order_relaxed);
+}
+
+// As one does who has sent them and overwritten them all: a receiver counts no more messages than
+// units that it has to pass. It does not say how many bytes they took; nobody can know that now.
+void ring_staging::begin_after(std::uint64_t gone) noexcept
+{
+    if (gone == 0)
+        return;
+    const auto start = (gone + capacity_ - 1) / capacity_ * capacity_;
+    own_words_->position.store(start, std::memory_order_relaxed);
+    wire_ = ring_side(ring_role::producer, *own_words_, nobody_, capacity_);
+    claims_.claim_up_to(start, gone);
+    begin_at(start);
+}
+
+ring_staging::reckoning ring_staging::reckon(const ring_memory* receiver) const noexcept
+{
+    if (receiver == nullptr)
+        return {claims_.gone(), 0};
+    const bool are_cells = unit_bytes_ != 1;
+    const auto theirs = wire_.peer_position();
+    std::uint64_t number = 0;  // of the message that it would have received next
+    reckoning found{0, wire_.peer_dropped()};
+    std::int64_t nearest = -1;
+    for (const auto& place : receiver->accounts().places) {
+        // Relaxed, all: it has gone.
+        const auto position = place.position.load(std::memory_order_relaxed);
+        const auto passed = distance(position, theirs);
+        if (passed < 0 || (passed > 0 && !are_cells) || (nearest >= 0 && passed >= nearest))
+            continue;
+        nearest = passed;
+        number = place.number.load(std::memory_order_relaxed) + static_cast<std::uint64_t>(passed);
+        found.lost = place.lost.load(std::memory_order_relaxed);
+    }
+    const auto missing = distance(theirs, claims_.oldest());
+    const auto unnoticed = claims_.gone() - number;
+    const bool is_possible =
+        number <= claims_.gone() && unnoticed <= static_cast<std::uint64_t>(missing);
+    if (nearest >= 0 && missing > 0 && is_possible)
+        found.unnoticed = unnoticed;
+    return found;
 }
 
 ring_side ring_staging::staged_side() noexcept
@@ -124,19 +171,24 @@ std::uint64_t ring_staging::first_unread() const noexcept
 
 // --- the receiver's -----------------------------------------------------------------------------
 
-ring_mirror::ring_mirror(const ring_memory& theirs, const ring_shape& shape)
+ring_mirror::ring_mirror(const ring_memory& theirs, ring_memory& own, const ring_shape& shape)
     : their_words_(&theirs.words()),
       their_units_(theirs.units()),
       unit_bytes_(shape.unit_bytes),
       capacity_(shape.unit_count),
       mirrored_(static_cast<std::size_t>(shape.unit_count * shape.unit_bytes)),
-      claims_(theirs.claims())
+      claims_(theirs.claims()),
+      accounts_(&own.own_accounts()),
+      // Relaxed, both: only this side writes them. It is 0, but for a test.
+      noted_{own.own_words().position.load(std::memory_order_relaxed), 0}
 {
+    accounts_->places[current_].position.store(noted_.position, std::memory_order_relaxed);
 }
 
 ring_mirror::found ring_mirror::fetch(ring_side& side, std::uint64_t most) noexcept
 {
     BOOST_ASSERT(side.room() == 0);
+    account(side);  // before anything is copied over what it counts
     auto answer = found::overtaken;
     for (unsigned attempt = 0; attempt < most_tries && answer == found::overtaken; ++attempt)
         answer = try_fetch(side, most, attempt);
@@ -229,11 +281,68 @@ void ring_mirror::copy(std::uint64_t from, std::uint64_t until) noexcept
 void ring_mirror::go_on(ring_side& side, const place& at, const record_walk& walk) noexcept
 {
     const auto missing = at.number - expected_;
-    if (missing != 0)
-        side.count_dropped(missing);
     lost_ += missing;
     expected_ = at.number + walk.messages;
+    const bool has_moved = at.position != side.position();
     side.go_on(at.position, walk.position);
+    if (has_moved)
+        move_to(side, at);
+    noted_ = at;
+    account(side);
+    if (missing != 0)
+        side.count_dropped(missing);
+}
+
+// What the receiver stands at is in a place, and published.
+void ring_mirror::move_to(ring_side& side, const place& at) noexcept
+{
+    // Relaxed, both: only this side writes them.
+    if (accounts_->places[current_].position.load(std::memory_order_relaxed) != at.position) {
+        if (scratch().position.load(std::memory_order_relaxed) != at.position)
+            note(at);
+        current_ = 1 - current_;
+    }
+    if (!side.is_published())
+        side.publish();
+}
+
+void ring_mirror::note(const place& at) noexcept
+{
+    // Not before the position has been published that this place does not belong to any more. Who
+    // is killed has done what came before in its program: so it is a matter of the compiler's.
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    auto& to = scratch();
+    // Relaxed, all: the publication of the position comes after them, with its release.
+    to.position.store(at.position, std::memory_order_relaxed);
+    to.number.store(at.number, std::memory_order_relaxed);
+    to.lost.store(lost_, std::memory_order_relaxed);
+}
+
+void ring_mirror::account(ring_side& side) noexcept
+{
+    if (is_cells())
+        return;
+    const auto passed = count_records(mirrored_.data(), capacity_, noted_.position,
+                                      side.position() - noted_.position);
+    if (side.room() != 0) {
+        const auto offset = ring_offset(side.position(), capacity_);
+        const auto header = read_record_header(mirrored_.data() + offset);
+        if (check_record(header, offset, side.room(), capacity_) == record_check::padding)
+            side.advance(record_bytes(header.length));
+    }
+    noted_ = {side.position(), noted_.number + passed};
+    move_to(side, noted_);
+    const auto next =
+        walk_records(mirrored_.data(), capacity_, side.position(), side.room(), 1, all);
+    if (next.messages != 0)
+        note({next.position, noted_.number + 1});
+}
+
+bool ring_mirror::is_accounted(const ring_side& side) const noexcept
+{
+    const auto end = side.position() + side.room();
+    return is_cells() || side.room() == 0
+        || accounts_->places[1 - current_].position.load(std::memory_order_relaxed) == end;
 }
 
 bool ring_mirror::has_more(const ring_side& side) const noexcept
@@ -250,7 +359,13 @@ bool ring_mirror::has_lost() noexcept
 
 std::uint64_t ring_mirror::used(const ring_side& side) const noexcept
 {
-    return std::min(side.peer_position() - side.position(), capacity_);
+    auto from = side.position();
+    claim now;
+    if (side.room() == 0)
+        (void)claims_.look(now);  // of which of two moments it is, is no matter
+    if (side.room() == 0 && distance(from, now.oldest) > 0)
+        from = now.oldest;
+    return std::min(side.peer_position() - from, capacity_);
 }
 
 std::uint64_t ring_mirror::depth(const ring_side& side) const noexcept

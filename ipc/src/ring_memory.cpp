@@ -90,6 +90,8 @@ ring_memory ring_memory::create(ring_role role, const ring_shape& shape, std::ui
     new (made.segment_.writable_data() + ring_tally_offset) ring_tally;
     if ((features & feature_overwrites) != 0)
         new (made.segment_.writable_data() + ring_claims_offset) claim_words;
+    if (role == ring_role::consumer)
+        new (made.segment_.writable_data() + ring_accounts_offset) account_words;
     made.features_ = features;
     made.segment_.seal_for_peer(ec);
     return ec ? ring_memory{} : std::move(made);
@@ -173,6 +175,18 @@ const claim_words& ring_memory::claims() const noexcept
 {
     return *std::launder(
         reinterpret_cast<const claim_words*>(segment_.data() + ring_claims_offset));
+}
+
+account_words& ring_memory::own_accounts() noexcept
+{
+    return *std::launder(
+        reinterpret_cast<account_words*>(segment_.writable_data() + ring_accounts_offset));
+}
+
+const account_words& ring_memory::accounts() const noexcept
+{
+    return *std::launder(
+        reinterpret_cast<const account_words*>(segment_.data() + ring_accounts_offset));
 }
 
 std::byte* ring_memory::own_units() noexcept

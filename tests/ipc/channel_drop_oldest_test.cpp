@@ -48,6 +48,90 @@ error_code receive_error(receiver<T>& r)
     return r.try_receive(message, ec) ? error_code() : ec;
 }
 
+template <class T>
+T sample(procyard_test::fixed_random& random)
+{
+    if constexpr (procyard::fixed_bytes<T> != 0)
+        return random.below(100);
+    else
+        return std::string(random.below(60), 'x');
+}
+
+// Some messages are received: one by one, several at once, or in a batch of which a part is taken.
+template <class T>
+std::uint64_t receive_a_few(receiver<T>& from, procyard_test::fixed_random& random)
+{
+    std::uint64_t received = 0;
+    error_code ec;
+    switch (random.below(3)) {
+    case 0:
+        for (T message{}; received < 3 && from.try_receive(message, ec);)
+            ++received;
+        break;
+    case 1: {
+        std::array<T, 3> some{};
+        received = from.try_receive_some(some, ec);
+        break;
+    }
+    default: {
+        auto batch = from.try_receive_batch(ec);
+        const auto most = random.below(4);
+        if (ec || most == 0)
+            break;
+        for ([[maybe_unused]] const auto& message : batch) {
+            if (++received == most)
+                break;
+        }
+    }
+    }
+    return received;
+}
+
+// One end goes on without the other, again and again: what all receivers have got and lost is what
+// all senders have sent.
+template <class T>
+void go_on_and_on(const channel_options& options)
+{
+    asio::io_context ctx;
+    procyard_test::fixed_random random(21);
+    channel<T> c(ctx.get_executor(), options);
+    std::uint64_t sent = 0;
+    std::uint64_t received = 0;
+    std::uint64_t lost_before = 0;     // by receivers that others have followed
+    std::uint64_t dropped_before = 0;  // by senders that others have followed
+    for (int round = 0; round < 3000; ++round) {
+        CAPTURE(round);
+        for (auto n = random.below(12); n > 0; --n, ++sent)
+            REQUIRE(c.sender.try_send(sample<T>(random)));
+        for (auto n = random.below(3); n > 0; --n)
+            received += receive_a_few(c.receiver, random);
+        const auto how = random.below(4);
+        if (how == 0) {
+            lost_before += c.receiver.lost();
+            c.receiver.close();
+            auto end = c.sender.resume();
+            c.receiver = receiver<T>(ctx.get_executor(), std::move(end));
+        } else if (how == 1) {
+            c.sender.close();
+            error_code ec;
+            for (T message{}; !ec || ec == channel_errc::lapped;)
+                received += c.receiver.try_receive(message, ec) ? 1 : 0;
+            REQUIRE(ec == channel_errc::closed);
+            REQUIRE(received + lost_before + c.receiver.lost() == sent);
+            REQUIRE(dropped_before + c.sender.statistics().dropped
+                    == lost_before + c.receiver.lost());
+            dropped_before += c.sender.statistics().dropped;
+            c.sender = sender<T>(ctx.get_executor(), c.receiver.resume());
+        }
+        REQUIRE(received + lost_before + c.receiver.lost() <= sent);
+        REQUIRE(dropped_before + c.sender.statistics().dropped >= lost_before + c.receiver.lost());
+        if (c.receiver.is_connected() && c.receiver.statistics().depth == 0)
+            REQUIRE(received + lost_before + c.receiver.lost() == sent);
+    }
+    CHECK(received > 1000);
+    CHECK(lost_before + c.receiver.lost() > 1000);
+}
+
 }  // namespace
 
 TEST_SUITE("channel: drop_oldest")
@@ -352,19 +436,25 @@ TEST_SUITE("channel: drop_oldest")
         CHECK(receive_error(next) == channel_errc::lapped);
         CHECK(next.lost() == 2);
         CHECK(next.try_receive() == 8);
+        CHECK(c.sender.statistics().dropped == 2 + 2);
 
         channel<std::string> texts(ctx.get_executor(), some_bytes);
         for (int n = 0; n < 50; ++n)
             CHECK(texts.sender.try_send(std::to_string(n) + " and more"));
         texts.receiver.close();
         receiver<std::string> reader(ctx.get_executor(), texts.sender.resume());
+        CHECK(texts.sender.statistics().dropped == 40);
+        CHECK(reader.statistics().used == 10 * 24);
+        CHECK(receive_error(reader) == channel_errc::lapped);  // the first had received none
+        CHECK(reader.lost() == 40);
         std::string last;
         int count = 0;
         for (; const auto got = reader.try_receive(); ++count)
             last = *got;
         CHECK(last == "49 and more");
         CHECK(count == 10);
-        CHECK(reader.lost() == 0);
+        CHECK(reader.lost() == 40);
+        CHECK(texts.sender.statistics().dropped == 40);
 
         texts.sender.close();
         CHECK(receive_error(reader) == channel_errc::closed);
@@ -372,8 +462,72 @@ TEST_SUITE("channel: drop_oldest")
         for (int n = 0; n < 50; ++n)
             CHECK(writer.try_send("x"));
         CHECK(receive_error(reader) == channel_errc::lapped);
-        CHECK(reader.lost() == 50 - 16);
+        CHECK(reader.lost() == 40 + 50 - 16);
         CHECK(reader.try_receive() == "x");
+    }
+
+    TEST_CASE(
+        "resume, at either end, again and again: nothing that was sent is in no count (cells)")
+    {
+        go_on_and_on<std::uint64_t>(four);
+    }
+
+    TEST_CASE(
+        "resume, at either end, again and again: nothing that was sent is in no count (records)")
+    {
+        go_on_and_on<std::string>(some_bytes);
+    }
+
+    TEST_CASE("resume: a receiver that has not come has lost what it would have been told of")
+    {
+        asio::io_context ctx;
+        auto ends = make_channel<int>(four);
+        sender<int> s(ctx.get_executor(), std::move(ends.sender));
+        for (int n = 0; n < 10; ++n)
+            CHECK(s.try_send(n));
+        for (int times = 0; times < 3; ++times) {
+            ends.receiver = {};
+            ends.receiver = s.resume();
+            CHECK(s.statistics().dropped == 6);
+            CHECK(s.statistics().depth == 4);
+        }
+        receiver<int> r(ctx.get_executor(), std::move(ends.receiver));
+        CHECK(r.statistics().depth == 4);
+        CHECK(receive_error(r) == channel_errc::lapped);
+        CHECK(r.lost() == 6);
+        for (int n = 6; n < 10; ++n)
+            CHECK(r.try_receive() == n);
+        CHECK(s.statistics().dropped == 6);
+    }
+
+    TEST_CASE("a batch of which a part is taken, and the rest one by one: all is counted")
+    {
+        asio::io_context ctx;
+        channel<std::string> c(ctx.get_executor(), some_bytes);
+        for (int n = 0; n < 10; ++n)
+            CHECK(c.sender.try_send("number " + std::to_string(n)));
+        error_code ec;
+        {
+            auto batch = c.receiver.try_receive_batch(ec);
+            REQUIRE_FALSE(ec);
+            int taken = 0;
+            for (const auto& text : batch) {
+                CHECK(text == "number " + std::to_string(taken));
+                if (++taken == 3)
+                    break;
+            }
+        }
+        for (int n = 10; n < 40; ++n)  // over all that was copied
+            CHECK(c.sender.try_send("number " + std::to_string(n)));
+        for (int n = 3; n < 5; ++n)
+            CHECK(c.receiver.try_receive() == "number " + std::to_string(n));
+        CHECK(c.receiver.lost() == 0);
+        c.receiver.close();
+        receiver<std::string> next(ctx.get_executor(), c.sender.resume());
+        CHECK(receive_error(next) == channel_errc::lapped);
+        CHECK(next.lost() == 40 - 10 - 5);
+        for (int n = 30; n < 40; ++n)
+            CHECK(next.try_receive() == "number " + std::to_string(n));
     }
 
     TEST_CASE("a fan-in goes on over a gap, and its statistics tell of it")

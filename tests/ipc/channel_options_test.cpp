@@ -307,6 +307,15 @@ TEST_SUITE("channel: when full")
         CHECK(c.sender.try_send(4));
         CHECK(c.receiver.try_receive() == 4);
         CHECK(c.receiver.statistics().dropped == 7);
+
+        c.sender.close();
+        CHECK_FALSE(c.receiver.try_receive());
+        sender<int> next(ctx.get_executor(), c.receiver.resume());
+        CHECK(c.receiver.statistics().dropped == 7);
+        for (int n = 0; n < 6; ++n)
+            CHECK(next.try_send(n));
+        CHECK(drain(c.receiver) == 4);
+        CHECK(c.receiver.statistics().dropped == 7 + 2);
     }
 
     TEST_CASE("drop_newest: what is received and what was dropped is what was sent, at each step")

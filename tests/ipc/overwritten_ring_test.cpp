@@ -42,15 +42,17 @@ ring_memory memory(ring_role role, const ring_shape& shape, std::uint64_t start)
 // number says.
 class both_ends {
 public:
-    explicit both_ends(const ring_shape& shape, std::uint64_t start = 0)
+    explicit both_ends(const ring_shape& shape, std::uint64_t start = 0, std::uint64_t gone = 0)
         : shape_(shape),
           sender_(memory(ring_role::producer, shape, start)),
           receiver_(memory(ring_role::consumer, shape, start)),
           staging(sender_, shape),
-          mirror(sender_, shape),
+          mirror(sender_, receiver_, shape),
           staged(staging.staged_side()),
           side(ring_role::consumer, receiver_.own_words(), sender_.words(), shape.unit_count)
     {
+        staging.begin_after(gone);
+        staged = staging.staged_side();
         (void)staged.refresh();
         staging.connect(receiver_.words(), false);
     }
@@ -70,11 +72,16 @@ public:
                 last_found = mirror.fetch(side, most);
                 if (last_found != found::some)
                     return false;
+            } else if (!mirror.is_accounted(side)) {
+                mirror.account(side);
             }
             if (take(number))
                 return true;
         }
     }
+    // By what the receiver has published; see check_reckoning.
+    [[nodiscard]] auto reckon() const { return staging.reckon(&receiver_); }
+    account_words& accounts() { return receiver_.own_accounts(); }
     claim_words& claims() { return sender_.own_claims(); }
     ring_words& words() { return sender_.own_words(); }
     std::byte* shared_units() { return sender_.own_units(); }
@@ -179,6 +186,48 @@ void to_and_fro(const ring_shape& shape, std::uint64_t most)
     }
 }
 
+// What a sender would count that goes on without this receiver, which has got `received`.
+void check_reckoning(const both_ends& ends, std::uint64_t received)
+{
+    if (!ends.side.is_published())
+        return;  // see the steps of channel_drop_oldest_steps_test
+    const auto known = received + ends.mirror.lost();
+    const auto found = ends.reckon();
+    REQUIRE(found.lost == ends.mirror.lost());
+    REQUIRE(found.unnoticed == (ends.staging.gone() > known ? ends.staging.gone() - known : 0));
+}
+
+// One by one, many at once, or of many only some.
+void reckon_at_each_step(const ring_shape& shape, std::uint64_t most)
+{
+    for (const auto start : {starts[0], starts[1]}) {
+        CAPTURE(start);
+        both_ends ends(shape, start);
+        ends.most = most;
+        procyard_test::fixed_random random(start + most);
+        std::uint64_t received = 0;
+        std::uint64_t unnoticed = 0;
+        for (int round = 0; round < 3000; ++round) {
+            CAPTURE(round);
+            for (auto n = random.below(12); n > 0; --n)
+                ends.send();
+            check_reckoning(ends, received);
+            unnoticed += ends.reckon().unnoticed;
+            std::uint64_t number = 0;
+            for (auto n = random.below(8); n > 0 && ends.receive(number); --n) {
+                ++received;
+                if (random.below(2) == 0)
+                    ends.side.publish();
+                check_reckoning(ends, received);
+            }
+            ends.mirror.account(ends.side);
+            check_reckoning(ends, received);
+        }
+        CHECK(unnoticed > 1000);
+        CHECK(received > 1000);
+    }
+}
+
 // A claim that an honest sender would not make.
 void claim_falsely(both_ends& ends, std::uint64_t oldest, std::uint64_t gone)
 {
@@ -249,6 +298,78 @@ TEST_SUITE("overwritten ring")
             CHECK(ends.mirror.fetch(ends.side, 1) == found::none);
             CHECK(ends.mirror.lost() == 4);
             CHECK_FALSE(ends.mirror.has_more(ends.side));
+        }
+    }
+
+    TEST_CASE("what the receiver has not found to be gone is known at each step (cells)")
+    {
+        for (const auto most : {std::uint64_t{1}, std::uint64_t{3}, all})
+            reckon_at_each_step(cells, most);
+    }
+
+    TEST_CASE("what the receiver has not found to be gone is known at each step (records)")
+    {
+        reckon_at_each_step(records, 1);
+        reckon_at_each_step(records, all);
+    }
+
+    TEST_CASE("a receiver that never came, or has got nothing, has found nothing to be gone")
+    {
+        for (const auto& shape : {cells, records}) {
+            both_ends ends(shape);
+            ends.send(100);
+            CHECK(ends.staging.reckon(nullptr).unnoticed == ends.staging.gone());
+            CHECK(ends.staging.reckon(nullptr).lost == 0);
+            CHECK(ends.reckon().unnoticed == ends.staging.gone());
+            CHECK(ends.reckon().lost == 0);
+        }
+    }
+
+    TEST_CASE("who begins after what is gone says so, and it is lost, whatever its number")
+    {
+        for (const auto& shape : {cells, records}) {
+            for (const auto gone : std::to_array<std::uint64_t>({0, 1, 8, 9, 255, 256, 10'000})) {
+                CAPTURE(gone);
+                both_ends ends(shape, 0, gone);
+                CHECK(ends.mirror.used(ends.side) == 0);
+                CHECK(ends.reckon().unnoticed == gone);
+                std::uint64_t number = 0;
+                CHECK_FALSE(ends.receive(number));
+                CHECK(ends.last_found == found::none);
+                CHECK(ends.mirror.lost() == gone);
+                CHECK(ends.reckon().unnoticed == 0);
+                CHECK(ends.reckon().lost == gone);
+                ends.send(3);
+                for (std::uint64_t n = 0; n < 3; ++n) {
+                    REQUIRE(ends.receive(number));
+                    CHECK(number == n);
+                }
+                ends.send(100);
+                REQUIRE(ends.receive(number));
+                CHECK(ends.mirror.lost() == gone + number - 3);
+            }
+        }
+    }
+
+    TEST_CASE("what a receiver says of itself counts only if it can be")
+    {
+        for (const auto& shape : {cells, records}) {
+            both_ends ends(shape);
+            ends.send(4);
+            std::uint64_t number = 0;
+            REQUIRE(ends.receive(number));
+            ends.side.publish();
+            ends.send(100);
+            const auto honest = ends.reckon().unnoticed;
+            CHECK(honest == ends.staging.gone() - 1);
+            for (const auto lie : {honest + 2, all, all - 1000}) {
+                for (auto& place : ends.accounts().places)
+                    place.number.store(lie);
+                CHECK(ends.reckon().unnoticed <= ends.staging.gone());
+            }
+            for (auto& place : ends.accounts().places)
+                place.position.store(all - 7);
+            CHECK(ends.reckon().unnoticed == 0);
         }
     }
 

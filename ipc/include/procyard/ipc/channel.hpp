@@ -368,9 +368,11 @@ public:
 
     /// How many messages this receiver will never get, since the sender has dropped them, as far as
     /// it has been told: `statistics().dropped`. With when_full::drop_oldest, what was received and
-    /// what was lost is all that was sent up to there; exactly, whoever was killed, and when. It
-    /// begins at 0 with each resume(), here or at the sender, which sends what its ring still holds
-    /// then: what was overwritten before, and no receiver had noticed, is in no count.
+    /// what was lost is all that was sent up to there; exactly, whoever was killed, and when. With
+    /// each resume() here it goes on: those of all senders so far. A receiver that follows another,
+    /// by a resume() of the sender, begins with those that were overwritten and the one before had
+    /// not noticed, a message that it was killed over among them: what all receivers have released
+    /// and lost is all that was sent.
     [[nodiscard]] std::uint64_t lost() const noexcept { return core_ ? core_->lost() : 0; }
 
     /// Goes on with another sender, after the one that was there has closed or died: makes its

@@ -15,10 +15,10 @@ struct channel_statistics {
     std::uint64_t messages = 0;  ///< sent or received
     /// Messages that the sender has dropped for want of room. At the receiver: all that were
     /// dropped before what it has received last; when it has received everything, exactly all.
-    /// Those of the present sender: it begins at 0 when a receiver is resumed. With
-    /// when_full::drop_oldest, at both ends: those that the receiver has found to be gone, exactly;
-    /// at a sender whose receiver has not come, those that it will find. There it begins at 0 when
-    /// the sender is resumed, too.
+    /// One that is resumed counts on, those of all its senders. With when_full::drop_oldest, at
+    /// both ends: those that a receiver has found to be gone, exactly; where the sender's has not
+    /// come yet, those that it will find, too. There the sender counts on as well when it is
+    /// resumed, those of all its receivers; see receiver::lost().
     std::uint64_t dropped = 0;
     std::uint64_t depth = 0;       ///< messages in the ring now
     std::uint64_t used = 0;        ///< units in the ring now

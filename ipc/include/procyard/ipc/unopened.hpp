@@ -30,10 +30,10 @@ enum class when_full : std::uint8_t {
     /// made. Both ends have private memory of the capacity's size beside the ring; a message longer
     /// than the ring is `too_long`. A message that is being copied as it is overwritten counts as
     /// lost; where the capacity is one or two messages, and the sender never pauses, that may be
-    /// all of them. resume() sends on what the ring still holds, and the count begins anew: what
-    /// has been overwritten, and the old receiver had not noticed, is in none. A receiver whose own
-    /// options do not say drop_oldest as well refuses such a sender as `channel_errc::bad_option`,
-    /// and a work_queue's never do.
+    /// all of them. resume() sends on what the ring still holds; what has been overwritten, and the
+    /// old receiver had not noticed, the new one is told of as lost. A receiver whose own options
+    /// do not say drop_oldest as well refuses such a sender as `channel_errc::bad_option`, and a
+    /// work_queue's never do.
     drop_oldest,
 };
 

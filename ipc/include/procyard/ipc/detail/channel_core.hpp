@@ -85,8 +85,10 @@ public:
 
     // --- the hot path ---------------------------------------------------------------------------
 
-    /// False: this end has been closed or has failed; blocked() says what.
+    /// False: this end has been closed or has failed; blocked() says what. Or it has to look first,
+    /// see look_for_room.
     [[nodiscard]] bool is_usable() const noexcept { return usable_; }
+    [[nodiscard]] bool is_lent() const noexcept { return lent_; }
     [[nodiscard]] ring_side& side() noexcept { return side_; }
     [[nodiscard]] const ring_side& side() const noexcept { return side_; }
     /// @pre a producer's
@@ -239,7 +241,7 @@ public:
     /// Of the ring, which is another one after each resume().
     [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
     [[nodiscard]] channel_statistics statistics() const noexcept;
-    /// Messages that a receiver will never get, as far as it has found out.
+    /// Messages that a receiver will never get, as far as it has found out, of all its senders.
     [[nodiscard]] std::uint64_t lost() const noexcept;
 
 private:
@@ -261,6 +263,7 @@ private:
     [[nodiscard]] ring_side& wire() noexcept;
     [[nodiscard]] error_code look_for_copies(std::uint64_t busy_after, std::uint64_t most);
     [[nodiscard]] error_code look_past_mirror();
+    void account() noexcept;
     void await_look() noexcept;
     [[nodiscard]] ring_side first_side() noexcept;
     error_code connect() noexcept;
@@ -310,7 +313,8 @@ private:
     ring_side side_;
     std::byte* own_units_ = nullptr;
     const std::byte* peer_units_ = nullptr;
-    bool usable_ = true;  // neither closed_ nor failure_ nor lent_, and nothing owed_ or to be told
+    // Neither closed_ nor failure_ nor lent_, and nothing owed_, or to be told, or accounted for.
+    bool usable_ = true;
     bool lent_ = false;
     bool connected_ = false;
     bool peer_gone_ = false;
@@ -327,6 +331,7 @@ private:
     std::unique_ptr<ring_staging> staging_;  // a sender's that overwrites
     std::unique_ptr<ring_mirror> mirror_;    // a receiver's whose sender does
     bool loss_to_be_told_ = false;
+    std::uint64_t dropped_before_ = 0;  // of peers that others have followed
     part_assembly assembly_;
     std::vector<std::byte> kept_;    // a long message whose last part is not known to be released
     std::uint64_t kept_end_ = 0;     // the position after that

@@ -70,6 +70,19 @@ public:
     /// All that has been staged up to `until` goes into the ring, and is published there.
     void flush(std::uint64_t until) noexcept;
 
+    /// What has become of the messages before the oldest.
+    struct reckoning {
+        std::uint64_t unnoticed = 0;  ///< gone, and the receiver has not found out
+        std::uint64_t lost = 0;       ///< that it has found to be gone
+    };
+    /// By what a receiver has left that has closed or died; null: by one that never came. The
+    /// receiver may be hostile: `unnoticed` is no more than are gone, `lost` is any number. Of one
+    /// that keeps no accounts, as older ones, `unnoticed` is 0.
+    [[nodiscard]] reckoning reckon(const ring_memory* receiver) const noexcept;
+    /// So many messages are gone before the first: who comes is told of them as of others that it
+    /// has lost. @pre nothing has been staged, nobody has come
+    void begin_after(std::uint64_t gone) noexcept;
+
     /// Messages that are in the ring no more, received or not.
     [[nodiscard]] std::uint64_t gone() const noexcept { return claims_.gone(); }
     /// Where the first message begins that is still in the ring, and that the receiver has not
@@ -78,6 +91,7 @@ public:
     [[nodiscard]] const std::byte* wire_units() const noexcept { return wire_units_; }
 
 private:
+    void begin_at(std::uint64_t start) noexcept;
     void make_way(std::uint64_t count) noexcept;
 
     ring_words* own_words_;
@@ -103,16 +117,23 @@ public:
         violation,  ///< the peer is not to be believed any more
     };
 
-    /// `theirs` is the memory of the ring, and outlives `*this`, moved or not. Nothing of it has
-    /// been received.
+    /// `theirs` is the memory of the ring, `own` the receiver's; both outlive `*this`, moved or
+    /// not. Nothing has been received.
     /// @throws std::bad_alloc
-    ring_mirror(const ring_memory& theirs, const ring_shape& shape);
+    ring_mirror(const ring_memory& theirs, ring_memory& own, const ring_shape& shape);
 
     [[nodiscard]] const std::byte* units() const noexcept { return mirrored_.data(); }
     /// Copies up to `most` messages; of messages that differ in length one, or all. What has been
-    /// lost meanwhile is counted, and `side` goes on behind it.
+    /// lost meanwhile is counted, and `side` goes on behind it. All that was received is published,
+    /// and so is a loss before anybody is told.
     /// @pre side.room() == 0
     [[nodiscard]] found fetch(ring_side& side, std::uint64_t most) noexcept;
+    /// Writes down how many messages there were up to where `side` stands, and publishes that; and
+    /// how many there are up to the end of the next one, which may be received and published after
+    /// that without another word. A padding before it is passed.
+    void account(ring_side& side) noexcept;
+    /// Whether all that is there can be received and published without another call of account.
+    [[nodiscard]] bool is_accounted(const ring_side& side) const noexcept;
     /// Whether there is something to be fetched, by what the sender says.
     [[nodiscard]] bool has_more(const ring_side& side) const noexcept;
 
@@ -139,6 +160,12 @@ private:
                                         unsigned attempt) const noexcept;
     void copy(std::uint64_t from, std::uint64_t until) noexcept;
     void go_on(ring_side& side, const place& at, const record_walk& walk) noexcept;
+    [[nodiscard]] account_words::place& scratch() noexcept
+    {
+        return accounts_->places[1 - current_];
+    }
+    void note(const place& at) noexcept;
+    void move_to(ring_side& side, const place& at) noexcept;
 
     const ring_words* their_words_;
     const std::byte* their_units_;
@@ -146,6 +173,9 @@ private:
     std::uint64_t capacity_;
     private_units mirrored_;
     claim_reader claims_;
+    account_words* accounts_;
+    std::size_t current_ = 0;  // the place that what is published belongs to; or the other, by now
+    place noted_;              // where account was called last, or the mirror begins
     std::uint64_t expected_ = 0;  // messages up to where the mirror ends, lost ones too
     std::uint64_t lost_ = 0;
     std::uint64_t told_ = 0;  // of lost_

@@ -63,6 +63,30 @@ struct basic_claim_words {
 
 using claim_words = basic_claim_words<broadcast_atomics>;
 
+/// What a receiver says of the messages before its position, for a sender that goes on with another
+/// receiver after it: how many there were, and how many of them it has lost. Written by the
+/// receiver alone, and read when it has gone, so nothing is ordered but what a kill can divide.
+///
+/// The position is the only word by which it releases something, so what belongs to that has been
+/// written before, in the place that does not belong to the position of now: a kill between any two
+/// stores leaves a position that has a place. Where all messages have one length, the place is that
+/// of the last loss, and the distance from there says the rest.
+///
+/// Rejected: to count them from `ring_words::dropped`. That is another word than the position, so
+/// who is killed between the two would have its last gap counted twice, or not at all.
+struct account_words {
+    struct place {
+        std::atomic<std::uint64_t> position{0};
+        std::atomic<std::uint64_t> number{0};  ///< messages that began before it, lost ones too
+        std::atomic<std::uint64_t> lost{0};    ///< of these
+    };
+
+    alignas(ring_line_bytes) place places[2];
+};
+
+static_assert(std::is_standard_layout_v<account_words> && sizeof(account_words) == ring_line_bytes
+              && sizeof(account_words::place) == 24);
+
 // An ABI, as ring_words.
 static_assert(std::is_standard_layout_v<claim_words> && sizeof(claim_words) == ring_line_bytes);
 static_assert(offsetof(claim_words, places) == 8 && sizeof(claim_words::place) == 16);

@@ -20,7 +20,8 @@
 //     producer's   | ring_header | ring_label | ring_words | ring_tally | … | units …        |
 //                  0             48           128          384          416  4096
 //                  and, of one that overwrites, claim_words at 512
-//     consumer's   | ring_header | ring_label | ring_words | ring_tally | … |
+//     consumer's   | ring_header | ring_label | ring_words | ring_tally | account_words |
+//                                                                        512
 //
 // The units begin at a page, so that large messages are aligned whatever their type. A channel of
 // 64 KiB takes 64 KiB and two pages.
@@ -87,6 +88,7 @@ inline constexpr std::size_t ring_label_offset = 48;
 inline constexpr std::size_t ring_words_offset = 128;
 inline constexpr std::size_t ring_tally_offset = 384;
 inline constexpr std::size_t ring_claims_offset = 512;
+inline constexpr std::size_t ring_accounts_offset = 512;
 inline constexpr std::size_t ring_units_offset = 4096;
 static_assert(sizeof(ring_header) == ring_label_offset
               && ring_label_offset + sizeof(ring_label) <= ring_words_offset);
@@ -97,6 +99,9 @@ static_assert(sizeof(ring_tally) == 32 && offsetof(ring_tally, stalls) == 8
               && ring_tally_offset + sizeof(ring_tally) <= ring_claims_offset);
 static_assert(ring_claims_offset % alignof(claim_words) == 0
               && ring_claims_offset + sizeof(claim_words) <= ring_units_offset);
+static_assert(ring_accounts_offset % alignof(account_words) == 0
+              && ring_tally_offset + sizeof(ring_tally) <= ring_accounts_offset
+              && ring_accounts_offset + sizeof(account_words) <= ring_units_offset);
 
 /// What is said in a label, of a ring or a broadcast, whose memory `own` is. @pre one's own
 void write_type_label(segment& own, std::string_view name) noexcept;
@@ -153,6 +158,10 @@ public:
     [[nodiscard]] claim_words& own_claims() noexcept;
     /// @pre with feature_overwrites
     [[nodiscard]] const claim_words& claims() const noexcept;
+    /// @pre one's own, of a consumer
+    [[nodiscard]] account_words& own_accounts() noexcept;
+    /// Zeros, of one that is older. @pre of a consumer
+    [[nodiscard]] const account_words& accounts() const noexcept;
     /// The units. @pre one's own, of a producer
     [[nodiscard]] std::byte* own_units() noexcept;
     /// @pre of a producer
