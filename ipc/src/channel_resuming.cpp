@@ -143,9 +143,10 @@ unique_fd channel_core::resume(error_code& ec)
     if (ec)
         return {};
     if (staging_) {  // what the old peer has not found to be gone is told to the new one
-        const auto [unnoticed, lost] = staging_->reckon(connected_ ? &peer_ : nullptr);
-        fresh->dropped_before_ = dropped_before_ + lost;
-        fresh->staging_->begin_after(unnoticed);
+        const auto found = staging_->reckon(connected_ ? &peer_ : nullptr);
+        staging_->receiver_left(found);
+        fresh->dropped_before_ = dropped_before_ + found.lost;
+        fresh->staging_->begin_after(found.unnoticed);
         fresh->side_ = fresh->first_side();
     }
     try {

@@ -92,11 +92,11 @@ void ring_staging::begin_after(std::uint64_t gone) noexcept
 ring_staging::reckoning ring_staging::reckon(const ring_memory* receiver) const noexcept
 {
     if (receiver == nullptr)
-        return {claims_.gone(), 0};
+        return {claims_.gone(), 0, wire_.peer_position()};
     const bool are_cells = unit_bytes_ != 1;
     const auto theirs = wire_.peer_position();
     std::uint64_t number = 0;  // of the message that it would have received next
-    reckoning found{0, wire_.peer_dropped()};
+    reckoning found{0, wire_.peer_dropped(), theirs};
     std::int64_t nearest = -1;
     for (const auto& place : receiver->accounts().places) {
         // Relaxed, all: it has gone.
@@ -164,7 +164,7 @@ void ring_staging::make_way(std::uint64_t count) noexcept
 
 std::uint64_t ring_staging::first_unread() const noexcept
 {
-    const auto theirs = wire_.peer_position();
+    const auto theirs = left_at_.value_or(wire_.peer_position());
     const bool is_there = theirs - claims_.oldest() <= wire_.position() - claims_.oldest();
     return is_there ? theirs : claims_.oldest();
 }

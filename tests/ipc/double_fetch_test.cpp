@@ -8,6 +8,7 @@
 #include <boost/asio/error.hpp>
 #include <boost/asio/io_context.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -17,6 +18,7 @@
 #include <sstream>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -33,6 +35,8 @@ using procyard::channel_errc;
 using procyard::error_code;
 using procyard::detail::record_header;
 using procyard::detail::record_kind;
+using procyard::detail::ring_accounts_offset;
+using procyard::detail::ring_claims_offset;
 using procyard::detail::ring_tally_offset;
 using procyard::detail::ring_units_offset;
 using procyard::detail::ring_words_offset;
@@ -49,8 +53,8 @@ struct views {
     std::size_t bytes = 0;
 };
 
-// Of the side that sends: it alone has more than a page.
-views views_of_sender()
+// Of each side of what is open.
+std::vector<views> all_views()
 {
     std::map<std::string, views> by_inode;
     std::ifstream maps("/proc/self/maps");
@@ -70,14 +74,25 @@ views views_of_sender()
         (rights == "r--s" ? both.read : both.written) = reinterpret_cast<std::byte*>(begin);
         both.bytes = end - begin;
     }
-    views found;
+    std::vector<views> found;
     for (const auto& [inode, both] : by_inode) {
-        if (both.bytes > found.bytes)
-            found = both;
+        REQUIRE(both.read != nullptr);
+        REQUIRE(both.written != nullptr);
+        found.push_back(both);
     }
-    REQUIRE(found.read != nullptr);
-    REQUIRE(found.written != nullptr);
+    REQUIRE_FALSE(found.empty());
+    std::ranges::sort(found, {}, &views::bytes);
     return found;
+}
+
+// The side that sends alone has more than a page.
+views views_of_sender()
+{
+    return all_views().back();
+}
+views views_of_receiver()
+{
+    return all_views().front();
 }
 
 template <class T>
@@ -92,19 +107,44 @@ T sample()
 }
 
 // Both sides of a channel, in the middle of it; one message is there.
-template <class T>
+template <class T, procyard::when_full Full = procyard::when_full::suspend>
 struct through_channel {
     using message_type = T;
     static constexpr std::size_t header_bytes =
         procyard::fixed_bytes<T> != 0 ? 0 : sizeof(record_header);
+    static constexpr bool is_in_place = Full != procyard::when_full::drop_oldest;
+    static constexpr bool has_more = false;
 
-    through_channel() : both(ctx.get_executor(), {.capacity_bytes = 4096})
+    through_channel() : both(ctx.get_executor(), {.capacity_bytes = 4096, .full = Full})
     {
         REQUIRE(both.sender.try_send(sample<T>()));
         REQUIRE(both.receiver.try_receive() == sample<T>());
         REQUIRE(both.sender.try_send(sample<T>()));
     }
     bool receive(T& message, error_code& ec) { return both.receiver.try_receive(message, ec); }
+    [[nodiscard]] std::uint64_t lost() const { return both.receiver.lost(); }
+
+    asio::io_context ctx;
+    procyard::channel<T> both;
+};
+
+constexpr auto drop_oldest = procyard::when_full::drop_oldest;
+
+// Room for two; the first of three has been overwritten, and its loss is told on the way.
+template <class T>
+struct over_gap {
+    using message_type = T;
+    static constexpr std::size_t header_bytes = through_channel<T>::header_bytes;
+    static constexpr bool is_in_place = false;
+    static constexpr bool has_more = true;
+
+    over_gap();
+    bool receive(T& message, error_code& ec)
+    {
+        return both.receiver.try_receive(message, ec)
+            || (ec == channel_errc::lapped && both.receiver.try_receive(message, ec));
+    }
+    [[nodiscard]] std::uint64_t lost() const { return both.receiver.lost(); }
 
     asio::io_context ctx;
     procyard::channel<T> both;
@@ -115,6 +155,8 @@ struct through_broadcast {
     using message_type = T;
     static constexpr std::size_t header_bytes =
         procyard::fixed_bytes<T> != 0 ? 0 : procyard::detail::numbered_header_bytes;
+    static constexpr bool is_in_place = true;
+    static constexpr bool has_more = false;
 
     through_broadcast()
         : to(ctx.get_executor(), {.capacity_bytes = 4096}),
@@ -125,6 +167,7 @@ struct through_broadcast {
         REQUIRE(to.try_send(sample<T>()));
     }
     bool receive(T& message, error_code& ec) { return from.try_receive(message, ec); }
+    [[nodiscard]] std::uint64_t lost() const { return from.lost(); }
 
     asio::io_context ctx;
     procyard::broadcaster<T> to;
@@ -149,13 +192,21 @@ struct place {
     static std::size_t end() { return begin() + stride(); }
     static std::size_t begin() { return ring_units_offset + stride(); }
     static std::size_t payload() { return begin() + Way::header_bytes; }
-
-private:
     static std::size_t stride()
     {
         return (Way::header_bytes + payload_bytes() + word_bytes - 1) / word_bytes * word_bytes;
     }
 };
+
+template <class T>
+over_gap<T>::over_gap()
+    : both(ctx.get_executor(),
+           {.capacity_bytes = 2 * place<over_gap>::stride(), .full = drop_oldest})
+{
+    CHECK_FALSE(both.receiver.try_receive());  // they know each other
+    for (int n = 0; n < 3; ++n)
+        REQUIRE(both.sender.try_send(sample<T>()));
+}
 
 // What has come of a receive.
 template <class T>
@@ -163,11 +214,13 @@ struct result {
     error_code ec{};
     T message{};         // if there is no error
     error_code after{};  // and of the next receive
+    std::uint64_t lost = 0;
     std::size_t loads = 0;
 
     [[nodiscard]] bool is_as(const result& other) const
     {
-        return ec == other.ec && message == other.message && after == other.after;
+        return ec == other.ec && message == other.message && after == other.after
+            && lost == other.lost;
     }
 };
 
@@ -189,6 +242,7 @@ auto receive_once(std::size_t when, std::size_t offset, std::uint64_t value)
         got.message = message;
         (void)way.receive(message, got.after);
     }
+    got.lost = way.lost();
     return got;
 }
 
@@ -200,8 +254,8 @@ bool is_an_error_of_the_peer(const error_code& ec)
 }
 
 // Changes one word to one value, after each load. What is used is what was checked: so it was
-// changed before it mattered, or after it. Only of the message itself, which is decoded where it
-// is, half of a word may be the old one; it has no more bytes for that.
+// changed before it mattered, or after it. Only of the message itself, where it is decoded where it
+// lies, half of a word may be the old one; it has no more bytes for that.
 template <class Way>
 void change(std::size_t offset, std::uint64_t value)
 {
@@ -209,7 +263,9 @@ void change(std::size_t offset, std::uint64_t value)
     const auto unchanged = receive_once<Way>(load_trap::never, offset, value);
     REQUIRE_FALSE(unchanged.ec);
     REQUIRE(unchanged.message == sample<message_type>());
-    REQUIRE(unchanged.after == asio::error::would_block);
+    const auto then = Way::has_more ? error_code() : error_code(asio::error::would_block);
+    REQUIRE(unchanged.after == then);
+    REQUIRE(unchanged.lost == (Way::has_more ? 1 : 0));
     REQUIRE(unchanged.loads > 1);
     const auto before = receive_once<Way>(0, offset, value);
     REQUIRE_MESSAGE((!before.ec || is_an_error_of_the_peer(before.ec)), before.ec.message());
@@ -218,7 +274,7 @@ void change(std::size_t offset, std::uint64_t value)
         const auto got = receive_once<Way>(when, offset, value);
         CAPTURE(got.ec.message());
         CAPTURE(got.after.message());
-        if (offset < place<Way>::payload()) {
+        if (offset < place<Way>::payload() || !Way::is_in_place) {
             REQUIRE((got.is_as(unchanged) || got.is_as(before)));
         } else if (got.ec) {
             REQUIRE(got.ec == channel_errc::bad_message);
@@ -229,6 +285,24 @@ void change(std::size_t offset, std::uint64_t value)
     }
 }
 
+void add_words(std::vector<std::size_t>& offsets, std::size_t begin, std::size_t end)
+{
+    for (auto at = begin; at < end; at += word_bytes)
+        offsets.push_back(at);
+}
+
+// Of a ring: there is nothing behind its words up to the next line.
+void add_ring_words(std::vector<std::size_t>& offsets)
+{
+    using procyard::detail::ring_line_bytes;
+    add_words(offsets, ring_words_offset, ring_words_offset + word_bytes);
+    add_words(offsets, ring_words_offset + ring_line_bytes,
+              ring_words_offset + offsetof(procyard::detail::ring_words, dropped) + word_bytes);
+}
+
+// The number, and the two places.
+constexpr std::size_t claim_bytes = word_bytes + sizeof(procyard::detail::claim_words::places);
+
 // Each word that the other side writes, to each of some values.
 template <class Way>
 void change_everything()
@@ -236,10 +310,13 @@ void change_everything()
     if (!load_trap::is_possible)
         return procyard_test::skip("no trap flag on this processor");
     std::vector<std::size_t> offsets;
-    for (auto at = ring_words_offset; at < ring_tally_offset; at += word_bytes)
-        offsets.push_back(at);
-    for (auto at = place<Way>::begin(); at < place<Way>::end(); at += word_bytes)
-        offsets.push_back(at);
+    if (Way::is_in_place) {
+        add_words(offsets, ring_words_offset, ring_tally_offset);
+    } else {
+        add_ring_words(offsets);
+        add_words(offsets, ring_claims_offset, ring_claims_offset + claim_bytes);
+    }
+    add_words(offsets, place<Way>::begin(), place<Way>::end());
     const auto length = static_cast<std::uint32_t>(place<Way>::payload_bytes());
     const std::array values{std::uint64_t{0}, ~std::uint64_t{0}, header_word(length - 8),
                             header_word(length + 64)};
@@ -250,6 +327,124 @@ void change_everything()
             change<Way>(offset, value);
         }
     }
+}
+
+// --- the other direction ------------------------------------------------------------------------
+
+// What a sender that drops the oldest does while a word of its receiver's changes, and what comes
+// of it for who receives then.
+struct consequence {
+    error_code ec;
+    std::uint64_t received = 0;
+    std::uint64_t lost = 0;
+    std::uint64_t dropped = 0;
+    std::size_t loads = 0;
+
+    [[nodiscard]] bool is_as(const consequence& other) const
+    {
+        return ec == other.ec && received == other.received && lost == other.lost
+            && dropped == other.dropped;
+    }
+};
+
+template <class T>
+void receive_all(procyard::receiver<T>& from, consequence& got)
+{
+    error_code ec;
+    for (T message{}; !ec || ec == channel_errc::lapped;) {
+        if (!from.try_receive(message, ec))
+            continue;
+        REQUIRE(message == sample<T>());
+        ++got.received;
+    }
+    got.lost = from.lost();
+}
+
+// Three messages have been received, of which the receiver has lost one, and then five are sent.
+template <class T>
+struct overwriting_sender {
+    overwriting_sender()
+    {
+        REQUIRE(way.both.receiver.try_receive() == std::nullopt);  // tells the loss
+        while (way.both.receiver.try_receive()) { }
+        send(5);
+    }
+    void send(int count)
+    {
+        for (int n = 0; n < count; ++n)
+            REQUIRE(way.both.sender.try_send(sample<T>()));
+    }
+
+    over_gap<T> way;
+};
+
+template <class T>
+consequence send_once(std::size_t when, std::size_t offset, std::uint64_t value)
+{
+    overwriting_sender<T> from;
+    const auto seen = views_of_receiver();
+    auto* const word = seen.written + offset;
+    std::uint64_t honest = 0;
+    std::memcpy(&honest, word, sizeof honest);
+    consequence got;
+    got.loads = load_trap::count_loads(seen.read, seen.bytes, {when, word, value}, [&] {
+        (void)from.way.both.sender.try_send(sample<T>(), got.ec);
+    });
+    std::memcpy(word, &honest, sizeof honest);
+    receive_all(from.way.both.receiver, got);
+    return got;
+}
+
+template <class T>
+consequence resume_once(std::size_t when, std::size_t offset, std::uint64_t value)
+{
+    overwriting_sender<T> from;
+    from.way.both.receiver.close();
+    const auto seen = views_of_receiver();
+    consequence got;
+    procyard::unopened<procyard::receiver<T>> end;
+    got.loads = load_trap::count_loads(seen.read, seen.bytes, {when, seen.written + offset, value},
+                                       [&] { end = from.way.both.sender.resume(got.ec); });
+    if (got.ec)
+        return got;
+    procyard::receiver<T> next(from.way.ctx.get_executor(), std::move(end));
+    receive_all(next, got);
+    got.dropped = from.way.both.sender.statistics().dropped;
+    return got;
+}
+
+template <class Once>
+void change_words_of_receiver(Once once)
+{
+    if (!load_trap::is_possible)
+        return procyard_test::skip("no trap flag on this processor");
+    std::vector<std::size_t> offsets;
+    add_ring_words(offsets);
+    add_words(offsets, ring_accounts_offset,
+              ring_accounts_offset + sizeof(procyard::detail::account_words::places));
+    const auto unchanged = once(load_trap::never, ring_words_offset, 0);
+    REQUIRE_FALSE(unchanged.ec);
+    REQUIRE(unchanged.received == 2);
+    REQUIRE(unchanged.loads > 0);
+    std::size_t differences = 0;
+    for (const auto offset : offsets) {
+        CAPTURE(offset);
+        for (const auto value :
+             std::to_array<std::uint64_t>({0, 1, 5, 32, 64, 256, ~std::uint64_t{0}})) {
+            CAPTURE(value);
+            const auto before = once(0, offset, value);
+            differences += before.is_as(unchanged) ? 0 : 1;
+            for (std::size_t when = 1; when <= unchanged.loads; ++when) {
+                CAPTURE(when);
+                const auto got = once(when, offset, value);
+                CAPTURE(got.ec.message());
+                CAPTURE(got.received);
+                CAPTURE(got.lost);
+                REQUIRE((got.is_as(unchanged) || got.is_as(before)));
+            }
+        }
+    }
+    CHECK(differences > 0);  // else it has looked at nothing
 }
 
 }  // namespace
@@ -269,6 +464,30 @@ TEST_SUITE("channel hostile: a word changes between two loads (case 44)")
     TEST_CASE("of a cell, or the position")
     {
         change_everything<through_channel<std::array<std::uint64_t, 2>>>();
+    }
+
+    TEST_CASE("of a sender that drops the oldest: of a string, its record, the position, a claim")
+    {
+        change_everything<through_channel<std::string, drop_oldest>>();
+        change_everything<over_gap<std::string>>();
+    }
+
+    TEST_CASE("of a sender that drops the oldest: of a cell, the position, a claim")
+    {
+        change_everything<through_channel<std::array<std::uint64_t, 2>, drop_oldest>>();
+        change_everything<over_gap<std::array<std::uint64_t, 2>>>();
+    }
+
+    TEST_CASE("of the receiver of a sender that drops the oldest, which sends")
+    {
+        change_words_of_receiver(&send_once<std::string>);
+        change_words_of_receiver(&send_once<std::array<std::uint64_t, 2>>);
+    }
+
+    TEST_CASE("of the receiver of a sender that drops the oldest, which goes on with another")
+    {
+        change_words_of_receiver(&resume_once<std::string>);
+        change_words_of_receiver(&resume_once<std::array<std::uint64_t, 2>>);
     }
 }
 

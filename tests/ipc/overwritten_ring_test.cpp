@@ -351,6 +351,19 @@ TEST_SUITE("overwritten ring")
         }
     }
 
+    TEST_CASE("where a receiver stood that has gone is asked once")
+    {
+        both_ends ends(cells);
+        ends.send(5);
+        std::uint64_t number = 0;
+        REQUIRE(ends.receive(number));
+        ends.side.publish();
+        ends.staging.receiver_left(ends.reckon());
+        REQUIRE(ends.receive(number));
+        ends.side.publish();
+        CHECK(ends.staging.first_unread() == 1);
+    }
+
     TEST_CASE("what a receiver says of itself counts only if it can be")
     {
         for (const auto& shape : {cells, records}) {

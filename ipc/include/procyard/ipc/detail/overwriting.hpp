@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/detail/overwritten_ring.hpp>
@@ -74,11 +75,15 @@ public:
     struct reckoning {
         std::uint64_t unnoticed = 0;  ///< gone, and the receiver has not found out
         std::uint64_t lost = 0;       ///< that it has found to be gone
+        std::uint64_t left_at = 0;    ///< the position by which this was found
     };
     /// By what a receiver has left that has closed or died; null: by one that never came. The
     /// receiver may be hostile: `unnoticed` is no more than are gone, `lost` is any number. Of one
     /// that keeps no accounts, as older ones, `unnoticed` is 0.
     [[nodiscard]] reckoning reckon(const ring_memory* receiver) const noexcept;
+    /// The receiver has gone: from now on first_unread() goes by the position that was reckoned by,
+    /// whatever it may write there. To believe another one would send what is counted as lost.
+    void receiver_left(const reckoning& found) noexcept { left_at_ = found.left_at; }
     /// So many messages are gone before the first: who comes is told of them as of others that it
     /// has lost. @pre nothing has been staged, nobody has come
     void begin_after(std::uint64_t gone) noexcept;
@@ -104,6 +109,7 @@ private:
     ring_words nobody_;   // of a receiver that has not come
     claimer claims_;
     ring_side wire_;
+    std::optional<std::uint64_t> left_at_;  // of a receiver that has gone
 };
 
 /// The receiver's. The sender may be hostile.
