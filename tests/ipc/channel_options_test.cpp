@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // What a channel can be told: its name, and what a sender does when the ring is full.
 #include <procyard/ipc/channel.hpp>
-#include <procyard/ipc/segment_error.hpp>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
@@ -28,10 +27,8 @@ using procyard::channel_errc;
 using procyard::channel_name;
 using procyard::channel_options;
 using procyard::error_code;
-using procyard::huge_page_policy;
 using procyard::make_channel;
 using procyard::receiver;
-using procyard::segment_errc;
 using procyard::sender;
 using procyard::when_full;
 using procyard_test::drain;
@@ -98,52 +95,6 @@ TEST_SUITE("channel: name")
             CHECK_FALSE(channel_name(name).is_good());
         }
         CHECK(procyard_test::open_descriptors() == before);
-    }
-}
-
-TEST_SUITE("channel: huge pages")
-{
-    TEST_CASE("where there are enough, or ordinary ones will do, messages go through")
-    {
-        for (const auto policy : {huge_page_policy::never, huge_page_policy::if_available}) {
-            CAPTURE(static_cast<int>(policy));
-            asio::io_context ctx;
-            channel<int> c(ctx.get_executor(), {.capacity_messages = 4, .huge_pages = policy});
-            CHECK(c.sender.try_send(7));
-            CHECK(c.receiver.try_receive() == 7);
-        }
-    }
-
-    TEST_CASE("required: more than any pool has is refused, to the sender alone, by its name")
-    {
-        // 32 TiB, of which nothing is taken: the pool is asked first.
-        constexpr channel_options huge{.capacity_bytes = std::size_t{1} << 45,
-                                       .max_peer_bytes = ~std::size_t{0},
-                                       .huge_pages = huge_page_policy::required};
-        auto ends = make_channel<int>(huge);
-        asio::io_context ctx;
-        error_code ec;
-        const sender<int> s(ctx.get_executor(), std::move(ends.sender), ec);
-        CHECK_MESSAGE(ec == segment_errc::no_huge_pages, ec.message());
-        CHECK_FALSE(s.is_open());
-        const receiver<int> r(ctx.get_executor(), std::move(ends.receiver), ec);
-        CHECK_MESSAGE(!ec, ec.message());
-    }
-
-    TEST_CASE("required: a small channel has one or is refused, and nothing in between")
-    {
-        asio::io_context ctx;
-        auto ends =
-            make_channel<int>({.capacity_messages = 4, .huge_pages = huge_page_policy::required});
-        receiver<int> r(ctx.get_executor(), std::move(ends.receiver));
-        error_code ec;
-        sender<int> s(ctx.get_executor(), std::move(ends.sender), ec);
-        if (!ec) {
-            CHECK(s.try_send(7));
-            CHECK(r.try_receive() == 7);
-        } else {
-            CHECK_MESSAGE(ec == segment_errc::no_huge_pages, ec.message());
-        }
     }
 }
 

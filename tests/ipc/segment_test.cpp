@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <fstream>
 #include <limits>
 #include <span>
 #include <string>
@@ -19,6 +18,7 @@
 #include <doctest/doctest.h>
 
 #include "forked.hpp"
+#include "huge_pages.hpp"
 #include "procyard_test.hpp"
 #include "skip.hpp"
 
@@ -36,19 +36,6 @@ const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
 std::span<const std::byte> bytes_of(const segment& s)
 {
     return {s.data(), s.size()};
-}
-
-// The value of a line "Name:   12 kB" of /proc/meminfo.
-std::size_t memory_info(const std::string& name)
-{
-    std::ifstream file("/proc/meminfo");
-    std::string word;
-    while (file >> word) {
-        std::size_t value = 0;
-        if (word == name + ":" && file >> value)
-            return value;
-    }
-    return 0;
 }
 
 error_code failure_of(std::size_t size_bytes, procyard::segment_options options = {})
@@ -248,9 +235,8 @@ TEST_SUITE("segment")
 
     TEST_CASE("huge pages: never ignored, either had or refused, and reported")
     {
-        const std::size_t huge = memory_info("Hugepagesize") * 1024;
-        const std::size_t reserved = memory_info("HugePages_Rsvd");
-        const bool one_is_free = memory_info("HugePages_Free") > reserved;
+        const auto huge = procyard_test::huge_page_bytes();
+        const bool one_is_free = procyard_test::free_huge_pages() > 0;
         CAPTURE(one_is_free);
         const descriptor_check no_leak;
         error_code ec;
@@ -261,7 +247,7 @@ TEST_SUITE("segment")
         CHECK(wished.size() == wished.page_bytes());
 
         // More than any pool has.
-        const auto total = memory_info("HugePages_Total");
+        const auto total = procyard_test::memory_info("HugePages_Total");
         CHECK(failure_of((total + 1) * std::max(huge, page),
                          {.huge_pages = huge_page_policy::required})
               == segment_errc::no_huge_pages);
