@@ -5,7 +5,6 @@
 #include <procyard/ipc/latest_value.hpp>
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -13,7 +12,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <exception>
 #include <optional>
 #include <string>
 #include <utility>
@@ -36,7 +34,9 @@ using procyard::latest_value;
 using procyard::slow_reader;
 using procyard::subscriber;
 using procyard::unopened;
+using procyard_test::begin_coroutine;
 using procyard_test::descriptor_check;
+using procyard_test::finish_here;
 using procyard_test::hatch;
 using procyard_test::is_numbered;
 using procyard_test::kill_everywhere;
@@ -112,20 +112,16 @@ private:
     }
     void receive_all()
     {
-        asio::co_spawn(
-            ctx_,
-            [this]() -> asio::awaitable<void> {
-                while (!ec_) {
-                    const auto message =
-                        co_await end_.async_receive(asio::redirect_error(asio::use_awaitable, ec_));
-                    if (!ec_)
-                        take(message);
-                    else if (ec_ == channel_errc::lapped)
-                        ec_.clear();
-                }
-            },
-            [](std::exception_ptr failure) { REQUIRE_FALSE(failure); });
-        ctx_.poll();
+        begin_coroutine(ctx_, [this]() -> asio::awaitable<void> {
+            while (!ec_) {
+                const auto message =
+                    co_await end_.async_receive(asio::redirect_error(asio::use_awaitable, ec_));
+                if (!ec_)
+                    take(message);
+                else if (ec_ == channel_errc::lapped)
+                    ec_.clear();
+            }
+        });
     }
 
     asio::io_context ctx_;
@@ -150,9 +146,7 @@ int write(const operation<T>& what, const hatch& out, step_marks& marks)
         (void)to.try_send(numbered<T>(n));
     stop_here();
     what.body(to, ctx, marks, what.sent_before);
-    marks.finished.store(1);
-    stop_here();
-    return 0;
+    return finish_here(marks);
 }
 
 // How many messages both subscribers count; none, where nobody may be traced.
@@ -309,9 +303,7 @@ std::optional<std::uint64_t> kill_reader_after(std::size_t limit, const reading&
         if (!what.opens_in_steps)
             stop_here();
         what.body(from, there, marks);
-        marks.finished.store(1);
-        stop_here();
-        return 0;
+        return finish_here(marks);
     });
     if (!copy.reach_stop())
         return std::nullopt;
@@ -364,9 +356,7 @@ std::optional<std::uint64_t> kill_store_after(std::size_t limit, std::uint64_t s
             (void)value.store(numbered<whole>(n));
         stop_here();
         (void)value.store(numbered<whole>(stored + 1));
-        marks.finished.store(1);
-        stop_here();
-        return 0;
+        return finish_here(marks);
     });
     if (!copy.reach_stop())
         return std::nullopt;

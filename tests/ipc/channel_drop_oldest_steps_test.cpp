@@ -29,6 +29,7 @@ using procyard::make_channel;
 using procyard::receiver;
 using procyard::sender;
 using procyard::when_full;
+using procyard_test::finish_here;
 using procyard_test::is_numbered;
 using procyard_test::kill_everywhere;
 using procyard_test::numbered;
@@ -134,9 +135,7 @@ std::optional<std::uint64_t> kill_after(std::size_t limit, const reading<T>& wha
         (void)end.try_receive(message, ec);  // meets the peer
         stop_here();
         what.body(end, ctx, marks);
-        marks.finished.store(1);
-        stop_here();
-        return 0;
+        return finish_here(marks);
     });
     if (!copy.reach_stop())
         return std::nullopt;

@@ -26,6 +26,7 @@ using procyard::receiver;
 using procyard::sender;
 using procyard_test::add_other_points;
 using procyard_test::descriptor_check;
+using procyard_test::finish_here;
 using procyard_test::go_on;
 using procyard_test::never;
 using procyard_test::outcome;
@@ -167,9 +168,7 @@ std::optional<bool> kill_opener(std::size_t n, bool waiting, way& there)
         asio::io_context its_own;
         stop_here();
         const End end(its_own.get_executor(), std::move(sides<End>::own(ends)));
-        marks.finished.store(1);
-        stop_here();
-        return 0;
+        return finish_here(marks);
     });
     if (!copy.reach_stop())
         return std::nullopt;

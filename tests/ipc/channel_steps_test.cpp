@@ -5,7 +5,6 @@
 #include <procyard/ipc/fan_in.hpp>
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -16,7 +15,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <exception>
 #include <limits>
 #include <optional>
 #include <string>
@@ -39,7 +37,9 @@ using procyard::make_channel;
 using procyard::receiver;
 using procyard::sender;
 using procyard::unopened;
+using procyard_test::begin_coroutine;
 using procyard_test::drain;
+using procyard_test::finish_here;
 using procyard_test::is_numbered;
 using procyard_test::kill_everywhere;
 using procyard_test::numbered;
@@ -142,10 +142,7 @@ private:
     }
     void receive_all()
     {
-        asio::co_spawn(
-            ctx_, [this] { return receive_numbered(end_, without_end, next_, ec_); },
-            [](std::exception_ptr failure) { REQUIRE_FALSE(failure); });
-        ctx_.poll();
+        begin_coroutine(ctx_, [this] { return receive_numbered(end_, without_end, next_, ec_); });
     }
 
     asio::io_context ctx_;
@@ -225,17 +222,13 @@ public:
 private:
     void send_all()
     {
-        asio::co_spawn(
-            ctx_,
-            [this]() -> asio::awaitable<void> {
-                while (!ec_) {
-                    co_await end_.async_send(numbered<T>(next_),
-                                             asio::redirect_error(asio::use_awaitable, ec_));
-                    next_ += ec_ ? 0U : 1U;
-                }
-            },
-            [](std::exception_ptr failure) { REQUIRE_FALSE(failure); });
-        ctx_.poll();
+        begin_coroutine(ctx_, [this]() -> asio::awaitable<void> {
+            while (!ec_) {
+                co_await end_.async_send(numbered<T>(next_),
+                                         asio::redirect_error(asio::use_awaitable, ec_));
+                next_ += ec_ ? 0U : 1U;
+            }
+        });
     }
 
     asio::io_context ctx_;
@@ -284,19 +277,15 @@ public:
 private:
     void receive_all()
     {
-        asio::co_spawn(
-            ctx_,
-            [this]() -> asio::awaitable<void> {
-                while (!ended_) {
-                    const auto got = co_await from_.async_receive(asio::use_awaitable);
-                    REQUIRE(got.source == id_);
-                    ended_ = got.ended;
-                    if (!ended_)
-                        REQUIRE(is_numbered(got.message, next_++));
-                }
-            },
-            [](std::exception_ptr failure) { REQUIRE_FALSE(failure); });
-        ctx_.poll();
+        begin_coroutine(ctx_, [this]() -> asio::awaitable<void> {
+            while (!ended_) {
+                const auto got = co_await from_.async_receive(asio::use_awaitable);
+                REQUIRE(got.source == id_);
+                ended_ = got.ended;
+                if (!ended_)
+                    REQUIRE(is_numbered(got.message, next_++));
+            }
+        });
     }
 
     asio::io_context ctx_;
@@ -340,9 +329,7 @@ std::optional<std::uint64_t> kill_after(std::size_t limit, const operation<End>&
         begin(end, what);
         stop_here();
         what.body(end, ctx, marks);
-        marks.finished.store(1);
-        stop_here();
-        return 0;
+        return finish_here(marks);
     });
     if (!copy.reach_stop())
         return std::nullopt;
@@ -533,9 +520,7 @@ std::optional<std::uint64_t> kill_successor(std::size_t limit, bool as_it_opens,
             const auto message = end.try_receive();
             noted[0].store(message && is_numbered(*message, first + n) ? n + 1 : without_end);
         }
-        marks.finished.store(1);
-        stop_here();
-        return 0;
+        return finish_here(marks);
     });
     if (!copy.reach_stop())
         return std::nullopt;

@@ -9,6 +9,7 @@
 #ifndef PROCYARD_TESTS_IPC_STEPPED_WALK_HPP
 #define PROCYARD_TESTS_IPC_STEPPED_WALK_HPP
 
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 
 #include <algorithm>
@@ -16,12 +17,14 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <fstream>
 #include <optional>
 #include <set>
 #include <sstream>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -147,6 +150,15 @@ void poll_until_done(boost::asio::io_context& ctx, step_marks& marks, Outcome& r
     marks.started.store(1);
     for (int polls = 0; !result.done() && polls < 10'000; ++polls)
         ctx.poll();
+}
+
+/// Runs a coroutine as far as it comes by now. An exception fails the test.
+template <class Coroutine>
+void begin_coroutine(boost::asio::io_context& ctx, Coroutine coroutine)
+{
+    boost::asio::co_spawn(ctx, std::move(coroutine),
+                          [](std::exception_ptr failure) { REQUIRE_FALSE(failure); });
+    ctx.poll();
 }
 
 /// Of a channel's two ends, which is whose.

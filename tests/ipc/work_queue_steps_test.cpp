@@ -24,6 +24,7 @@ using procyard::error_code;
 using procyard::leased;
 using procyard::work_queue;
 using procyard::work_source;
+using procyard_test::finish_here;
 using procyard_test::is_numbered;
 using procyard_test::kill_everywhere;
 using procyard_test::numbered;
@@ -106,9 +107,7 @@ std::optional<std::uint64_t> kill_after(std::size_t limit, answer how, walk& kno
         work_source<whole> from(there.get_executor(), std::move(end));
         stop_here();
         consume(from, how, there, marks, noted);
-        marks.finished.store(1);
-        stop_here();
-        return 0;
+        return finish_here(marks);
     });
     if (!copy.reach_stop())
         return std::nullopt;

@@ -40,6 +40,14 @@ inline void stop_here()
     ::raise(SIGSTOP);
 }
 
+/// The copy has done what it was to be stepped through. What its body returns.
+inline int finish_here(step_marks& marks)
+{
+    marks.finished.store(1);
+    stop_here();
+    return 0;
+}
+
 class single_stepped {
 public:
     /// `body(step_marks&)` runs in the copy, until its first stop_here() at full speed.
