@@ -233,7 +233,9 @@ bool pool_core::submit(task_pointer task, const request_writer& request,
         return false;
     }
     enter(false, [&] {
-        if (!may_wait && (fsm_.waiting() > 0 || fsm_.queued() >= options_.high_water)) {
+        // There will never be room in one that stops, which says so instead.
+        const bool is_full = fsm_.waiting() > 0 || fsm_.queued() >= options_.high_water;
+        if (!may_wait && is_full && !stopping_) {
             task->over = true;
             task->error = asio::error::would_block;
             return;
@@ -257,7 +259,7 @@ bool pool_core::submit(task_pointer task, const request_writer& request,
         keep(std::move(task));
         carry_out(now);
         cut_short_ -= stopping_ ? 1 : 0;  // it is refused, and was never taken
-        submitted = true;
+        submitted = !stopping_;
     });
     return submitted;
 }

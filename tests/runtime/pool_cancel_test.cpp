@@ -507,4 +507,42 @@ TEST_SUITE("process_pool: cancellation")
         CHECK(pool.error(deaf) == pool_errc::stopped);
         CHECK(children() == 0);
     }
+
+    TEST_CASE("what is submitted to a pool that stops is told so, whether there is room or not")
+    {
+        for (const bool is_full : {false, true}) {
+            CAPTURE(is_full);
+            temporary_directory place;
+            pool_gate gate((place.path() / "gate").string());
+            auto options = patient(0);
+            options.high_water = 1;
+            pooled pool(options);
+            pool.must_start();
+            auto running = pool.submit(make_work("gate", 0, gate.path()));
+            pool.until([&] { return gate.is_reached(); });
+            procyard::pool_task<answer> queued;
+            procyard::error_code ec;
+            if (is_full) {
+                queued = pool.submit(make_work("square", 3));
+                CHECK_FALSE(pool.it->try_submit(make_work("square", 4), {}, ec));
+                CHECK(ec == asio::error::would_block);
+            }
+            outcome<procyard::error_code> stopped;
+            pool.it->async_stop(std::chrono::nanoseconds::max(), stopped.handler());
+            CHECK_FALSE(pool.it->try_submit(make_work("square", 5), {}, ec));
+            CHECK_MESSAGE(ec == pool_errc::stopped, ec.message());
+            outcome<procyard::error_code, procyard::pool_task<answer>> late;
+            pool.it->async_submit(make_work("square", 6), {}, late.handler());
+            run_until(pool.ctx, [&] { return late.done(); });
+            CHECK_MESSAGE(late.error() == pool_errc::stopped, late.error().message());
+            gate.open();
+            run_until(pool.ctx, [&] { return stopped.done(); });
+            CHECK(pool.error(running) == procyard::error_code());
+            if (is_full)
+                CHECK(pool.result(queued).number == 9);
+            CHECK_FALSE(pool.it->try_submit(make_work("square", 7), {}, ec));
+            CHECK_MESSAGE(ec == pool_errc::stopped, ec.message());
+            CHECK(children() == 0);
+        }
+    }
 }
