@@ -91,6 +91,25 @@ await_death() {
     until is_gone "$1" || ((SECONDS > end)); do :; done
 }
 
+# await_child PID WORD: prints the number of the first child of PID, when there is one, whose command
+# line has a word that begins with WORD. The words change at the very moment of the exec: until then
+# each child, whatever it is about to become, looks like its parent, and has its executable.
+await_child() {
+    local end=$((SECONDS + 30)) status line words
+    until ((SECONDS > end)); do
+        for status in /proc/[0-9]*/stat; do
+            { read -r line <"$status"; } 2>/dev/null || continue
+            [[ ${line##*) } =~ ^[^Z]\ $1\  ]] || continue
+            status=${status%/stat}
+            { mapfile -d '' -t words <"$status/cmdline"; } 2>/dev/null || continue
+            if [[ " ${words[*]}" == *" $2"* ]]; then
+                echo "${status#/proc/}"
+                return
+            fi
+        done
+    done
+}
+
 # nobody_left COUNT: the processes that have written their numbers to $directory/pids are gone.
 nobody_left() {
     local pid count=0
@@ -261,22 +280,6 @@ test_index_chaos() {
         "$demo" index --workers 3 --chaos --check --input "$directory/headers"
 }
 
-# await_worker PID: prints the number of the first worker of a `demo index`, when there is one.
-await_worker() {
-    local end=$((SECONDS + 30)) status line worker
-    until ((SECONDS > end)); do
-        for status in /proc/[0-9]*/stat; do
-            { read -r line <"$status"; } 2>/dev/null || continue
-            [[ ${line##*) } =~ ^[^Z]\ $1\  ]] || continue
-            worker=${status%/stat}
-            if [[ $worker/exe -ef $demo ]]; then
-                echo "${worker#/proc/}"
-                return
-            fi
-        done
-    done
-}
-
 # What takes longer than anybody waits: nothing but NUL for a tebibyte.
 endless_header() {
     mkdir -p "$directory/headers"
@@ -290,14 +293,14 @@ test_index_interrupt() {
     endless_header
     "$demo" index --input "$directory/headers" >"$directory/log" 2>&1 &
     pid=$!
-    worker=$(await_worker "$pid")
+    worker=$(await_child "$pid" procyard-worker)
     kill -TERM "$pid"
     ends_with 143 'interrupted by SIGTERM; 0 of 1 files were counted' "$pid"
     await_death "$worker"
     is_gone "$worker" || fail 'a worker has outlived a demo that was told to end'
     "$demo" index --input "$directory/headers" >"$directory/log" 2>&1 &
     pid=$!
-    worker=$(await_worker "$pid")
+    worker=$(await_child "$pid" procyard-worker)
     # One of them is told, the other one ends it: it dies of that, and has no time for a word.
     kill -STOP "$pid" && kill -HUP "$pid" && kill -TERM "$pid" && kill -CONT "$pid"
     { wait "$pid"; } 2>/dev/null
@@ -308,7 +311,7 @@ test_index_interrupt() {
     is_gone "$worker" || fail 'a worker has outlived a demo that was told twice to end'
     "$demo" index --input "$directory/headers" >"$directory/log" 2>&1 &
     pid=$!
-    worker=$(await_worker "$pid")
+    worker=$(await_child "$pid" procyard-worker)
     kill -9 "$pid"
     { wait "$pid"; } 2>/dev/null
     await_death "$worker"
@@ -584,21 +587,6 @@ has() {
     fi
 }
 
-# await_child PID: prints the number of its first child, when there is one.
-await_child() {
-    local end=$((SECONDS + 30)) status line
-    until ((SECONDS > end)); do
-        for status in /proc/[0-9]*/stat; do
-            { read -r line <"$status"; } 2>/dev/null || continue
-            if [[ ${line##*) } =~ ^[^Z]\ $1\  ]]; then
-                status=${status%/stat}
-                echo "${status#/proc/}"
-                return
-            fi
-        done
-    done
-}
-
 # Whoever ends it, and however: the other process ends as well.
 test_channel_ended() {
     local pid peer how signal code text line
@@ -606,7 +594,7 @@ test_channel_ended() {
         read -r signal code text <<<"$how"
         "$demo" channel --seconds 1m >"$directory/log" 2>&1 &
         pid=$!
-        peer=$(await_child "$pid")
+        peer=$(await_child "$pid" channel-peer)
         kill "-$signal" "$pid"
         ends_with "$code" "$text" "$pid"
         is_gone "$peer" || fail "the other process has outlived SIG$signal"
@@ -629,11 +617,11 @@ test_channel_ended() {
     # The other process, and then the demo, is killed by somebody else.
     "$demo" channel --seconds 1m >"$directory/log" 2>&1 &
     pid=$!
-    kill -9 "$(await_child "$pid")"
+    kill -9 "$(await_child "$pid" channel-peer)"
     ends_with 125 'the other process: killed by SIGKILL.*the peer has died' "$pid"
     "$demo" channel --seconds 1m >"$directory/log" 2>&1 &
     pid=$!
-    peer=$(await_child "$pid")
+    peer=$(await_child "$pid" channel-peer)
     kill -9 "$pid"
     { wait "$pid"; } 2>/dev/null
     await_death "$peer"
