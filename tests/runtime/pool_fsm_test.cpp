@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What becomes of tasks. pool_fsm_workers_test.cpp has what becomes of workers.
+// What becomes of tasks. pool_fsm_cancel_test.cpp has those that are cancelled or late,
+// pool_fsm_workers_test.cpp what becomes of workers.
 #include "pool_fsm.hpp"
 
 #include <doctest/doctest.h>
@@ -13,6 +14,7 @@
 using procyard::pool_balance;
 using procyard::pool_outcome;
 using procyard_test::pool_stage;
+using procyard_test::ready_pool;
 using namespace std::chrono_literals;
 
 namespace {
@@ -40,8 +42,7 @@ TEST_CASE("a task goes to a worker that is ready, and is over when that says so"
 
 TEST_CASE("what a task has waited and run is told with its end")
 {
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
+    ready_pool pool;
     pool.submit();
     pool.submit();
     pool.now += 3ms;
@@ -58,8 +59,7 @@ TEST_CASE("what a task has waited and run is told with its end")
 
 TEST_CASE("tasks go in the order of priority, then of submission")
 {
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
+    ready_pool pool;
     pool.submit();
     pool.submit({.priority = 1});
     pool.submit({.priority = 5});
@@ -110,8 +110,7 @@ TEST_CASE("tasks go to the worker that has the fewest, and are sent ahead when a
 {
     auto how = pool_stage::plain(2, 2, 1);
     how.tasks_per_worker = 2;
-    pool_stage pool(how);
-    pool.begin();
+    ready_pool pool(how);
     CHECK(pool.submit() == "deliver t1 w1");
     CHECK(pool.submit() == "deliver t2 w2");
     CHECK(pool.submit() == "deliver t3 w1");
@@ -127,8 +126,7 @@ TEST_CASE("tasks go to the worker that has the fewest, and are sent ahead when a
 
 TEST_CASE("what a worker that is about to come can run is not sent behind another task")
 {
-    pool_stage pool(pool_stage::plain(1, 2, 4));
-    pool.begin();
+    ready_pool pool(pool_stage::plain(1, 2, 4));
     CHECK(pool.submit() == "deliver t1 w1");
     CHECK(pool.submit() == "start w2/1");
     CHECK(pool.submit() == "deliver t2 w1");
@@ -140,8 +138,7 @@ TEST_CASE("round robin takes each worker in turn")
 {
     auto how = pool_stage::plain(3, 3, 1);
     how.balance = pool_balance::round_robin;
-    pool_stage pool(how);
-    pool.begin();
+    ready_pool pool(how);
     CHECK(pool.submit() == "deliver t1 w2");
     CHECK(pool.done(2, 1) == "t1 done");
     CHECK(pool.submit() == "deliver t2 w3");
@@ -156,8 +153,7 @@ TEST_CASE("a key stays with its worker, and only the keys of one that goes are m
 {
     auto how = pool_stage::plain(4, 4);
     how.balance = pool_balance::sticky_key;
-    pool_stage pool(how);
-    pool.begin();
+    ready_pool pool(how);
     const auto worker_of = [&](std::uint64_t key) {
         pool.submit({.key = key});
         std::uint64_t worker = 0;
@@ -192,8 +188,7 @@ TEST_CASE("with sticky keys a task waits for its worker, in order, and moves whe
 {
     auto how = pool_stage::plain(2, 2);
     how.balance = pool_balance::sticky_key;
-    pool_stage pool(how);
-    pool.begin();
+    ready_pool pool(how);
     CHECK(pool.submit({.key = 1}).starts_with("deliver t1 w"));
     const auto home = pool.fsm.outputs().back().worker;
     CHECK(pool.submit({.key = 1}) == "");
@@ -208,8 +203,7 @@ TEST_CASE(
 {
     auto how = pool_stage::plain(2, 2, 2);
     how.balance = pool_balance::sticky_key;
-    pool_stage pool(how);
-    pool.begin();
+    ready_pool pool(how);
     const auto key = pool.key_of(1, 0);
     const auto other = pool.key_of(2, key + 1);
     const auto first = pool.last + 1;
@@ -229,8 +223,7 @@ TEST_CASE(
 TEST_CASE(
     "the task that ran when its worker died is over, what waited behind it is delivered again")
 {
-    pool_stage pool(pool_stage::plain(1, 1, 2));
-    pool.begin();
+    ready_pool pool(1, 2);
     pool.submit();
     pool.submit(idempotent);
     pool.submit();
@@ -243,8 +236,7 @@ TEST_CASE("what was delivered behind another that ran is nobody's fault, however
 {
     auto how = pool_stage::plain(1, 1);
     how.prefetch = 1;
-    pool_stage pool(how);
-    pool.begin();
+    ready_pool pool(how);
     CHECK(pool.submit() == "deliver t1 w1");
     CHECK(pool.submit({.priority = -1}) == "deliver t2 w1");
     for (std::uint64_t worker = 1; worker < 10; ++worker) {
@@ -264,8 +256,7 @@ TEST_CASE("a task that its workers die of when they receive it is alone soon, an
 {
     auto how = pool_stage::plain(2, 2);
     how.prefetch = 2;
-    pool_stage pool(how);
-    pool.begin();
+    ready_pool pool(how);
     CHECK(pool.submit() == "deliver t1 w1");
     CHECK(pool.submit() == "deliver t2 w2");
     CHECK(pool.submit() == "deliver t3 w1");
@@ -283,8 +274,7 @@ TEST_CASE("a task that its workers die of when they receive it is alone soon, an
 TEST_CASE("an idempotent task may be suspected as often as it may have strikes, and three times")
 {
     const auto deaths_of = [](const pool_stage::terms& how) {
-        pool_stage pool(pool_stage::plain(1, 1));
-        pool.begin();
+        ready_pool pool(pool_stage::plain(1, 1));
         pool.submit(how);
         for (std::uint64_t worker = 1;; ++worker) {
             if (pool.ended(worker, 0) != "struck t1")
@@ -300,8 +290,7 @@ TEST_CASE("an idempotent task may be suspected as often as it may have strikes, 
 
 TEST_CASE("nobody is suspected of whom nothing was in the worker's channel, however often")
 {
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
+    ready_pool pool;
     CHECK(pool.submit() == "deliver t1 w1");
     std::uint64_t worker = 1;
     for (; worker < 10; ++worker) {
@@ -315,38 +304,18 @@ TEST_CASE("nobody is suspected of whom nothing was in the worker's channel, howe
 
 TEST_CASE("what is withdrawn is passed over when one is suspected")
 {
-    pool_stage pool(pool_stage::plain(1, 1, 1));
-    pool.begin();
+    ready_pool pool(1, 1);
     CHECK(pool.submit_many(2) == "deliver t2 w1");
     CHECK(pool.cancel(1) == "ask t1 w1");
     CHECK(pool.begun(1, 0) == "t1 cancelled");
     CHECK(pool.ended(1, 0) == "struck t2");
 }
 
-TEST_CASE("what waits in a worker that was sent SIGTERM is asked to be left as anywhere else")
-{
-    auto how = pool_stage::plain(1, 1, 2);
-    how.term_grace = 10s;
-    pool_stage pool(how);
-    pool.begin();
-    CHECK(pool.submit({.run_limit = 1s}) == "deliver t1 w1");
-    CHECK(pool.submit() == "deliver t2 w1");
-    CHECK(pool.submit({.queue_until = pool.now + 5s}) == "deliver t3 w1");
-    CHECK(pool.pass(1s) == "ask t1 w1");
-    CHECK(pool.pass(how.ask_grace) == "terminate w1");
-    CHECK(pool.cancel(2) == "ask t2 w1");
-    CHECK(pool.begun(1, 1) == "t2 cancelled");
-    CHECK(pool.pass(4s) == "ask t3 w1");
-    CHECK(pool.begun(1, 1) == "t3 queue deadline");
-    CHECK(pool.ended(1, 1) == "t1 run deadline, start w2/0");
-}
-
 TEST_CASE("nobody is suspected when a worker ends that was to end")
 {
     auto how = pool_stage::plain(1, 1);
     how.prefetch = 1;
-    pool_stage pool(how);
-    pool.begin();
+    ready_pool pool(how);
     CHECK(pool.submit({.run_limit = 1s}) == "deliver t1 w1");
     CHECK(pool.submit() == "deliver t2 w1");
     pool.pass(1s);
@@ -359,8 +328,7 @@ TEST_CASE("an idempotent task runs again alone in a fresh worker, and is poisone
 {
     auto how = pool_stage::plain(2, 2);
     how.tasks_per_worker = 2;
-    pool_stage pool(how);
-    pool.begin();
+    ready_pool pool(how);
     CHECK(pool.submit(idempotent) == "deliver t1 w1");
     CHECK(pool.submit() == "deliver t2 w2");
     CHECK(pool.ended(1, 1) == "struck t1, start w3/0");
@@ -377,8 +345,7 @@ TEST_CASE("an idempotent task runs again alone in a fresh worker, and is poisone
 
 TEST_CASE("a task may have fewer strikes than the pool's")
 {
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
+    ready_pool pool;
     pool.submit({.idempotent = true, .strikes = 1});
     CHECK(pool.ended(1, 1) == "t1 poisoned, start w2/0");
 }
@@ -387,8 +354,7 @@ TEST_CASE("when all workers have run something, one is replaced for a task that 
 {
     auto how = pool_stage::plain(1, 1);
     how.tasks_per_worker = 2;
-    pool_stage pool(how);
-    pool.begin();
+    ready_pool pool(how);
     pool.submit(idempotent);
     pool.submit(idempotent);
     CHECK(pool.ended(1, 2) == "struck t1, struck t2, start w2/0");
@@ -402,8 +368,7 @@ TEST_CASE("when all workers have run something, one is replaced for a task that 
 TEST_CASE("a worker cannot claim to have begun more than it was sent, nor less than it has ended")
 {
     auto how = pool_stage::plain(1, 1, 2);
-    pool_stage pool(how);
-    pool.begin();
+    ready_pool pool(how);
     pool.submit_many(3);
     CHECK(pool.submit() == "");
     // Not even what does not run, as far as is known, is begun twice: an answer may be lost.
@@ -412,8 +377,7 @@ TEST_CASE("a worker cannot claim to have begun more than it was sent, nor less t
     CHECK(pool.ready(2) == "deliver t4 w2");
 
     how.tasks_per_worker = 2;
-    pool_stage wide(how);
-    wide.begin();
+    ready_pool wide(how);
     wide.submit_many(3);
     CHECK(wide.done(1, 2) == "t2 done");
     CHECK(wide.ended(1, 0) == "t1 worker died, start w2/0");
@@ -424,8 +388,7 @@ TEST_CASE("what was not in its worker's channel yet is nobody's fault, whatever 
 {
     auto how = pool_stage::plain(1, 1, 2);
     how.tasks_per_worker = 2;
-    pool_stage pool(how);
-    pool.begin();
+    ready_pool pool(how);
     pool.submit(idempotent);
     pool.submit_many(2);
     pool.submit(idempotent);
@@ -437,318 +400,9 @@ TEST_CASE("what was not in its worker's channel yet is nobody's fault, whatever 
     CHECK(pool.ready(3) == "deliver t3 w3, deliver t4 w3");
 }
 
-TEST_CASE("what has come by the time that the machine is told of is judged by nobody before it is "
-          "known")
-{
-    pool_stage pool(pool_stage::plain(4, 4));
-    pool.begin();
-    pool.submit({.heartbeat_limit = 100ms});
-    pool.submit({.heartbeat_limit = 100ms});
-    pool.submit({.run_limit = 100ms});
-    pool.submit({.run_limit = 100ms});
-    pool.now += 300ms;
-    pool.hold();
-    CHECK(pool.beat(1) == "");
-    CHECK(pool.done(3, 3) == "t3 done");
-    CHECK(pool.done(4, 4) == "t4 done");
-    CHECK(pool.fsm.is_held());
-    CHECK(pool.pass(0ms) == "terminate w2");
-    CHECK_FALSE(pool.fsm.is_held());
-    CHECK(pool.ended(2, 1) == "t2 heartbeat lost, start w5/1");
-    CHECK(pool.done(1, 1) == "t1 done");
-}
-
-TEST_CASE("a task that nobody has is cancelled at once")
-{
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
-    pool.submit();
-    pool.submit();
-    CHECK(pool.cancel(2) == "t2 cancelled");
-    CHECK(pool.cancel(2) == "");
-    CHECK(pool.cancel(77) == "");
-    CHECK(pool.done(1, 1) == "t1 done");
-}
-
-TEST_CASE(
-    "a running task that is cancelled: ask, SIGTERM, SIGKILL, and over when its worker is gone")
-{
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
-    pool.submit();
-    CHECK(pool.cancel(1) == "ask t1 w1");
-    CHECK(pool.cancel(1) == "");
-    CHECK(pool.pass(999ms) == "");
-    CHECK(pool.pass(1ms) == "terminate w1");
-    CHECK(pool.pass(999ms) == "");
-    CHECK(pool.pass(1ms) == "kill w1");
-    CHECK(pool.pass(1h) == "");
-    CHECK(pool.ended(1, 1) == "t1 cancelled, start w2/0");
-}
-
-TEST_CASE("a worker that agrees to cancel a task is left in peace")
-{
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
-    pool.submit();
-    pool.cancel(1);
-    CHECK(pool.done(1, 1, pool_outcome::cancelled) == "t1 cancelled");
-    CHECK(pool.pass(1h) == "");
-    pool.submit();
-    pool.cancel(2);
-    CHECK(pool.done(1, 2, pool_outcome::task_failed) == "t2 cancelled");
-    pool.submit();
-    pool.cancel(3);
-    // It was done before it heard of it.
-    CHECK(pool.done(1, 3) == "t3 done");
-}
-
-TEST_CASE(
-    "a task that waits in its worker is asked for, and nobody is killed for what does not run")
-{
-    pool_stage pool(pool_stage::plain(1, 1, 2));
-    pool.begin();
-    pool.submit_many(3);
-    CHECK(pool.cancel(2) == "ask t2 w1");
-    CHECK(pool.cancel(3) == "ask t3 w1");
-    CHECK(pool.pass(1h) == "");
-    CHECK(pool.done(1, 2, pool_outcome::cancelled) == "t2 cancelled");
-    CHECK(pool.done(1, 1) == "t1 done");
-    // Now it runs, if its worker has not heard.
-    CHECK(pool.pass(1s) == "terminate w1");
-    CHECK(pool.ended(1, 3) == "t3 cancelled, start w2/0");
-}
-
-TEST_CASE(
-    "a task that its worker is known not to begin any more is over at once, and keeps its place "
-    "there until that has said so")
-{
-    pool_stage pool(pool_stage::plain(1, 1, 2));
-    pool.begin();
-    pool.submit_many(4);
-    CHECK(pool.begun(1, 1) == "");  // nobody has asked
-    CHECK(pool.cancel(3) == "ask t3 w1");
-    CHECK(pool.begun(1, 3) == "");  // begun meanwhile
-    CHECK(pool.begun(1, 1) == "t3 cancelled");
-    CHECK(pool.fsm.outputs().front().attempt == 0);
-    CHECK_FALSE(pool.fsm.outputs().front().has_run);
-    CHECK(pool.fsm.is_withdrawn(1, 3, 1));
-    CHECK_FALSE(pool.fsm.is_withdrawn(1, 3, 2));
-    CHECK_FALSE(pool.fsm.is_withdrawn(1, 2, 1));
-    CHECK(pool.begun(1, 1) == "");
-    CHECK(pool.cancel(3) == "");
-    CHECK(pool.done(1, 1) == "t1 done, deliver t4 w1");
-    CHECK(pool.done(1, 3, pool_outcome::cancelled) == "");
-    CHECK_FALSE(pool.fsm.is_withdrawn(1, 3, 1));
-    CHECK(pool.done(1, 2) == "t2 done");
-    CHECK(pool.done(1, 4) == "t4 done");
-    CHECK(pool.fsm.unfinished() == 0);
-    CHECK(pool.pass(1h) == "");
-}
-
-TEST_CASE("a worker that does not let go of what it shall not begin is ended")
-{
-    pool_stage pool(pool_stage::plain(1, 1, 1));
-    pool.begin();
-    pool.submit();
-    pool.submit({.queue_until = pool.now + 1s, .idempotent = true});
-    CHECK(pool.pass(1s) == "ask t2 w1");
-    CHECK(pool.begun(1, 1) == "t2 queue deadline");
-    CHECK(pool.pass(1h) == "");
-    CHECK(pool.done(1, 1) == "t1 done");
-    CHECK(pool.pass(1s) == "terminate w1");
-    // Even one that says that it has begun it blames nobody.
-    CHECK(pool.ended(1, 2) == "start w2/0");
-    CHECK(pool.fsm.unfinished() == 0);
-}
-
-TEST_CASE(
-    "what waits behind a task for too long is over when that is certain, or when it is known to "
-    "have begun in time")
-{
-    pool_stage pool(pool_stage::plain(1, 1, 2));
-    pool.begin();
-    pool.submit();
-    pool.submit({.queue_until = pool.now + 1s});
-    pool.submit({.queue_until = pool.now + 1s});
-    CHECK(pool.pass(1s) == "ask t2 w1, ask t3 w1");
-    CHECK(pool.begun(1, 2) == "t3 queue deadline");
-    // It goes on, and whoever wants to be rid of it has to say so.
-    CHECK(pool.done(1, 1) == "t1 done");
-    CHECK(pool.pass(1h) == "");
-    CHECK(pool.cancel(2) == "ask t2 w1");
-    CHECK(pool.done(1, 2) == "t2 done");
-    CHECK(pool.done(1, 3, pool_outcome::cancelled) == "");
-}
-
-TEST_CASE("nobody is taken from a worker that was not asked, since it is being killed")
-{
-    pool_stage pool(pool_stage::plain(1, 1, 1));
-    pool.begin();
-    pool.submit();
-    pool.submit();
-    CHECK(pool.cancel(1) == "ask t1 w1");
-    CHECK(pool.pass(1s) == "terminate w1");
-    CHECK(pool.pass(1s) == "kill w1");
-    CHECK(pool.cancel(2) == "");
-    CHECK(pool.begun(1, 1) == "");
-    CHECK(pool.ended(1, 1) == "t1 cancelled, t2 cancelled, start w2/0");
-}
-
-TEST_CASE("a task that waits in a worker that dies is cancelled if that was asked for")
-{
-    pool_stage pool(pool_stage::plain(1, 1, 2));
-    pool.begin();
-    pool.submit_many(3);
-    pool.cancel(2);
-    CHECK(pool.ended(1, 1) == "t1 worker died, t2 cancelled, start w2/0");
-    CHECK(pool.ready(2) == "deliver t3 w2");
-}
-
-TEST_CASE("a task that its worker has not begun has not run, whatever was to be expected")
-{
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
-    pool.submit();
-    pool.cancel(1);
-    CHECK(pool.ended(1, 0) == "t1 cancelled");
-    CHECK(pool.fsm.outputs().front().attempt == 0);
-    CHECK_FALSE(pool.fsm.outputs().front().has_run);
-}
-
-TEST_CASE("those beside a task whose worker is killed are queued again, struck or over")
-{
-    auto how = pool_stage::plain(1, 1, 1);
-    how.tasks_per_worker = 3;
-    pool_stage pool(how);
-    pool.begin();
-    pool.submit();
-    pool.submit(idempotent);
-    pool.submit();
-    pool.submit();
-    pool.cancel(1);
-    CHECK(pool.pass(1s) == "terminate w1");
-    // It has not begun the third.
-    CHECK(pool.ended(1, 2) == "t1 cancelled, struck t2, start w2/0");
-    CHECK(pool.ready(2) == "deliver t2 w2 #2");
-    CHECK(pool.done(2, 2) == "t2 done, deliver t3 w2, deliver t4 w2");
-}
-
-TEST_CASE("what a worker has ended before it died counts")
-{
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
-    pool.submit();
-    pool.cancel(1);
-    pool.pass(1s);
-    CHECK(pool.done(1, 1) == "t1 done");
-    CHECK(pool.pass(1s) == "kill w1");
-    CHECK(pool.ended(1, 1) == "start w2/0");
-}
-
-TEST_CASE("a task that is not begun in time is over; what it has run does not count")
-{
-    auto how = pool_stage::plain(1, 1);
-    pool_stage pool(how);
-    pool.begin();
-    pool.submit({.queue_until = pool.now + 10ms});
-    pool.runs(1, 1);
-    pool.submit({.queue_until = pool.now + 10ms});
-    CHECK(pool.pass(9ms) == "");
-    CHECK(pool.pass(1ms) == "t2 queue deadline");
-    CHECK(pool.pass(1h) == "");
-    CHECK(pool.done(1, 1) == "t1 done");
-    CHECK(pool.submit({.queue_until = pool.now - 1ms}) == "t3 queue deadline");
-}
-
-TEST_CASE("a task that was begun in time may wait to be begun again")
-{
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
-    pool.submit({.queue_until = pool.now + 10ms, .idempotent = true});
-    CHECK(pool.ended(1, 1) == "struck t1, start w2/0");
-    CHECK(pool.pass(1s) == "");
-    CHECK(pool.ready(2) == "deliver t1 w2 #2");
-}
-
-TEST_CASE("a task that waits in its worker for too long is asked for, and runs if it was too late")
-{
-    pool_stage pool(pool_stage::plain(1, 1, 1));
-    pool.begin();
-    pool.submit();
-    pool.submit({.queue_until = pool.now + 10ms});
-    CHECK(pool.pass(10ms) == "ask t2 w1");
-    CHECK(pool.pass(1h) == "");
-    CHECK(pool.done(1, 2, pool_outcome::cancelled) == "t2 queue deadline");
-    pool.submit({.queue_until = pool.now + 10ms});
-    CHECK(pool.pass(10ms) == "ask t3 w1");
-    CHECK(pool.done(1, 1) == "t1 done");
-    CHECK(pool.pass(1h) == "");
-    CHECK(pool.done(1, 3) == "t3 done");
-}
-
-TEST_CASE("a task that runs for too long is cancelled, and what comes then is too late (case 31)")
-{
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
-    pool.submit({.run_limit = 100ms});
-    CHECK(pool.pass(99ms) == "");
-    CHECK(pool.pass(1ms) == "ask t1 w1");
-    CHECK(pool.done(1, 1) == "t1 run deadline");
-    pool.submit({.run_limit = 100ms});
-    CHECK(pool.pass(100ms) == "ask t2 w1");
-    CHECK(pool.pass(1s) == "terminate w1");
-    CHECK(pool.pass(1s) == "kill w1");
-    CHECK(pool.ended(1, 2) == "t2 run deadline, start w2/0");
-}
-
-TEST_CASE("the run deadline counts from when a task runs, not from when it was delivered")
-{
-    pool_stage pool(pool_stage::plain(1, 1, 1));
-    pool.begin();
-    pool.submit();
-    pool.submit({.run_limit = 100ms});
-    CHECK(pool.pass(1h) == "");
-    CHECK(pool.done(1, 1) == "t1 done");
-    CHECK(pool.pass(99ms) == "");
-    CHECK(pool.pass(1ms) == "ask t2 w1");
-}
-
-TEST_CASE("a worker whose loop stands still is stopped without being asked")
-{
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
-    pool.submit({.heartbeat_limit = 1s});
-    pool.pass(900ms);
-    CHECK(pool.beat(1) == "");
-    CHECK(pool.pass(999ms) == "");
-    CHECK(pool.pass(1ms) == "terminate w1");
-    CHECK(pool.pass(1s) == "kill w1");
-    CHECK(pool.ended(1, 1) == "t1 heartbeat lost, start w2/0");
-}
-
-TEST_CASE("a heartbeat is missed by who has asked for it alone; a beat does not prolong a run")
-{
-    auto how = pool_stage::plain(1, 1);
-    how.tasks_per_worker = 2;
-    pool_stage pool(how);
-    pool.begin();
-    pool.submit(idempotent);
-    pool.submit({.run_limit = 1500ms, .heartbeat_limit = 1s});
-    pool.pass(900ms);
-    pool.beat(1);
-    CHECK(pool.pass(599ms) == "");
-    CHECK(pool.pass(1ms) == "ask t2 w1");
-    CHECK(pool.done(1, 2, pool_outcome::cancelled) == "t2 run deadline");
-    pool.submit({.heartbeat_limit = 1s});
-    CHECK(pool.pass(1s) == "terminate w1");
-    CHECK(pool.ended(1, 3) == "struck t1, t3 heartbeat lost, start w2/0");
-}
-
 TEST_CASE("news that are late, said twice, or of nobody change nothing")
 {
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
+    ready_pool pool;
     pool.submit();
     CHECK(pool.ready(1) == "");
     CHECK(pool.ready(9) == "");
@@ -764,14 +418,6 @@ TEST_CASE("news that are late, said twice, or of nobody change nothing")
     CHECK(pool.ended(1, 2) == "t2 worker died, start w2/0");
     CHECK(pool.ended(1, 2) == "");
     CHECK(pool.done(1, 2) == "");
-}
-
-TEST_CASE("a worker that calls a task cancelled which nobody has cancelled has failed it")
-{
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
-    pool.submit();
-    CHECK(pool.done(1, 1, pool_outcome::cancelled) == "t1 task failed");
 }
 
 TEST_SUITE_END();

@@ -14,6 +14,7 @@
 using procyard::pool_balance;
 using procyard::pool_outcome;
 using procyard_test::pool_stage;
+using procyard_test::ready_pool;
 using namespace std::chrono_literals;
 
 TEST_SUITE_BEGIN("pool_fsm, workers");
@@ -48,8 +49,7 @@ TEST_CASE("a pool may have no worker while it has no work")
 
 TEST_CASE("a death is replaced at once, every time (complaint 12: one ends the whole pool)")
 {
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
+    ready_pool pool;
     for (std::uint64_t worker = 1; worker < 100; ++worker) {
         pool.submit();
         const auto task = 't' + std::to_string(worker);
@@ -63,8 +63,7 @@ TEST_CASE("idle workers go when there are more than there shall be")
 {
     auto how = pool_stage::plain(1, 3);
     how.idle_timeout = 10s;
-    pool_stage pool(how);
-    pool.begin();
+    ready_pool pool(how);
     pool.submit_many(3);
     pool.ready(2);
     pool.ready(3);
@@ -87,8 +86,7 @@ TEST_CASE("one that is idle stays while there is work for as many")
     auto how = pool_stage::plain(1, 2);
     how.balance = pool_balance::sticky_key;
     how.idle_timeout = 10s;
-    pool_stage pool(how);
-    pool.begin();
+    ready_pool pool(how);
     pool.submit();
     pool.submit();
     pool.ready(2);
@@ -149,8 +147,7 @@ TEST_CASE("a start that fails is tried again after longer and longer delays (cas
 
 TEST_CASE("a worker that dies for nothing as soon as it is ready is not started at once")
 {
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
+    ready_pool pool;
     CHECK(pool.ended(1) == "");
     CHECK(pool.pass(100ms) == "start w2/0");
     pool.ready(2);
@@ -176,8 +173,7 @@ TEST_CASE("a worker is replaced after its jobs, and serves until its successor i
 {
     auto how = pool_stage::plain(1, 1);
     how.recycle_after_jobs = 2;
-    pool_stage pool(how);
-    pool.begin();
+    ready_pool pool(how);
     pool.submit();
     CHECK(pool.done(1, 1) == "t1 done");
     pool.submit();
@@ -232,8 +228,7 @@ TEST_CASE("a worker is replaced when it is old")
 {
     auto how = pool_stage::plain(1, 1);
     how.recycle_after_age = 1h;
-    pool_stage pool(how);
-    pool.begin();
+    ready_pool pool(how);
     CHECK(pool.pass(59min) == "");
     CHECK(pool.pass(1min) == "start w2/0");
     CHECK(pool.ready(2) == "retire w1");
@@ -243,8 +238,7 @@ TEST_CASE("a worker is replaced when it is old")
 
 TEST_CASE("all are replaced one after the other, and never fewer are ready (case 35)")
 {
-    pool_stage pool(pool_stage::plain(4, 4));
-    pool.begin();
+    ready_pool pool(4);
     pool.submit_many(4);
     CHECK(pool.recycle_all() == "start w5/0");
     CHECK(pool.recycle_all() == "");
@@ -265,8 +259,7 @@ TEST_CASE("all are replaced one after the other, and never fewer are ready (case
 
 TEST_CASE("a successor that cannot be started leaves who serves in peace")
 {
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
+    ready_pool pool;
     CHECK(pool.recycle(1) == "start w2/0");
     CHECK(pool.ended(2) == "");
     CHECK(pool.fsm.ready() == 1);
@@ -278,8 +271,7 @@ TEST_CASE("a successor that cannot be started leaves who serves in peace")
 
 TEST_CASE("when who is replaced dies, its successor takes its place")
 {
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
+    ready_pool pool;
     pool.submit();
     pool.recycle(1);
     CHECK(pool.ended(1, 1) == "t1 worker died");
@@ -290,8 +282,7 @@ TEST_CASE("when who is replaced dies, its successor takes its place")
 
 TEST_CASE("a worker that is killed counts until it is gone")
 {
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
+    ready_pool pool;
     pool.submit({.run_limit = 1s});
     pool.submit();
     pool.pass(1s);
@@ -303,8 +294,7 @@ TEST_CASE("a worker that is killed counts until it is gone")
 
 TEST_CASE("a pool that is made smaller lets its last workers go, when they have done")
 {
-    pool_stage pool(pool_stage::plain(3, 3));
-    pool.begin();
+    ready_pool pool(3);
     pool.submit_many(4);
     CHECK(pool.resize(1, 1) == "");
     CHECK(pool.done(3, 3) == "t3 done, retire w3");
@@ -319,8 +309,7 @@ TEST_CASE("one that is made smaller has idle workers go in their time")
 {
     auto how = pool_stage::plain(2, 2);
     how.idle_timeout = 10s;
-    pool_stage pool(how);
-    pool.begin();
+    ready_pool pool(how);
     CHECK_FALSE(pool.fsm.next());
     CHECK(pool.resize(1, 2) == "");
     CHECK(pool.pass(10s) == "retire w1");
@@ -332,8 +321,7 @@ TEST_CASE("a stop runs what is queued, refuses what is not admitted, and finishe
 {
     auto how = pool_stage::plain(1, 1);
     how.high_water = 1;
-    pool_stage pool(how);
-    pool.begin();
+    ready_pool pool(how);
     pool.submit_many(3);
     CHECK(pool.stop(10s, 20s) == "t3 stopped");
     CHECK(pool.submit() == "t4 stopped");
@@ -348,8 +336,7 @@ TEST_CASE("a stop runs what is queued, refuses what is not admitted, and finishe
 
 TEST_CASE("a stop goes on with fresh workers as long as there is work and time")
 {
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
+    ready_pool pool;
     pool.submit({.idempotent = true});
     pool.stop(10s, 20s);
     CHECK(pool.ended(1, 1) == "struck t1, start w2/0");
@@ -360,8 +347,7 @@ TEST_CASE("a stop goes on with fresh workers as long as there is work and time")
 
 TEST_CASE("a stop cancels what is not done in time, and kills who does not end")
 {
-    pool_stage pool(pool_stage::plain(2, 2));
-    pool.begin();
+    ready_pool pool(2);
     pool.submit_many(4);
     CHECK(pool.stop(10s, 11500ms) == "");
     CHECK(pool.pass(10s) == "t3 stopped, t4 stopped, ask t1 w1, ask t2 w2");
@@ -374,8 +360,7 @@ TEST_CASE("a stop cancels what is not done in time, and kills who does not end")
 
 TEST_CASE("a second stop may bring the first one forward")
 {
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
+    ready_pool pool;
     pool.submit();
     pool.submit();
     pool.stop(1h, 2h);
@@ -408,78 +393,10 @@ TEST_CASE("graces of nothing are over at once")
     auto how = pool_stage::plain(1, 1);
     how.ask_grace = 0ns;
     how.term_grace = 0ns;
-    pool_stage pool(how);
-    pool.begin();
+    ready_pool pool(how);
     pool.submit();
     CHECK(pool.cancel(1) == "ask t1 w1, terminate w1, kill w1");
     CHECK(pool.ended(1, 1) == "t1 cancelled, start w2/0");
-}
-
-TEST_CASE("what counts as running waits no longer than it may behind one that holds its worker")
-{
-    auto how = pool_stage::plain(1, 1);
-    how.tasks_per_worker = 3;
-    pool_stage pool(how);
-    pool.begin();
-    pool.submit({.queue_until = pool.now + 10ms});
-    CHECK(pool.runs(1, 1) == "");
-    CHECK(pool.submit({.queue_until = pool.now + 10ms}) == "deliver t2 w1");
-    CHECK(pool.submit({.queue_until = pool.now + 11ms}) == "deliver t3 w1");
-    CHECK(pool.pass(9ms) == "");
-    CHECK(pool.pass(1ms) == "ask t2 w1");
-    CHECK(pool.pass(1ms) == "ask t3 w1");
-    CHECK(pool.begun(1, 2) == "t3 queue deadline");
-    // Nobody is ended for what is over, while another one may hold its loop.
-    CHECK(pool.pass(1h) == "");
-    CHECK(pool.done(1, 1) == "t1 done");
-    CHECK(pool.pass(1h) == "");
-    CHECK(pool.done(1, 2) == "t2 done");
-    // Now there is nothing else that it could be busy with.
-    CHECK(pool.pass(999ms) == "");
-    CHECK(pool.pass(1ms) == "terminate w1");
-    CHECK(pool.ended(1, 3) == "start w2/0");
-    CHECK(pool.fsm.unfinished() == 0);
-}
-
-TEST_CASE("a task of a worker that stands still before it has begun it waits no longer than it may")
-{
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
-    pool.submit({.queue_until = pool.now + 10ms, .run_limit = 1h});
-    CHECK(pool.pass(10ms) == "ask t1 w1");
-    CHECK(pool.begun(1, 0) == "t1 queue deadline");
-    CHECK(pool.pass(1s) == "terminate w1");
-}
-
-TEST_CASE("what is known to have begun in time is not asked for, and its other clocks run")
-{
-    pool_stage pool(pool_stage::plain(1, 1));
-    pool.begin();
-    pool.submit({.queue_until = pool.now + 10ms, .run_limit = 100ms});
-    CHECK(pool.pass(10ms) == "ask t1 w1");
-    CHECK(pool.begun(1, 1) == "");
-    CHECK(pool.pass(89ms) == "");
-    CHECK(pool.pass(1ms) == "ask t1 w1");
-    CHECK(pool.done(1, 1) == "t1 run deadline");
-    pool.submit({.queue_until = pool.now + 10ms, .run_limit = 100ms});
-    CHECK(pool.runs(1, 2) == "");
-    CHECK(pool.pass(99ms) == "");
-    CHECK(pool.pass(1ms) == "ask t2 w1");
-}
-
-TEST_CASE("no worker is ended for a task that is cancelled, and waits behind one that it runs")
-{
-    auto how = pool_stage::plain(1, 1);
-    how.tasks_per_worker = 2;
-    pool_stage pool(how);
-    pool.begin();
-    pool.submit_many(2);
-    CHECK(pool.cancel(2) == "ask t2 w1");
-    CHECK(pool.begun(1, 1) == "t2 cancelled");
-    CHECK(pool.pass(1h) == "");
-    CHECK(pool.done(1, 1) == "t1 done");
-    CHECK(pool.done(1, 2, pool_outcome::cancelled) == "");
-    CHECK(pool.pass(1h) == "");
 }
 
 TEST_SUITE_END();

@@ -197,6 +197,16 @@ private:
     std::vector<std::uint64_t> delivered_{};  // by the worker's number
 };
 
+/// One that has begun.
+class ready_pool : public pool_stage {
+public:
+    explicit ready_pool(const fsm_type::setup& how) : pool_stage(how) { begin(); }
+    explicit ready_pool(unsigned workers = 1, unsigned prefetch = 0)
+        : ready_pool(plain(workers, workers, prefetch))
+    {
+    }
+};
+
 }  // namespace procyard_test
 
 #endif
