@@ -3,7 +3,19 @@
 
 #include <doctest/doctest.h>
 
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/cancellation_type.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <cstdint>
+#include <exception>
+#include <memory>
 #include <string>
+#include <utility>
 
 #include <procyard/ipc/channel_error.hpp>
 
@@ -42,6 +54,24 @@ struct streamed : pooled {
         return got.error();
     }
 };
+
+// Each item is the one after the last; the first of the two that ends is the end.
+asio::awaitable<void> take_from_both(procyard::pool_stream<answer>& a,
+                                     procyard::pool_stream<answer>& b, std::uint64_t& from_a,
+                                     std::uint64_t& from_b, std::uint64_t most)
+{
+    using namespace asio::experimental::awaitable_operators;
+    while (from_a < most && from_b < most) {
+        const auto got =
+            co_await (a.async_next(asio::use_awaitable) || b.async_next(asio::use_awaitable));
+        auto& taken = got.index() == 0 ? from_a : from_b;
+        const auto& item = got.index() == 0 ? std::get<0>(got) : std::get<1>(got);
+        CHECK(item.number == taken);
+        if (item.number != taken)
+            co_return;
+        ++taken;
+    }
+}
 
 }  // namespace
 
@@ -140,6 +170,87 @@ TEST_SUITE("pool_stream")
         REQUIRE_FALSE(pool.next(items, item));
         CHECK(pool.next(items, item) == channel_errc::closed);
         pool.stop();
+    }
+
+    TEST_CASE("two streams that are raced: no item is lost")
+    {
+        constexpr std::uint64_t most = 1000;
+        streamed pool(of_workers(2));
+        auto a = pool.stream(make_work("items", most));
+        auto b = pool.stream(make_work("items", most));
+        std::uint64_t from_a = 0;
+        std::uint64_t from_b = 0;
+        bool over = false;
+        asio::co_spawn(pool.ctx, take_from_both(a, b, from_a, from_b, most),
+                       [&](const std::exception_ptr& error) {
+                           CHECK(error == nullptr);
+                           over = true;
+                       });
+        run_until(pool.ctx, [&] { return over; });
+        answer item;
+        for (; from_a < most; ++from_a) {
+            REQUIRE_FALSE(pool.next(a, item));
+            REQUIRE(item.number == from_a);
+        }
+        for (; from_b < most; ++from_b) {
+            REQUIRE_FALSE(pool.next(b, item));
+            REQUIRE(item.number == from_b);
+        }
+        CHECK(pool.next(a, item) == channel_errc::closed);
+        CHECK(pool.next(b, item) == channel_errc::closed);
+        pool.stop();
+    }
+
+    TEST_CASE("a wait that is cancelled in the turn in which its item is there has taken nothing")
+    {
+        temporary_directory place;
+        const auto notes = (place.path() / "notes").string();
+        streamed pool;
+        auto items = pool.stream(make_work("note items", 3, notes));
+        answer item;
+        REQUIRE_FALSE(pool.next(items, item));
+        pool.until_lines(notes, 3);
+        pool.ctx.restart();
+        pool.ctx.poll();
+        asio::cancellation_signal signal;
+        outcome<procyard::error_code, answer> got;
+        items.async_next(asio::bind_cancellation_slot(signal.slot(), got.handler()));
+        signal.emit(asio::cancellation_type::total);
+        run_until(pool.ctx, [&] { return got.done(); });
+        CHECK(got.error() == asio::error::operation_aborted);
+        for (std::uint64_t n = 1; n < 3; ++n) {
+            REQUIRE_FALSE(pool.next(items, item));
+            CHECK(item.number == n);
+        }
+        CHECK(pool.next(items, item) == channel_errc::closed);
+        pool.stop();
+    }
+
+    TEST_CASE("a context that goes takes a coroutine with it whose item was there")
+    {
+        const auto alive = std::make_shared<int>(0);
+        {
+            streamed pool;
+            auto items = pool.stream(make_work("items", 3));
+            answer item;
+            REQUIRE_FALSE(pool.next(items, item));
+            pool.stop();
+            bool waits = false;
+            asio::co_spawn(
+                pool.ctx,
+                [](std::shared_ptr<int> held, procyard::pool_stream<answer> mine,
+                   bool* said) -> asio::awaitable<void> {
+                    *said = true;
+                    (void)co_await mine.async_next(asio::use_awaitable);
+                    *held = 1;
+                }(alive, std::move(items), &waits),
+                [](const std::exception_ptr&) {});
+            pool.ctx.restart();
+            while (!waits)
+                REQUIRE(pool.ctx.poll_one() == 1);
+        }
+        CHECK(alive.use_count() == 1);
+        CHECK(*alive == 0);
     }
 
     TEST_CASE("a plain task to an entry that gives items is told what it should be")

@@ -6,6 +6,7 @@
 #include <boost/asio/cancellation_type.hpp>
 #include <boost/asio/deferred.hpp>
 #include <boost/asio/error.hpp>
+#include <boost/asio/post.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -43,7 +44,7 @@ public:
             return false;
         }
         if (waits_)
-            hand_out();
+            hand_out_soon();
         return true;
     }
     [[nodiscard]] bool waits_for_admission() const noexcept override
@@ -59,7 +60,7 @@ public:
     {
         if (submits_)
             complete_when(now, submits_, error, pool_stream<Response>(self()));
-        if (waits_)
+        if (waits_ && items_.empty())
             complete_when(now, waits_, end(), Response());
     }
     void drop() noexcept override
@@ -87,12 +88,13 @@ public:
             return;
         }
         waits_ = std::move(handler);
-        if (!items_.empty())
-            hand_out();
-        else if (over)
+        if (items_.empty() && over) {
             waits_.complete(end(), Response());
-        else
-            listen_for_cancellation();
+            return;
+        }
+        listen_for_cancellation();
+        if (!items_.empty())
+            hand_out_soon();
     }
 
 private:
@@ -101,16 +103,51 @@ private:
         return std::static_pointer_cast<typed_pool_stream>(shared_from_this());
     }
 
+    // The turn in which an item is handed out. If it never comes the context goes down, and who
+    // waits may own this.
+    class turn {
+    public:
+        explicit turn(std::shared_ptr<typed_pool_stream> of) noexcept : of_(std::move(of)) { }
+        turn(turn&&) noexcept = default;
+        turn(const turn&) = delete;
+        turn& operator=(const turn&) = delete;
+        turn& operator=(turn&&) = delete;
+        ~turn()
+        {
+            if (of_)
+                of_->drop();
+        }
+        void operator()() { std::exchange(of_, nullptr)->hand_out(); }
+
+    private:
+        std::shared_ptr<typed_pool_stream> of_;  // null after a move or a call
+    };
+
+    // An item is taken in the turn that calls the handler, when nobody can cancel the wait any
+    // more. Rejected: to post the handler with it, which loses an item where another stream's is
+    // posted as well, and the first of the two ends the wait for the second.
+    void hand_out_soon()
+    {
+        if (turn_comes_)
+            return;
+        asio::post(executor, turn(self()));
+        turn_comes_ = true;
+    }
     void hand_out()
     {
+        turn_comes_ = false;
+        if (!waits_ || items_.empty())
+            return;
         auto item = std::move(items_.front());
         items_.pop_front();
-        waits_.complete(error_code(), std::move(item));
+        auto waits = std::move(waits_);
         // Not one by one: each is a message.
         if (++taken_ == stream_window / 2) {
             taken_ = 0;
             give_credits(stream_window / 2);
         }
+        // The last thing that is done: it may throw.
+        waits.call_now(error_code(), std::move(item));
     }
     [[nodiscard]] error_code end() const
     {
@@ -133,6 +170,7 @@ private:
 
     std::deque<Response> items_{};
     std::uint32_t taken_ = 0;
+    bool turn_comes_ = false;
     submit_handler submits_{};
     next_handler waits_{};
 };
@@ -168,7 +206,8 @@ public:
     ///                    has died before the end, see report(); other `pool_errc`, after the items
     ///                    that came before. `operation_aborted`: it was cancelled, or the pool was
     ///                    destroyed. `already_started`: another wait is there.
-    /// @par Cancellation  terminal, partial and total: no item was taken, and the task goes on.
+    /// @par Cancellation  terminal, partial and total: no item was taken, and the task goes on. So
+    ///                    `a.async_next() || b.async_next()` loses nothing.
     template <asio::completion_token_for<void(error_code, Response)> Token = asio::deferred_t>
     [[nodiscard]] auto async_next(Token&& token = {})
     {
