@@ -592,6 +592,9 @@ bool worker_core::look_whether_cancelled(const worker_task& task)
 bool worker_core::put(const pool_header& header, const answer_writer& what)
 {
     const auto size = pool_header_bytes + what.size_bytes;
+    // Before the ring is looked at, where a longer one may fit just now.
+    if (size > setup_.longest_record)
+        return false;
     if (unsent_.empty()) {
         error_code ec;
         auto room = tx_.try_loan_bytes(size, ec);
@@ -603,8 +606,6 @@ bool worker_core::put(const pool_header& header, const answer_writer& what)
             return true;
         }
     }
-    if (size > setup_.longest_record)
-        return false;
     std::vector<std::byte> record(size);
     write_header(header, record);
     if (!what.write(what.value, std::span(record).subspan(pool_header_bytes)))

@@ -152,23 +152,28 @@ TEST_SUITE("process_pool")
     TEST_CASE("what is longer than a record can be is refused before it is sent, or said by the "
               "worker")
     {
-        auto options = of_workers(1);
-        options.channels.max_message_bytes = 10'000;
-        options.channels.capacity_bytes = 4096;
-        pooled pool(options);
-        pool.must_start();
-        outcome<procyard::error_code, procyard::pool_task<answer>> got;
-        pool.it->async_submit(make_work("length", 0, std::string(20'000, 'r')), {}, got.handler());
-        run_until(pool.ctx, [&] { return got.done(); });
-        CHECK(got.error() == pool_errc::bad_message);
-        CHECK_MESSAGE(got.result().report().text.find("max_message_bytes") != std::string::npos,
-                      got.result().report().text);
-        auto task = pool.submit(make_work("long", 20'000));
-        CHECK(pool.error(task) == pool_errc::task_failed);
-        CHECK_MESSAGE(task.report().text.find("cannot be sent") != std::string::npos,
-                      task.report().text);
-        CHECK(pool.call(make_work("square", 4)).number == 16);
-        pool.stop();
+        // Whether there is room in the ring for it or not.
+        for (const std::size_t capacity : {4096, 1 << 20}) {
+            CAPTURE(capacity);
+            auto options = of_workers(1);
+            options.channels.max_message_bytes = 10'000;
+            options.channels.capacity_bytes = capacity;
+            pooled pool(options);
+            pool.must_start();
+            outcome<procyard::error_code, procyard::pool_task<answer>> got;
+            pool.it->async_submit(make_work("length", 0, std::string(20'000, 'r')), {},
+                                  got.handler());
+            run_until(pool.ctx, [&] { return got.done(); });
+            CHECK(got.error() == pool_errc::bad_message);
+            CHECK_MESSAGE(got.result().report().text.find("max_message_bytes") != std::string::npos,
+                          got.result().report().text);
+            auto task = pool.submit(make_work("long", 20'000));
+            CHECK(pool.error(task) == pool_errc::task_failed);
+            CHECK_MESSAGE(task.report().text.find("cannot be sent") != std::string::npos,
+                          task.report().text);
+            CHECK(pool.call(make_work("square", 4)).number == 16);
+            pool.stop();
+        }
     }
 
     TEST_CASE("a type mismatch is told by both sides' names")
