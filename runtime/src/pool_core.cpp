@@ -106,7 +106,8 @@ void pool_core::settle(bool now)
             if (process->has_been_asked())
                 look_what_has_begun(*process);
         }
-        if (!ready_waits_.empty() && fsm_.ready() >= fsm_.min_workers())
+        // One that stops is ready for nothing: who waits for that is told when it has stopped.
+        if (!ready_waits_.empty() && !stopping_ && fsm_.ready() >= fsm_.min_workers())
             complete_ready_waits({});
         tell(std::exchange(news_, std::move(told_)), now);
     } while (!abandoned_ && (!news_.empty() || !dirty_.empty()));

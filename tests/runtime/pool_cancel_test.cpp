@@ -545,4 +545,24 @@ TEST_SUITE("process_pool: cancellation")
             CHECK(children() == 0);
         }
     }
+
+    TEST_CASE(
+        "a start of a pool that stops, or has stopped, is told so, however few workers it needs")
+    {
+        for (const bool has_stopped : {false, true}) {
+            CAPTURE(has_stopped);
+            auto options = of_workers(1);
+            options.min_workers = 0;
+            pooled pool(options);
+            pool.must_start();
+            auto task = pool.submit(make_work("square", 3));
+            outcome<procyard::error_code> stopped;
+            pool.it->async_stop(std::chrono::nanoseconds::max(), stopped.handler());
+            if (has_stopped)
+                run_until(pool.ctx, [&] { return stopped.done(); });
+            CHECK(pool.start() == pool_errc::stopped);
+            run_until(pool.ctx, [&] { return stopped.done(); });
+            CHECK(pool.result(task).number == 9);
+        }
+    }
 }
