@@ -59,32 +59,6 @@ void abort_when_cancelled(const std::shared_ptr<pending<void(error_code, Results
     });
 }
 
-const service_access::description::members* group_of(const service_access::description& how)
-{
-    return std::get_if<service_access::description::members>(&how.body);
-}
-
-// The members of a group that does not run: as they stood when it ended.
-void describe_idle(const service_access::description::members& group, service_history& history,
-                   const std::string& path, std::vector<service_snapshot>& all)
-{
-    for (const auto& member : group.services) {
-        const auto& how = *service_access::what(member);
-        auto& before = *history.member(how.name);
-        service_snapshot now;
-        now.name = path + how.name;
-        now.state = before.state;
-        now.generation = before.generation;
-        now.since = before.since;
-        now.restarts = before.restarts;
-        now.lines_lost = before.lines_lost;
-        now.last_death = before.last_death;
-        all.push_back(std::move(now));
-        if (const auto* const inner = group_of(how))
-            describe_idle(*inner, before, path + how.name + '/', all);
-    }
-}
-
 std::uint64_t seed_of(const supervisor_options& options)
 {
     return options.seed != 0 ? options.seed : std::random_device{}();
@@ -178,31 +152,6 @@ void supervisor_core::request(supervisor_input::kind what, std::string_view name
     request(what, name, name);
 }
 
-void supervisor_core::request(supervisor_input::kind what, std::string_view name,
-                              std::string_view path)
-{
-    const auto slash = name.find('/');
-    const auto number = find(name.substr(0, slash));
-    if (!number)
-        throw std::invalid_argument("supervisor: there is no service \"" + std::string(path) + '"');
-    if (slash == std::string_view::npos) {
-        if (what == kind::remove_service)
-            refuse_if_needed(name);
-        return tell({what, *number});
-    }
-    const auto refuse = [&](const char* why) {
-        throw std::invalid_argument("supervisor: \"" + std::string(path) + "\": " + why);
-    };
-    if (group_of(*services_.at(*number).how) == nullptr)
-        refuse("only a group has members");
-    if (what == kind::remove_service)
-        refuse("a member is removed with its group alone");
-    auto* const members = members_of(*number);
-    if (members == nullptr)
-        refuse("its group does not run");
-    members->request(what, name.substr(slash + 1), path);
-}
-
 void supervisor_core::stop(std::chrono::nanoseconds budget)
 {
     const auto most = std::min(budget, options_.stop_budget);
@@ -242,62 +191,6 @@ void supervisor_core::wait_for_sweep(sweep_handler h)
     std::erase_if(sweep_waits_, [](const auto& waiting) { return !*waiting; });
     sweep_waits_.push_back(one);
     abort_when_cancelled(one);
-}
-
-std::vector<service_snapshot> supervisor_core::snapshot() const
-{
-    std::vector<service_snapshot> all;
-    describe({}, all);
-    return all;
-}
-
-bool supervisor_core::all_serve() const
-{
-    for (const auto& [number, one] : services_) {
-        const auto state = fsm_.state(number);
-        if (state != service_state::ready && state != service_state::exited)
-            return false;
-    }
-    return true;
-}
-
-// Who supervises the members of a group: of the incarnation that serves.
-supervisor_core* supervisor_core::members_of(std::size_t number) const
-{
-    const auto& runners = services_.at(number).runners;
-    const auto found = runners.find(fsm_.generation(number));
-    return found == runners.end() ? nullptr : found->second->members();
-}
-
-// With the members of each group behind it.
-void supervisor_core::describe(const std::string& path, std::vector<service_snapshot>& all) const
-{
-    for (const auto& [number, one] : services_) {
-        service_snapshot now;
-        now.name = path + one.how->name;
-        now.state = fsm_.state(number);
-        if (now.state == service_state::removed)
-            continue;
-        now.generation = fsm_.generation(number);
-        now.since = one.since;
-        now.restarts = one.history->restarts;
-        now.last_death = one.history->last_death;
-        now.lines_lost = one.history->lines_lost + one.log->lost();
-        now.descriptors_kept = one.kept->all().size();
-        if (const auto found = one.runners.find(now.generation); found != one.runners.end()) {
-            now.pid = found->second->pid();
-            now.status_text = found->second->status_text();
-        }
-        all.push_back(std::move(now));
-        const auto* const group = group_of(*one.how);
-        if (group == nullptr)
-            continue;
-        const auto within = all.back().name + '/';
-        if (const auto* const members = members_of(number))
-            members->describe(within, all);
-        else
-            describe_idle(*group, *one.history, within, all);
-    }
 }
 
 void supervisor_core::abandon() noexcept
@@ -356,27 +249,6 @@ void supervisor_core::on_ended(std::size_t number, std::uint64_t generation, boo
     one.last_dead = generation;
     one.history->last_death = one.last_death;
     tell({clean ? kind::ended_clean : kind::ended_failed, number, generation});
-}
-
-void supervisor_core::on_member(std::size_t number, std::uint64_t generation, service_event event)
-{
-    if (abandoned_ || !options_.on_event)
-        return;
-    event.service.insert(0, services_.at(number).how->name + '/');
-    event.replacement = event.replacement || generation != fsm_.generation(number);
-    event.sequence = ++told_;
-    options_.on_event(event);
-}
-
-bool supervisor_core::serves(std::size_t number, std::uint64_t generation) const noexcept
-{
-    return generation == fsm_.generation(number) && (!group_ || group_serves());
-}
-
-bool supervisor_core::group_serves() const noexcept
-{
-    const auto owner = group_->owner.lock();
-    return owner && owner->serves(group_->number, group_->generation);
 }
 
 // Inputs wait for each other: what an observer asks for is heard when what it was told is done.
@@ -724,23 +596,6 @@ void supervisor_core::finish()
     end_sweep(asio::error::timed_out);
     complete_waits();
     arm();
-}
-
-// Of a group, its members: itself alone when none of them lives any more.
-void supervisor_core::name_left(const std::string& path, std::vector<std::string>& left) const
-{
-    for (const auto& [number, one] : services_) {
-        if (one.runners.empty())
-            continue;
-        const auto name = path + one.how->name;
-        const auto before = left.size();
-        for (const auto& [generation, runner] : one.runners) {
-            if (const auto* const members = runner->members())
-                members->name_left(name + '/', left);
-        }
-        if (left.size() == before)
-            left.push_back(name);
-    }
 }
 
 void supervisor_core::complete_waits()
