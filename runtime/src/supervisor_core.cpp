@@ -218,7 +218,7 @@ void supervisor_core::abandon() noexcept
         if (!goes_on)
             continue;
         one.history->state = fsm_.state(number);
-        one.history->generation = fsm_.generation(number);
+        one.history->generation = shown_generation(number, one);
         one.history->since = one.since;
     }
     for (const auto& log : last_logs_)
@@ -416,6 +416,8 @@ void supervisor_core::publish(const service_transition& what)
     if (one.last_dead == what.generation && is_alive(what.from) && !is_alive(what.to))
         event.death = one.last_death;
     options_.on_event(event);
+    if (!abandoned_)
+        tell_takeover(what);
 }
 
 // All that is kept of it, but for its log, which gets what waits for it.

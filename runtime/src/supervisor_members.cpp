@@ -93,6 +93,66 @@ supervisor_core* supervisor_core::members_of(std::size_t number) const
     return found == runners.end() ? nullptr : found->second->members();
 }
 
+// Until it is started the member of a group that was a successor has no number of its own.
+std::uint64_t supervisor_core::shown_generation(std::size_t number, const entry& one) const
+{
+    const auto own = fsm_.generation(number);
+    return own == 0 ? one.history->generation : own;
+}
+
+// After a transition was told: whether with it another incarnation of a group serves, whose members
+// were marked so far. It has become ready, and who served before is still there, or that one has
+// died, and has left behind how its members stood.
+void supervisor_core::tell_takeover(const service_transition& what)
+{
+    const bool is_ready = what.from == service_state::starting && what.to == service_state::ready;
+    const bool has_died =
+        what.to == service_state::starting && what.cause == service_cause::replaced;
+    if (what.role != incarnation_role::serving || (!is_ready && !has_died))
+        return;
+    auto* const members = members_of(what.service);
+    if (members == nullptr || what.generation != fsm_.generation(what.service))
+        return;
+    std::shared_ptr<const service_runner> other;  // held, as all that it has: see take_over()
+    for (const auto& [generation, runner] : services_.at(what.service).runners) {
+        if (generation != what.generation)
+            other = runner;
+    }
+    if (has_died || other)
+        members->take_over(other ? other->members() : nullptr);
+}
+
+// Of a group, which serves from now on in the place of `before`; null: that has ended. Who hears
+// the events of a member that are not marked shall know where it stands, so one that stands
+// elsewhere than the one before it has an event that says so. Rejected: one for each member; most
+// stand where the others did, and that is no change of state.
+//
+// An observer may destroy the supervisor with all its groups: what is used here outlives that.
+void supervisor_core::take_over(const supervisor_core* before)
+{
+    const auto self = shared_from_this();
+    for (auto& [number, one] : services_) {
+        if (abandoned_)
+            return;
+        const auto theirs = before == nullptr ? std::nullopt : before->find(one.how->name);
+        service_event event;
+        event.from = theirs ? before->fsm_.state(*theirs) : one.history->state;
+        event.to = fsm_.state(number);
+        if (event.from != event.to && options_.on_event) {
+            one.since = options_.clock->now();
+            event.sequence = ++told_;
+            event.when = one.since;
+            event.service = one.how->name;
+            event.generation = shown_generation(number, one);
+            event.cause = service_cause::replaced;
+            options_.on_event(event);
+        }
+        auto* const members = abandoned_ ? nullptr : members_of(number);
+        if (members != nullptr)
+            members->take_over(theirs ? before->members_of(*theirs) : nullptr);
+    }
+}
+
 // With the members of each group behind it.
 void supervisor_core::describe(const std::string& path, std::vector<service_snapshot>& all) const
 {
@@ -102,7 +162,7 @@ void supervisor_core::describe(const std::string& path, std::vector<service_snap
         now.state = fsm_.state(number);
         if (now.state == service_state::removed)
             continue;
-        now.generation = fsm_.generation(number);
+        now.generation = shown_generation(number, one);
         now.since = one.since;
         now.restarts = one.history->restarts;
         now.last_death = one.history->last_death;

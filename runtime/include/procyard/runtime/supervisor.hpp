@@ -64,7 +64,8 @@ struct PROCYARD_RUNTIME_EXPORT service_event {
     std::string service{};
     std::uint64_t generation = 0;
     /// While a service is replaced, the events of its second incarnation say so, and those of the
-    /// members of that.
+    /// members of that. When that one takes over, a member that stands elsewhere than it did in the
+    /// first one has an event that does not, with the cause `replaced`.
     bool replacement = false;
     service_state from = service_state::configured;
     service_state to = service_state::configured;
