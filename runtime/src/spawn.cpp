@@ -12,6 +12,7 @@
 #include <exception>
 #include <future>
 #include <memory>
+#include <new>
 #include <utility>
 
 #include <procyard/ipc/detail/pending.hpp>
@@ -23,6 +24,7 @@
 #include "launch.hpp"
 #include "spawn_whole_tree.hpp"
 #include "spawner_thread.hpp"
+#include "tree_wait.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 namespace detail {
@@ -181,8 +183,8 @@ private:
             *failure_out_ = std::move(failure);
     }
 
-    // Made in spite of the cancellation: killed here, and reaped before the operation says that it
-    // was cancelled.
+    // Made in spite of the cancellation: killed here with all that it has started, and gone before
+    // the operation says that it was cancelled.
     void finish_cancelled()
     {
         result_ = asio::error::operation_aborted;
@@ -190,10 +192,33 @@ private:
             return asio::post(executor_, [self = shared_from_this()] { self->complete(); });
         error_code ignored;
         core_->signal_tree(SIGKILL, ignored);
-        core_->start_wait([self = shared_from_this()](error_code, exit_status) {
-            self->made_ = {};
-            self->complete();
-        });
+        core_->start_wait(
+            [self = shared_from_this()](error_code ec, exit_status) { self->wait_for_tree(ec); });
+    }
+
+    // Until it is empty: an orphan that comes to us as a subreaper is reaped by who looks at the
+    // tree, and this one nobody else knows. Rejected: to leave that to the drop of the child, which
+    // has ended by then, and may have left a daemon behind on purpose.
+    void wait_for_tree(error_code ec)
+    {
+        bool waits = false;
+        try {
+            if (!ec) {
+                start_tree_wait(executor_, std::shared_ptr<process_tree>(core_, &core_->tree),
+                                [self = shared_from_this()](error_code) { self->let_go(); });
+                waits = true;
+            }
+        } catch (const std::bad_alloc&) {
+            waits = false;  // then as much as is done by now
+        }
+        if (!waits)
+            let_go();
+    }
+
+    void let_go()
+    {
+        made_ = {};
+        complete();
     }
 
     void complete()

@@ -23,8 +23,7 @@
 // false while the service does not answer as it should, whatever the reason: nobody listens yet,
 // there is no descriptor left, it was cancelled. None has a time of its own: whoever asks gives it
 // one (`most`), and cancels a question that takes longer. A question that is cancelled ends at
-// once, but for a command's, which ends when the command and all it has started have gone; or at
-// once while it is being spawned, when they are killed, and nobody waits for what it has started.
+// once, but for a command's, which ends when the command and all it has started have gone.
 
 PROCYARD_NAMESPACE_BEGIN
 
