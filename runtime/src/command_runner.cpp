@@ -401,10 +401,20 @@ void command_runner::kill()
 {
     end_checks();
     killed_ = true;
-    if (is_spawned_)
-        supervise(keep(self(), &command_runner::climb, stop_ladder::kill()));
-    else
-        spawn_signal_.emit(asio::cancellation_type::terminal);
+    if (!is_spawned_)
+        return spawn_signal_.emit(asio::cancellation_type::terminal);
+    // Nobody kills it a second time: where there is no memory for the ladder it is sent the signal
+    // without one, and live() looks after what is left of its tree.
+    const auto send = [me = self()] {
+        error_code ignored;
+        me->child_.signal_tree(SIGKILL, ignored);
+    };
+    auto ended = [send](const std::exception_ptr& error) {
+        if (error)
+            send();
+    };
+    asio::co_spawn(setup_.executor, keep(self(), &command_runner::climb, stop_ladder::kill()),
+                   watched_completion(setup_.executor, std::move(ended), send));
 }
 
 void command_runner::abandon() noexcept

@@ -9,7 +9,11 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <array>
+#include <atomic>
+#include <cstddef>
 #include <exception>
+#include <new>
 #include <utility>
 
 #include "child_core.hpp"
@@ -76,10 +80,14 @@ std::chrono::nanoseconds budget_of(const shutdown_step& step)
 }
 
 // Of what has an executor of its own, from where alone it may be used.
+//
+// Where there is no memory to stop it, it is killed: a stop that throws, or that Asio has lost with
+// its coroutine, is one that nobody repeats.
 template <class Core>
 class core_target : public shutdown_target {
 public:
-    explicit core_target(const std::shared_ptr<Core>& core) noexcept : core_(core) { }
+    explicit core_target(const std::shared_ptr<Core>& core) : core_(core), reserve_(new reserve) { }
+    ~core_target() override { delete reserve_.load(); }
 
     [[nodiscard]] bool has_ended() const noexcept override { return core_.expired(); }
     [[nodiscard]] asio::awaitable<shutdown_remains> stop(shutdown_step step) override
@@ -88,34 +96,65 @@ public:
         if (!core)
             co_return shutdown_remains();
         const auto began = step.clock->now();
+        killed_unless_told unfinished{*this};
         // Not kept here: if it is the last to go, it goes where it is used.
         const auto ex = core->executor();
         auto there = stop_there(std::move(core), budget_of(step));
         auto remains = co_await asio::co_spawn(
             ex, std::move(there),
             asio::bind_cancellation_slot(asio::cancellation_slot(), asio::use_awaitable));
+        unfinished.is_told = true;
         remains.took = step.clock->now() - began;
         co_return remains;
     }
     void kill() noexcept override
     {
-        auto core = core_.lock();
-        if (!core)
+        if (try_to_kill())
             return;
-        try {
-            const auto ex = core->executor();
-            asio::post(ex, [core = std::move(core)] { kill_there(*core); });
-        } catch (const std::exception&) {
-            core.reset();  // no memory: what owns it kills it
-        }
+        delete reserve_.exchange(nullptr);
+        (void)try_to_kill();  // no memory all the same: what owns it kills it
     }
 
 private:
+    // Given back when there is no memory to say that somebody is to be killed.
+    using reserve = std::array<std::byte, 1024>;
+
+    struct killed_unless_told {
+        core_target& target;
+        bool is_told = false;
+        ~killed_unless_told()
+        {
+            if (!is_told)
+                target.kill();
+        }
+    };
+
+    bool try_to_kill() noexcept
+    {
+        auto core = core_.lock();
+        if (!core)
+            return true;
+        try {
+            const auto ex = core->executor();
+            asio::post(ex, [core = std::move(core)] {
+                try {
+                    kill_there(*core);
+                } catch (const std::bad_alloc&) {
+                    core->abandon();  // takes none, and waits for nothing
+                }
+            });
+            return true;
+        } catch (const std::exception&) {
+            return false;
+        }
+    }
+
     static asio::awaitable<shutdown_remains> stop_there(std::shared_ptr<Core> core,
                                                         std::chrono::nanoseconds budget);
     static void kill_there(Core& core);
 
     std::weak_ptr<Core> core_;
+    std::atomic<reserve*> reserve_;  // the stop may be lost while the coordinator gives it up
 };
 
 template <>

@@ -283,19 +283,34 @@ void supervisor_core::tell(const supervisor_input& input)
         book_->write();
 }
 
+// What the machine has decided is told and done to its end, whatever fails on the way (an observer,
+// the memory): it counts on it, and does not say it again.
 void supervisor_core::hear(const supervisor_input& input)
 {
-    // A copy: what is carried out may add a service.
-    const auto step = fsm_.resume(input, options_.clock->now());
+    std::exception_ptr failure;
+    const auto attempt = [&](auto&& what) {
+        try {
+            what();
+        } catch (...) {
+            if (!failure)
+                failure = std::current_exception();
+        }
+    };
+    attempt([&] { (void)fsm_.resume(input, options_.clock->now()); });
+    // Also of one that has not come to its end. It stays as it is: what is asked for meanwhile has
+    // to wait.
+    const auto& step = fsm_.last_step();
     for (const auto& one : step.transitions) {
         if (!abandoned_)
-            publish(one);
+            attempt([&] { publish(one); });
     }
     for (const auto& one : step.outputs) {
         if (!abandoned_)
-            carry_out(one);
+            attempt([&] { carry_out(one); });
     }
-    arm();
+    attempt([&] { arm(); });
+    if (failure)
+        std::rethrow_exception(failure);
 }
 
 // Whether nothing is left of another supervisor with our directory: neither its lock nor a process.
@@ -458,10 +473,14 @@ void supervisor_core::carry_out(const supervisor_output& what)
     if (found == runners.end())
         return;
     const auto runner = found->second;  // it may end meanwhile
-    switch (what.what) {
-    case supervisor_output::kind::stop: return runner->stop(what.deadline);
-    case supervisor_output::kind::hurry: return runner->hurry(what.deadline);
-    default: return runner->kill();
+    try {
+        switch (what.what) {
+        case supervisor_output::kind::stop: return runner->stop(what.deadline);
+        case supervisor_output::kind::hurry: return runner->hurry(what.deadline);
+        default: return runner->kill();
+        }
+    } catch (const std::bad_alloc&) {
+        runner->abandon();  // who cannot be asked is killed, which takes no memory
     }
 }
 
@@ -536,7 +555,7 @@ void supervisor_core::arm()
     if (timer_)
         timer_->emit(asio::cancellation_type::terminal);
     timer_.reset();
-    armed_for_ = next;
+    armed_for_.reset();  // until it is: without memory it is tried again with the next input
     if (!next)
         return;
     timer_ = std::make_shared<asio::cancellation_signal>();
@@ -549,6 +568,7 @@ void supervisor_core::arm()
                 if (!ec && self && self->timer_ && self->timer_ == mine.lock())
                     self->on_timer();
             }));
+    armed_for_ = next;
 }
 
 void supervisor_core::on_timer()

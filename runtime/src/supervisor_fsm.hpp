@@ -141,6 +141,8 @@ public:
 
     // The result is valid until the next call.
     const step& resume(const supervisor_input& input, time_point now);
+    // The result of the last call, also if that has thrown: what had been decided by then.
+    [[nodiscard]] const step& last_step() const noexcept { return step_; }
 
     // When the next tick is due.
     [[nodiscard]] std::optional<time_point> next() const;

@@ -17,6 +17,7 @@
 #include <string_view>
 
 #include "allocations.hpp"
+#include "each_allocation.hpp"
 #include "log_queue.hpp"
 #include "output_lines.hpp"
 #include "procyard_test.hpp"
@@ -34,18 +35,6 @@ using procyard::detail::output_tail;
 namespace {
 
 constexpr std::uint64_t many = 400;
-
-// Calls `trial(n)` for n = 1, 2, … until no allocation of it has failed; how many did.
-template <class Trial>
-std::size_t fail_each(Trial trial)
-{
-    std::size_t nth = 1;
-    while (trial(nth)) {
-        ++nth;
-        REQUIRE(nth < 100'000);
-    }
-    return nth - 1;
-}
 
 // In their order, each once.
 struct received {

@@ -22,6 +22,7 @@
 
 #include "allocations.hpp"
 #include "busy_program.hpp"
+#include "each_allocation.hpp"
 #include "procyard_test.hpp"
 #include "spawning.hpp"
 #include "supervisor_fixture.hpp"
@@ -35,31 +36,6 @@ using procyard::service_context;
 using procyard::service_state;
 
 namespace {
-
-// Calls `trial(n)` for n = first, first + 1, … until no allocation of it has failed; how many did.
-template <class Trial>
-std::size_t fail_each(Trial trial, std::size_t first = 1)
-{
-    std::size_t nth = first;
-    while (trial(nth)) {
-        ++nth;
-        REQUIRE(nth < 1000);
-    }
-    return nth - first;
-}
-
-// The nth allocation of some turns of the loop fails; whether there were as many.
-template <class Turns>
-bool fail_in(std::size_t nth, asio::io_context& ctx, Turns turns)
-{
-    const failing_allocation none(nth);
-    try {
-        ctx.restart();
-        turns();
-    } catch (const std::bad_alloc&) {
-    }
-    return none.has_failed();
-}
 
 // How many allocations a turn takes until a coroutine that has awaited a spawn goes on. They cannot
 // fail: Asio 1.81 has an empty executor then, and uses it.
@@ -196,6 +172,7 @@ TEST_SUITE("supervisor: allocations")
         const auto failures = fail_each([](std::size_t nth) {
             CAPTURE(nth);
             supervised f;
+            f.may_lose_events = true;
             f.it().add(service("a", procyard::restart_strategy::one_for_one,
                                {sleeper("one"), sleeper("two")})
                            .restart(restart_kind::temporary));

@@ -57,7 +57,8 @@ struct PROCYARD_RUNTIME_EXPORT death_report {
 /// A service has changed its state.
 /// @par Thread safety   A value; distinct objects: safe. Shared objects: unsafe.
 struct PROCYARD_RUNTIME_EXPORT service_event {
-    /// 1, 2, 3, … for each supervisor with all its groups, without a gap.
+    /// 1, 2, 3, … for each supervisor with all its groups, without a gap; but one for which there
+    /// was no memory is missing.
     std::uint64_t sequence = 0;
     timer_clock::time_point when{};
     /// Of a member of a group: "group/member".
