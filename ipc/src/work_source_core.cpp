@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include <procyard/ipc/channel_error.hpp>
 #include <procyard/ipc/detail/channel_end.hpp>
 #include <procyard/ipc/detail/channel_operations.hpp>
 #include <procyard/ipc/detail/ring_memory.hpp>
@@ -123,7 +124,12 @@ error_code work_source_core::answer(work_reply what, std::uint64_t lease, std::i
         *answers_, work_answer{over ? work_reply::reject : what, lease}, room);
     if (!ec && over)
         return make_errno(ETIMEDOUT);
-    return ec;
+    if (ec != asio::error::would_block)
+        return ec;
+    // An honest queue takes what there is before it hands out more, so there is always room. To say
+    // would_block would let async_acknowledge wait for ever, since nobody sends this anew.
+    answers_->fail(channel_errc::peer_broke_rules);
+    return channel_errc::peer_broke_rules;
 }
 
 void work_source_core::drop(std::uint64_t lease, std::int64_t deadline_ns)

@@ -387,6 +387,33 @@ TEST_SUITE("work_queue hostile")
         CHECK_FALSE(source.explanation().empty());
     }
 
+    TEST_CASE("a queue that takes no answers is one that lies: nobody waits until it does")
+    {
+        std::deque<procyard_test::outcome<error_code>> heard;
+        const procyard_test::descriptor_check no_leak;
+        asio::io_context ctx;
+        false_queue queue(ctx, {.capacity_messages = 64});
+        work_source<number> source(ctx.get_executor(),
+                                   unopened<work_source<number>>(std::move(queue.consumer), {}));
+        source.prefetch(4);
+        std::uint64_t lease = 0;
+        do {
+            REQUIRE(heard.size() < 8);  // what there is room for
+            leased<number> item;
+            error_code ec;
+            while (!source.try_take(item, ec)) {
+                REQUIRE(ec == asio::error::would_block);
+                const work_item<number> next{.lease = ++lease, .deadline_ns = INT64_MAX};
+                CHECK(queue.to.try_send(next));
+            }
+            std::move(item).async_acknowledge(heard.emplace_back().handler());
+            ctx.restart();
+            ctx.poll();
+        } while (!heard.back().done());
+        for (auto& each : heard)
+            CHECK(each.error() == channel_errc::peer_broke_rules);
+    }
+
     TEST_CASE("a queue whose ring is larger than a consumer allows is refused")
     {
         const procyard_test::descriptor_check no_leak;
