@@ -95,16 +95,23 @@ struct initiate_channel_connect {
 /// has its own, though nobody may have accepted it yet: messages wait for that. The socket is
 /// closed; the death of the peer is told by the channel.
 /// @par Completion signature   `void(error_code, End)`; an end that is not open when `ec` is set.
-/// @par Errors   `channel_errc::bad_option`, before anything has happened. ENOENT: nobody has that
-///               name; ECONNREFUSED: nobody listens there, and of an abstract name also that nobody
-///               has it; EACCES: not by the permissions of the socket file; EPROTOTYPE: a socket of
-///               another kind;
-///               `socket_errc::name_too_long`, `bad_name`. Told by the listener:
-///               `channel_errc::refused`, `other_type`, `other_direction`, `other_version`,
-///               `over_limit`, `too_slow`, `unavailable`. Found out here: `refused`, if it is the
-///               listener that is not allowed; `other_type`, `other_version`, `over_limit`;
-///               `bad_hello`: it is no listener of ours; ECONNRESET: it has gone meanwhile; EMFILE,
-///               ENOMEM and the like. Nothing is left then.
+/// @par Errors   `channel_errc::bad_option`: an option that no channel can have, before anything
+///               has happened; or, later, a sender that drops the oldest where
+///               `options.channel.full` does not allow it. `socket_errc::name_too_long`,
+///               `bad_name`. ENOENT, ENOTDIR, ELOOP: nobody has that name; ECONNREFUSED: nobody
+///               listens there, and of an abstract name also that nobody has it; EACCES: not by the
+///               permissions of the socket file or its directories; EPROTOTYPE: a socket of another
+///               kind; ECONNRESET: the listener has gone meanwhile.
+///               Told by the listener: `channel_errc::refused`: it does not let this process in, or
+///               its program says so (end_request::refuse()); `other_type`; `other_direction`: an
+///               end of another kind included; `other_version`; `bad_hello`: it has not understood
+///               this side; `over_limit`, `too_slow`, `unavailable`.
+///               Found out here: `refused`: the listener is not allowed; `other_type`,
+///               `other_direction`, `other_version`, `over_limit`. Of who does not keep to the
+///               protocol, and is no listener of ours: `bad_hello`, `not_a_channel`, `bad_shape`,
+///               `already_taken`, `peer_broke_rules`; those of segment::attach; EBADMSG, ENOTSOCK,
+///               ENOTCONN: what it has passed is something else. EMFILE, ENFILE, ENOMEM, ENOBUFS;
+///               ENOSPC, EFBIG: no memory for the rings. `operation_aborted`. Nothing is left then.
 /// @par Cancellation   terminal, partial, total: there is no channel. A listener that was told
 ///                     everything by then may have accepted an end that is closed.
 /// @par Limits   Waits for a listener that does not accept for as long as nobody cancels it. While

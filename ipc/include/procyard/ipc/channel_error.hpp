@@ -50,11 +50,13 @@ enum class channel_errc {
     /// This end has been opened before, or its descriptor been closed. Equal to
     /// `errc::bad_file_descriptor`.
     already_taken,
-    /// The listener does not let this process in, or is not one that this process wants to talk
-    /// to. Equal to `errc::permission_denied`.
+    /// The listener does not let this process in, its program does not want to serve it
+    /// (end_request::refuse()), or it is not one that this process wants to talk to. Equal to
+    /// `errc::permission_denied`.
     refused,
-    /// Both sides send, or both receive, or only one of them does both. Equal to
-    /// `errc::wrong_protocol_type`.
+    /// Both sides send, or both receive, or only one of them does both; or what one side asks for
+    /// is of another kind than what the other has: a subscription and a latest value, say. Equal
+    /// to `errc::wrong_protocol_type`.
     other_direction,
     /// The peer's memory, or the capacity that a listener asks for, is larger than this side
     /// allows. Equal to `errc::value_too_large`.

@@ -84,8 +84,9 @@ public:
     /// An end for somebody who sends items, here or elsewhere (`command::pass`). It waits when the
     /// queue is full. Items of one producer are taken in their order; what it had sent is taken
     /// also when it dies.
-    /// @par Errors   Those of make_channel and receiver's constructor; EBADF or
-    ///               `channel_errc::closed`: the queue is closed.
+    /// @par Errors   Those of make_channel and receiver's constructor; ENOSPC, ENOMEM: the kernel
+    ///               has no room to watch it; EBADF or `channel_errc::closed`: the queue is closed.
+    ///               Of a producer `bad_option`: work_queue_options::channels has drop_oldest.
     [[nodiscard]] unopened<sender<T>> producer(error_code& ec)
     {
         return core().make_producer({}, ec);

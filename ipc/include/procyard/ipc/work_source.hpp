@@ -78,7 +78,8 @@ public:
     /// It is done. False: the queue does not hear that, and `ec` says why.
     /// @par Errors   ETIMEDOUT: the lease is over, and somebody else has the item, or will have it;
     ///               EBADF: empty, or the work_source is closed; `channel_errc::closed`,
-    ///               `peer_died`: the queue is gone.
+    ///               `peer_died`: the queue is gone; `peer_broke_rules`: it does not keep to the
+    ///               protocol, as one that takes no answers.
     /// @par Limits   A process that is stopped between the look at the clock and the sending may be
     ///               told true too late: work_source::refused() counts these.
     /// @par Cost     A few nanoseconds, and one system call if the queue sleeps.
@@ -94,7 +95,9 @@ public:
     /// @par Completion    void(error_code)
     /// @par Errors        ETIMEDOUT: the lease was over before the queue was seen to have heard it,
     ///                    so somebody else may be given the item; `channel_errc::closed`,
-    ///                    `peer_died`: the queue is gone; EBADF: the work_source is closed.
+    ///                    `peer_died`: the queue is gone; `peer_broke_rules`; EBADF: the
+    ///                    work_source is closed; EMFILE, ENFILE, ENOMEM, EPERM, of the wait: see
+    ///                    sender::async_send.
     /// @par Cancellation  terminal, partial and total: of the wait. What has been said has been
     ///                    said, and what becomes of it is not known.
     /// @par Cost          As acknowledge(), and a sleep and a wake-up if the queue sleeps.
@@ -105,7 +108,8 @@ public:
         return asio::async_initiate<Token, void(error_code)>(detail::initiate_acknowledge<T>{},
                                                              token, std::move(*this));
     }
-    /// It is to be given to somebody, now. As acknowledge.
+    /// It is to be given to somebody, now.
+    /// @par Errors, limits, cost   As acknowledge.
     bool reject(error_code& ec) { return answer(detail::work_reply::reject, ec); }
     bool reject()
     {
@@ -295,8 +299,13 @@ public:
 
     /// Opens an end. Of its options, the capacity and `across_users` are what the queue says, and
     /// `full` says nothing; the others count, `max_peer_bytes` for the capacity, too.
-    /// @par Errors   As receiver's constructor; also `channel_errc::bad_hello`, `other_version`:
-    ///               what it was made of is no consumer's end; `already_taken`; `over_limit`.
+    /// @par Errors   As receiver's constructor; EBADF: there is no end. `channel_errc::bad_hello`,
+    ///               `other_version`, ENOTSOCK, ENOTCONN: what it was made of is no consumer's end;
+    ///               `already_taken`: it has been opened before, or nothing was in it;
+    ///               `over_limit`: the queue's ring is larger than `end.options().max_peer_bytes`.
+    ///               What is wrong with the channel of answers, as `not_a_channel`; what is wrong
+    ///               with that of items, as `other_type`, is told by failure() and explanation(),
+    ///               and by the operations.
     work_source(const asio::any_io_executor& ex, unopened<work_source> end, error_code& ec)
         : core_(detail::work_source_core::open(ex, std::move(end).take(), end.options(),
                                                &detail::terms_of<detail::work_item<T>>, ec))
@@ -346,7 +355,7 @@ public:
 
     /// Takes an item that has come. False: there is none, and `ec` says why;
     /// `asio::error::would_block`: it has been asked for.
-    /// @par Errors   As async_take.
+    /// @par Errors   As async_take, but EPERM.
     bool try_take(leased<T>& taken, error_code& ec)
     {
         detail::work_item<T> item;
@@ -361,7 +370,12 @@ public:
     /// @par Errors        `channel_errc::closed`: the queue has been closed, and all is done;
     ///                    `peer_died`: its owner has died; ENOBUFS: this consumer has as many
     ///                    items as work_queue_options::leases_per_consumer; EBADF: this end is
-    ///                    closed; and those of receiver::async_receive.
+    ///                    closed. `bad_message`, `peer_broke_rules`: the queue does not keep to the
+    ///                    protocol, as one that sends what was not asked for; `too_long`: an item
+    ///                    of more than channel_options::max_message_bytes; `other_type`,
+    ///                    `not_a_channel`, `over_limit`, `bad_option` and those of segment::attach:
+    ///                    see failure(). ENOMEM: a codec had no memory, and the item is still
+    ///                    there; EMFILE, ENFILE, ENOMEM, EPERM: see sender::async_send.
     /// @par Cancellation  terminal, partial and total: nothing has been taken. What had been asked
     ///                    for still comes, stays for the next, and goes back to the queue if that
     ///                    does not come before the lease is over: a lease begins when the item is

@@ -49,7 +49,8 @@ public:
     void cancel() noexcept;
 
     /// How many subscriptions there are, opened or not, but for those whose holder has gone.
-    /// @par Cost   Two system calls.
+    /// @par Cost   Two system calls, and more for each that has rung (one), gone (some six) or come
+    ///             (a dozen, and a mapping) since the last look.
     [[nodiscard]] std::size_t readers() const noexcept { return core_ ? core_->readers() : 0; }
     /// How many subscribers have been cut off, since they did not keep to the protocol. One that
     /// has come while there was no descriptor or no memory for it is looked at again with each
