@@ -68,8 +68,12 @@ broadcast_reader_end::broadcast_reader_end(const asio::any_io_executor& ex, uniq
 {
     error_code ec;
     *this = broadcast_reader_end(ex, std::move(socket), options, terms, ec);
-    if (ec)
-        throw_broadcast(ec, "open subscription to ", *terms.type);
+    if (!ec)
+        return;
+    auto what = "open subscription to " + terms.type->name;
+    if (!explanation_.empty())
+        what += " (" + explanation_ + ')';
+    throw boost::system::system_error(ec, what);
 }
 
 broadcast_reader_end& broadcast_reader_end::operator=(broadcast_reader_end&& other) noexcept

@@ -3,8 +3,10 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
+#include <cstddef>
 #include <cstring>
 #include <limits>
 #include <new>
@@ -85,7 +87,7 @@ broadcast_memory broadcast_memory::create(broadcast_role role, const ring_shape&
     if (ec)
         return {};
     const broadcast_header header{broadcast_magic, broadcast_version,
-                                  static_cast<std::uint32_t>(role), shape};
+                                  static_cast<std::uint32_t>(role), shape, 0};
     std::memcpy(made.segment_.writable_data(), &header, sizeof header);
     auto* const words = new (made.segment_.writable_data() + ring_words_offset) broadcast_words;
     new (made.segment_.writable_data() + ring_tally_offset) broadcast_tally;
@@ -116,6 +118,21 @@ broadcast_memory broadcast_memory::attach(unique_fd fd, std::uint64_t announced_
         return {};
     ec = check(read_header(attached.segment_.data()), role, shape);
     return ec ? broadcast_memory{} : std::move(attached);
+}
+
+void broadcast_memory::put_sort(end_sort sort) noexcept
+{
+    const auto said = static_cast<std::uint64_t>(sort);
+    std::memcpy(segment_.writable_data() + offsetof(broadcast_header, sort), &said, sizeof said);
+}
+
+std::optional<end_sort> broadcast_memory::sort() const noexcept
+{
+    const auto said = load_once(segment_.data() + offsetof(broadcast_header, sort));
+    if (said == 0)
+        return std::nullopt;
+    constexpr std::uint64_t most = 0xff;  // not that 257 were 1
+    return static_cast<end_sort>(std::min(said, most));
 }
 
 void broadcast_memory::label_type(std::string_view name) noexcept

@@ -13,6 +13,7 @@
 #include <procyard/ipc/syscall.hpp>
 
 #include "broadcast_hello.hpp"
+#include "connection_messages.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -123,9 +124,16 @@ broadcast_reader_core::open(const asio::any_io_executor& ex, unique_fd socket,
             + " bytes, and at most " + std::to_string(most) + " are allowed";
     if (ec)
         return nullptr;
+    if (const auto theirs = writer.sort(); theirs && *theirs != terms.sort) {
+        explanation =
+            "here " + name_of(terms.sort, false, true) + ", there " + name_of(*theirs, true, false);
+        ec = channel_errc::other_direction;
+        return nullptr;
+    }
     auto own = broadcast_memory::create(broadcast_role::reader, agreed.shape, hello.start, ec);
     if (ec)
         return nullptr;
+    own.put_sort(terms.sort);
     own.label_type(terms.type->name);
     own.label_writer(writer);
     writer.release_descriptor();

@@ -68,6 +68,7 @@ broadcast_writer_core::broadcast_writer_core(const asio::any_io_executor& ex,
       bells_(std::move(bells)),
       owner_(::getpid())
 {
+    own_.put_sort(terms_.sort);
     own_.label_type(terms_.type->name);
     broadcast_writer_core::show_counts();
 }

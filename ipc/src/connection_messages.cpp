@@ -94,20 +94,6 @@ connection_header unpack(std::span<const std::byte> bytes, std::uint64_t magic,
     return header;
 }
 
-std::string name_of(end_sort sort, bool sends, bool receives)
-{
-    switch (sort) {
-    case end_sort::channel:
-        if (sends && receives)
-            return "a duplex";
-        return sends ? "a sender" : receives ? "a receiver" : "nothing";
-    case end_sort::broadcast: return sends ? "a broadcast" : "a subscriber";
-    case end_sort::latest_value: return sends ? "a latest value" : "a latest_reader";
-    case end_sort::work_queue: return sends ? "a work queue" : "a work_source";
-    }
-    return "something that is not known here";
-}
-
 // What is sent here is received there.
 std::string explain_types(const end_plan& ours, const connection_side& theirs)
 {
@@ -147,6 +133,20 @@ std::string too_large(std::uint64_t bytes, std::uint64_t most)
 }
 
 }  // namespace
+
+std::string name_of(end_sort sort, bool sends, bool receives)
+{
+    switch (sort) {
+    case end_sort::channel:
+        if (sends && receives)
+            return "a duplex";
+        return sends ? "a sender" : receives ? "a receiver" : "nothing";
+    case end_sort::broadcast: return sends ? "a broadcast" : "a subscriber";
+    case end_sort::latest_value: return sends ? "a latest value" : "a latest_reader";
+    case end_sort::work_queue: return sends ? "a work queue" : "a work_source";
+    }
+    return "something that is not known here";
+}
 
 error_code to_error(connection_status status) noexcept
 {

@@ -82,6 +82,8 @@ struct connection_answer {
 };
 
 [[nodiscard]] connection_side side_of(const end_plan& plan);
+// For a person: the end that sends by this, or receives, or both. The sort of a peer: anything.
+[[nodiscard]] std::string name_of(end_sort sort, bool sends, bool receives);
 
 [[nodiscard]] std::vector<std::byte> to_bytes(const connection_request& request);
 [[nodiscard]] std::vector<std::byte> to_bytes(const connection_answer& answer);

@@ -6,6 +6,7 @@
 #include <boost/asio/error.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/system/system_error.hpp>
 
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -108,6 +109,7 @@ public:
         REQUIRE_FALSE(ec);
         hello.memory_bytes = large_.size();
     }
+    void say_sort(procyard::detail::end_sort sort) { memory_.put_sort(sort); }
     [[nodiscard]] procyard::detail::broadcast_words& words() { return memory_.own_words(); }
     [[nodiscard]] std::span<std::byte> units()
     {
@@ -262,6 +264,55 @@ TEST_SUITE("broadcast: hostile reader")
         }
         CHECK(b.try_send(7));
         CHECK(honest.is_open());
+    }
+}
+
+TEST_SUITE("broadcast: of what it says that it is")
+{
+    TEST_CASE("nothing, as an older writer: it fits who subscribes, and who reads the latest value")
+    {
+        const procyard_test::descriptor_check no_leak;
+        asio::io_context ctx;
+        against_writer<int> first(few);
+        first.writer.greet();
+        CHECK(subscriber<int>(ctx.get_executor(), first.end<subscriber<int>>()).is_open());
+        against_writer<int> second(few);
+        second.writer.greet();
+        CHECK(latest_reader<int>(ctx.get_executor(), second.end<latest_reader<int>>()).is_open());
+    }
+
+    TEST_CASE("something else: refused, and both are named, also by what()")
+    {
+        using procyard::detail::end_sort;
+        const procyard_test::descriptor_check no_leak;
+        asio::io_context ctx;
+        const auto said_to = [&]<class End>(end_sort sort) {
+            against_writer<int> test(few);
+            test.writer.say_sort(sort);
+            test.writer.greet();
+            error_code ec;
+            const End end(ctx.get_executor(), test.end<End>(), ec);
+            CHECK(ec == channel_errc::other_direction);
+            CHECK_FALSE(end.is_open());
+            return end.explanation();
+        };
+        CHECK(said_to.operator()<subscriber<int>>(end_sort::latest_value)
+              == "here a subscriber, there a latest value");
+        CHECK(said_to.operator()<latest_reader<int>>(end_sort::broadcast)
+              == "here a latest_reader, there a broadcast");
+        CHECK(said_to.operator()<subscriber<int>>(end_sort{200})
+              == "here a subscriber, there something that is not known here");
+        procyard::latest_value<int> value(ctx.get_executor());
+        const auto open_wrong = [&] {
+            auto made = value.subscribe();
+            const auto how = made.options();
+            const subscriber<int> s(ctx.get_executor(),
+                                    unopened<subscriber<int>>(std::move(made).take(), how));
+        };
+        CHECK_THROWS_WITH_AS(open_wrong(),
+                             doctest::Contains("(here a subscriber, there a latest value)"),
+                             boost::system::system_error);
+        CHECK(value.readers() == 0);
     }
 }
 

@@ -172,7 +172,7 @@ TEST_SUITE("async_connect: hostile listeners of given ends")
                 here.give(std::move(here.listener.offered));
             });
             CHECK(of_channel == channel_errc::bad_hello);
-            // A latest value is a broadcast of which the last message counts, and may be read so.
+            // A broadcast in the place of a latest value, and the reverse: below.
             using consumer = work_source<number>;
             using other = std::conditional_t<is_consumer<End>, subscriber<number>, consumer>;
             const auto of_other = told<End>(
@@ -190,6 +190,24 @@ TEST_SUITE("async_connect: hostile listeners of given ends")
         check_type.template operator()<subscriber<number>, subscriber<double>>();
         check_type.template operator()<latest_reader<number>, latest_reader<double>>();
         check_type.template operator()<work_source<number>, work_source<double>>();
+    }
+
+    TEST_CASE("a latest value in the place of a subscription, and the reverse: both are named")
+    {
+        const auto check_kind = []<class End, class Other>(const std::string& said) {
+            const descriptor_check no_leak;
+            end_owner<number> program;
+            raw_giver<End> here;
+            here.give(program.make<Other>());
+            CHECK(here.answer() == channel_errc::other_direction);
+            CHECK(here.client.failure.explanation == said);
+            here.kept.clear();
+            CHECK(program.clients() == 0);
+        };
+        check_kind.operator()<subscriber<number>, latest_reader<number>>(
+            "here a subscriber, there a latest value");
+        check_kind.operator()<latest_reader<number>, subscriber<number>>(
+            "here a latest_reader, there a broadcast");
     }
 
     TEST_CASE("garbage in the given socket")

@@ -124,6 +124,18 @@ TEST_SUITE("inherited")
                       about);
     }
 
+    TEST_CASE("a subscription in the place of a latest value is named by what() of the child")
+    {
+        asio::io_context ctx;
+        broadcaster<std::uint64_t> numbers(ctx.get_executor(), {.capacity_messages = 8});
+        auto what = child_that("mirror");
+        what.pass(numbers.subscribe(), "value");
+        const auto said = complaint_of(std::move(what));
+        CHECK_MESSAGE(said.find("(here a latest_reader, there a broadcast)") != std::string::npos,
+                      said);
+        CHECK(numbers.readers() == 0);
+    }
+
     TEST_CASE("a child has a subscription, and hears all that was broadcast since it was made")
     {
         const procyard_test::descriptor_check descriptors;

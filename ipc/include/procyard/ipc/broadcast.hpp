@@ -149,10 +149,12 @@ public:
     subscriber() noexcept = default;
 
     /// Opens a subscription.
-    /// @par Errors   `channel_errc::other_type`: the broadcast is of other messages; `bad_hello`,
-    ///               `other_version`, `not_a_channel`: it is none; `over_limit`: its memory is
-    ///               larger than `end.options().max_peer_bytes`, and nothing of it is mapped; those
-    ///               of segment::attach; EMFILE, ENFILE; ENOMEM; EBADF: there is no subscription.
+    /// @par Errors   `channel_errc::other_type`: the broadcast is of other messages;
+    ///               `other_direction`: it is a latest value; `bad_hello`, `other_version`,
+    ///               `bad_shape`, `not_a_channel`, ENOTSOCK, ENOTCONN: it is none; `over_limit`:
+    ///               its memory is larger than `end.options().max_peer_bytes`, and nothing of it is
+    ///               mapped; those of segment::attach; EMFILE, ENFILE; ENOMEM, ENOSPC; EBADF: there
+    ///               is no subscription. explanation() says more of the first two.
     /// @par Limits   Of the options `spin`, `across_users` and `max_peer_bytes` count. Where the
     ///               subscription was made, the latter is what the broadcast needs; in a child, of
     ///               a broadcast of more than 64 MiB, inherited() says it. The others are a

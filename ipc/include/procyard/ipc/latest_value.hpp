@@ -31,6 +31,15 @@ namespace detail {
 /// more are stored.
 inline constexpr std::size_t latest_value_cells = 4;
 
+/// Of both sides.
+template <class T>
+[[nodiscard]] broadcast_terms latest_value_terms()
+{
+    auto terms = broadcast_terms_of<T>({.capacity_messages = latest_value_cells});
+    terms.sort = end_sort::latest_value;
+    return terms;
+}
+
 }  // namespace detail
 
 template <plain_message T>
@@ -55,11 +64,14 @@ public:
     /// @par Errors   ENOSPC or ENOMEM when there is no memory; EMFILE, ENFILE.
     /// @par Cost     As broadcaster's.
     latest_value(const asio::any_io_executor& ex, error_code& ec)
-        : broadcast_writer_end(ex, terms(), ec)
+        : broadcast_writer_end(ex, detail::latest_value_terms<T>(), ec)
     {
     }
     /// The same; throws boost::system::system_error.
-    explicit latest_value(const asio::any_io_executor& ex) : broadcast_writer_end(ex, terms()) { }
+    explicit latest_value(const asio::any_io_executor& ex)
+        : broadcast_writer_end(ex, detail::latest_value_terms<T>())
+    {
+    }
 
     /// Stores a value. Never waits. False: this end is closed.
     /// @par Cost   Two copies, a fence, a look at a word of each reader's, and a system call for
@@ -93,10 +105,6 @@ public:
     }
 
 private:
-    [[nodiscard]] static detail::broadcast_terms terms()
-    {
-        return detail::broadcast_terms_of<T>({.capacity_messages = detail::latest_value_cells});
-    }
     [[nodiscard]] static subscription_options options_of(bool across_users) noexcept
     {
         subscription_options options;
@@ -117,14 +125,17 @@ public:
     latest_reader() noexcept = default;
 
     /// Opens a reader.
-    /// @par Errors, limits, cost   As subscriber's constructor.
+    /// @par Errors, limits, cost   As subscriber's constructor; `other_direction`: it is a
+    ///                             broadcast.
     latest_reader(const asio::any_io_executor& ex, unopened<latest_reader> end, error_code& ec)
-        : broadcast_reader_end(ex, std::move(end).take(), end.options(), terms(), ec)
+        : broadcast_reader_end(ex, std::move(end).take(), end.options(),
+                               detail::latest_value_terms<T>(), ec)
     {
     }
     /// The same; throws boost::system::system_error.
     latest_reader(const asio::any_io_executor& ex, unopened<latest_reader> end)
-        : broadcast_reader_end(ex, std::move(end).take(), end.options(), terms())
+        : broadcast_reader_end(ex, std::move(end).take(), end.options(),
+                               detail::latest_value_terms<T>())
     {
     }
 
@@ -166,11 +177,6 @@ public:
     }
 
 private:
-    [[nodiscard]] static detail::broadcast_terms terms()
-    {
-        return detail::broadcast_terms_of<T>({.capacity_messages = detail::latest_value_cells});
-    }
-
     std::optional<T> value_;
     std::uint64_t version_ = 0;
 };

@@ -114,7 +114,8 @@ public:
     /// @par Cost   Of messages that differ in length: a look at each that is there.
     [[nodiscard]] channel_statistics statistics() const noexcept;
     /// A sentence about the error with which it could not be opened, for a person: of `other_type`,
-    /// both sides' types and what is different. Empty where the error says it all.
+    /// both sides' types and what is different; of `other_direction`, what both are. Empty where
+    /// the error says it all.
     [[nodiscard]] const std::string& explanation() const noexcept { return explanation_; }
 
 protected:

@@ -5,11 +5,13 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include <procyard/ipc/channel_error.hpp>
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/detail/broadcast_ring.hpp>
+#include <procyard/ipc/detail/end_sort.hpp>
 #include <procyard/ipc/detail/ring_memory.hpp>
 #include <procyard/ipc/export.hpp>
 #include <procyard/ipc/segment.hpp>
@@ -34,8 +36,11 @@ struct broadcast_header {
     std::uint32_t version;
     std::uint32_t role;  ///< broadcast_role
     ring_shape shape;
+    /// end_sort: of what it is. 0: its owner is older than this word, and fits whatever it is; an
+    /// older reader does not look here. So it came without a new version.
+    std::uint64_t sort;
 };
-static_assert(sizeof(broadcast_header) == 40 && sizeof(broadcast_header) <= ring_label_offset);
+static_assert(sizeof(broadcast_header) == 48 && sizeof(broadcast_header) <= ring_label_offset);
 static_assert(ring_words_offset + sizeof(broadcast_words) == ring_tally_offset);
 
 inline constexpr std::uint64_t broadcast_magic = 0x5453434259435250;  // "PRCYBCST" in memory
@@ -83,6 +88,10 @@ public:
 
     [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(segment_); }
     [[nodiscard]] const segment& memory() const noexcept { return segment_; }
+    /// Says in one's own of what it is. @pre one's own, and nobody else has it as yet
+    void put_sort(end_sort sort) noexcept;
+    /// What was said so; none: nothing. Of a hostile peer it may be anything, and differ each time.
+    [[nodiscard]] std::optional<end_sort> sort() const noexcept;
     /// Says in one's own what is sent. @pre one's own
     void label_type(std::string_view name) noexcept;
     /// Says in one's own which memory is the writer's. @pre one's own, a reader's; `writer` has its

@@ -20,6 +20,7 @@
 #include <procyard/ipc/detail/broadcast_memory.hpp>
 #include <procyard/ipc/detail/broadcast_ring.hpp>
 #include <procyard/ipc/detail/doorbell.hpp>
+#include <procyard/ipc/detail/end_sort.hpp>
 #include <procyard/ipc/detail/operation_line.hpp>
 #include <procyard/ipc/detail/record_ring.hpp>
 #include <procyard/ipc/export.hpp>
@@ -34,6 +35,7 @@ namespace detail {
 struct broadcast_terms {
     ring_shape shape;
     const type_description* type = nullptr;
+    end_sort sort = end_sort::broadcast;
     std::chrono::nanoseconds spin{0};
     doorbell_kind bell = doorbell_kind::pipe;  ///< a reader's
     std::uint64_t max_peer_bytes = 0;          ///< a reader's: beyond what the shape needs
