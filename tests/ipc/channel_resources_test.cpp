@@ -29,6 +29,7 @@
 
 #include "channel_fixture.hpp"
 #include "limit_guard.hpp"
+#include "mapped_segments.hpp"
 #include "skip.hpp"
 #include "syscall_refusal.hpp"
 
@@ -42,6 +43,7 @@ using procyard::sender;
 using procyard_test::descriptor_check;
 using procyard_test::in_fork;
 using procyard_test::limit_guard;
+using procyard_test::mapped_segments;
 using procyard_test::outcome;
 using procyard_test::refuse;
 using procyard_test::run;
@@ -58,26 +60,6 @@ std::size_t address_space()
     std::size_t pages = 0;
     file >> pages;
     return pages * page;
-}
-
-struct segments {
-    std::size_t mappings = 0;
-    std::size_t bytes = 0;
-};
-
-segments mapped_segments()
-{
-    segments found;
-    std::ifstream maps("/proc/self/maps");
-    for (std::string line; std::getline(maps, line);) {
-        if (line.find("/memfd:procyard") == line.npos)
-            continue;
-        char* rest = nullptr;
-        const auto begin = std::strtoull(line.c_str(), &rest, 16);
-        ++found.mappings;
-        found.bytes += std::strtoull(rest + 1, nullptr, 16) - begin;
-    }
-    return found;
 }
 
 // A sender of a large ring, then its receiver, with so much address space more than there is. How
