@@ -2,15 +2,10 @@
 #ifndef PROCYARD_IPC_CHANNEL_LISTENER_HPP
 #define PROCYARD_IPC_CHANNEL_LISTENER_HPP
 
-#include <boost/asio/any_completion_handler.hpp>
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
-#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/deferred.hpp>
 
-#include <memory>
-#include <string>
 #include <utility>
 
 #include <procyard/ipc/channel_address.hpp>
@@ -18,6 +13,7 @@
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/detail/channel_acceptor.hpp>
 #include <procyard/ipc/detail/end_plan.hpp>
+#include <procyard/ipc/detail/listener_end.hpp>
 #include <procyard/ipc/unix_peer.hpp>
 
 PROCYARD_NAMESPACE_BEGIN
@@ -33,43 +29,10 @@ struct accepted_end {
 namespace detail {
 
 template <class End>
-class channel_accept_for final : public channel_accept {
-public:
-    using handler_type = asio::any_completion_handler<void(error_code, accepted_end<End>)>;
-
-    channel_accept_for(const asio::any_io_executor& io, handler_type handler)
-        : channel_accept(io, asio::get_associated_executor(handler, io)),
-          handler_(std::move(handler))
+struct make_accepted_end {
+    [[nodiscard]] static accepted_end<End> of(accepted_client client)
     {
-    }
-    [[nodiscard]] asio::cancellation_slot slot() const noexcept
-    {
-        return handler_.get_cancellation_slot();
-    }
-
-private:
-    void complete(std::shared_ptr<channel_accept> self, const error_code& ec,
-                  accepted_client client) override
-    {
-        accepted_end<End> accepted{end_kind<End>::make(std::move(client.cores)), client.peer};
-        auto handler = std::move(handler_);
-        const auto result = ec;
-        self.reset();
-        std::move(handler)(result, std::move(accepted));
-    }
-
-    handler_type handler_;
-};
-
-template <class End>
-struct initiate_channel_accept {
-    template <class Handler>
-    void operator()(Handler handler, const std::shared_ptr<acceptor_core>& core) const
-    {
-        auto made =
-            std::make_shared<channel_accept_for<End>>(executor_of(core), std::move(handler));
-        const auto slot = made->slot();
-        start_accept(core, std::move(made), slot);
+        return {end_kind<End>::make(std::move(client.cores)), client.peer};
     }
 };
 
@@ -87,6 +50,11 @@ struct initiate_channel_accept {
 /// client that is not allowed, does not fit, breaks the rules or is too slow is told so, counted
 /// and forgotten; no accept hears of it.
 ///
+/// `close()` removes the name and closes the socket; a pending accept completes with
+/// operation_aborted, and clients that nobody has accepted are told `channel_errc::unavailable`.
+/// `path()` is the name, absolute, and empty of an abstract one; `is_open()`, `statistics()`,
+/// `get_executor()`.
+///
 /// After a move: closed; may be assigned to, closed and destroyed.
 /// @par Thread safety   Distinct objects: safe. Shared objects: unsafe; emitting a cancellation
 ///                      signal counts as access. What it does between the calls does not, on
@@ -99,13 +67,12 @@ struct initiate_channel_accept {
 ///                      `max_handshakes` channels for as long as the deadline.
 /// @par Example         @snippet examples/12_channel_server.cpp server
 template <acceptable_end End>
-class channel_listener {
+class channel_listener : public detail::listener_end {
 public:
     using end_type = End;
-    using executor_type = asio::any_io_executor;
 
     /// Closed. Throws, as every first socket of an io_context, when that cannot make its reactor.
-    explicit channel_listener(const asio::any_io_executor& ex) : acceptor_(ex) { }
+    explicit channel_listener(const asio::any_io_executor& ex) : listener_end(ex) { }
     /// Listens at once; throws boost::system::system_error, which names the address.
     channel_listener(const asio::any_io_executor& ex, const channel_address& address,
                      channel_listen_options options = {})
@@ -142,22 +109,8 @@ public:
     [[nodiscard]] auto async_accept(Token&& token = Token{})
     {
         return asio::async_initiate<Token, void(error_code, accepted_end<End>)>(
-            detail::initiate_channel_accept<End>{}, token, acceptor_.core());
+            detail::initiate_accept_for<detail::make_accepted_end<End>>{}, token, acceptor_.core());
     }
-
-    /// Removes the name and closes the socket. A pending accept completes with operation_aborted;
-    /// clients in a handshake are told `channel_errc::unavailable`, without a word to `on_refusal`;
-    /// ends that nobody has accepted are closed.
-    void close() noexcept { acceptor_.close(); }
-
-    [[nodiscard]] bool is_open() const noexcept { return acceptor_.is_open(); }
-    /// The name, absolute; empty when closed, and of an abstract one.
-    [[nodiscard]] std::string path() const { return acceptor_.path(); }
-    [[nodiscard]] channel_listener_statistics statistics() const { return acceptor_.statistics(); }
-    [[nodiscard]] executor_type get_executor() const { return acceptor_.get_executor(); }
-
-private:
-    detail::channel_acceptor acceptor_;
 };
 
 PROCYARD_NAMESPACE_END

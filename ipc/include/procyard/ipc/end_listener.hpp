@@ -2,17 +2,12 @@
 #ifndef PROCYARD_IPC_END_LISTENER_HPP
 #define PROCYARD_IPC_END_LISTENER_HPP
 
-#include <boost/asio/any_completion_handler.hpp>
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
-#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/deferred.hpp>
 #include <boost/system/system_error.hpp>
 
 #include <cstdint>
-#include <memory>
-#include <string>
 #include <utility>
 
 #include <procyard/ipc/channel_address.hpp>
@@ -21,6 +16,7 @@
 #include <procyard/ipc/detail/applicant.hpp>
 #include <procyard/ipc/detail/channel_acceptor.hpp>
 #include <procyard/ipc/detail/end_plan.hpp>
+#include <procyard/ipc/detail/listener_end.hpp>
 #include <procyard/ipc/unix_peer.hpp>
 #include <procyard/ipc/unopened.hpp>
 
@@ -30,7 +26,8 @@ template <connectable_end End>
 class end_request;
 
 namespace detail {
-struct end_request_access;
+template <class End>
+struct make_end_request;
 }
 
 /// A client of an end_listener: it has asked for an `End` of the right type, and waits for one. The
@@ -83,7 +80,7 @@ public:
     void refuse() noexcept { request_.refuse(); }
 
 private:
-    friend struct detail::end_request_access;
+    friend struct detail::make_end_request<End>;
 
     end_request(detail::applicant request, const unix_peer& peer) noexcept
         : request_(std::move(request)),
@@ -97,51 +94,11 @@ private:
 
 namespace detail {
 
-struct end_request_access {
-    template <class End>
-    [[nodiscard]] static end_request<End> make(accepted_client client) noexcept
+template <class End>
+struct make_end_request {
+    [[nodiscard]] static end_request<End> of(accepted_client client) noexcept
     {
         return {std::move(client.request), client.peer};
-    }
-};
-
-template <class End>
-class end_accept_for final : public channel_accept {
-public:
-    using handler_type = asio::any_completion_handler<void(error_code, end_request<End>)>;
-
-    end_accept_for(const asio::any_io_executor& io, handler_type handler)
-        : channel_accept(io, asio::get_associated_executor(handler, io)),
-          handler_(std::move(handler))
-    {
-    }
-    [[nodiscard]] asio::cancellation_slot slot() const noexcept
-    {
-        return handler_.get_cancellation_slot();
-    }
-
-private:
-    void complete(std::shared_ptr<channel_accept> self, const error_code& ec,
-                  accepted_client client) override
-    {
-        auto request = end_request_access::make<End>(std::move(client));
-        auto handler = std::move(handler_);
-        const auto result = ec;
-        self.reset();
-        std::move(handler)(result, std::move(request));
-    }
-
-    handler_type handler_;
-};
-
-template <class End>
-struct initiate_end_accept {
-    template <class Handler>
-    void operator()(Handler handler, const std::shared_ptr<acceptor_core>& core) const
-    {
-        auto made = std::make_shared<end_accept_for<End>>(executor_of(core), std::move(handler));
-        const auto slot = made->slot();
-        start_accept(core, std::move(made), slot);
     }
 };
 
@@ -165,13 +122,12 @@ struct initiate_end_accept {
 ///                      that it does not trust, is held back by them.
 /// @par Example         @snippet examples/guide/giving.cpp broadcast
 template <connectable_end End>
-class end_listener {
+class end_listener : public detail::listener_end {
 public:
     using end_type = End;
-    using executor_type = asio::any_io_executor;
 
     /// Closed. Throws, as every first socket of an io_context, when that cannot make its reactor.
-    explicit end_listener(const asio::any_io_executor& ex) : acceptor_(ex) { }
+    explicit end_listener(const asio::any_io_executor& ex) : listener_end(ex) { }
     /// Listens at once; throws boost::system::system_error, which names the address.
     end_listener(const asio::any_io_executor& ex, const channel_address& address,
                  channel_listen_options options = {})
@@ -199,21 +155,8 @@ public:
     [[nodiscard]] auto async_accept(Token&& token = Token{})
     {
         return asio::async_initiate<Token, void(error_code, end_request<End>)>(
-            detail::initiate_end_accept<End>{}, token, acceptor_.core());
+            detail::initiate_accept_for<detail::make_end_request<End>>{}, token, acceptor_.core());
     }
-
-    /// Removes the name and closes the socket. A pending accept completes with operation_aborted;
-    /// clients that nobody has accepted are told `channel_errc::unavailable`.
-    void close() noexcept { acceptor_.close(); }
-
-    [[nodiscard]] bool is_open() const noexcept { return acceptor_.is_open(); }
-    /// The name, absolute; empty when closed, and of an abstract one.
-    [[nodiscard]] std::string path() const { return acceptor_.path(); }
-    [[nodiscard]] channel_listener_statistics statistics() const { return acceptor_.statistics(); }
-    [[nodiscard]] executor_type get_executor() const { return acceptor_.get_executor(); }
-
-private:
-    detail::channel_acceptor acceptor_;
 };
 
 PROCYARD_NAMESPACE_END
