@@ -41,14 +41,15 @@ using procyard::error_code;
 using procyard::receiver;
 using procyard::segment_errc;
 using procyard::unique_fd;
-using procyard::detail::connection_answer;
 using procyard::detail::connection_status;
 using procyard_test::all_seals;
+using procyard_test::answer_of;
 using procyard_test::connecting;
 using procyard_test::descriptor_check;
 using procyard_test::forked;
 using procyard_test::memory_of;
 using procyard_test::outcome;
+using procyard_test::put_at;
 using procyard_test::raw_listener;
 using procyard_test::raw_peer;
 using procyard_test::socket_place;
@@ -68,14 +69,6 @@ struct asking {
         client.ctx.poll();
         listener->accept();
     }
-    // Runs the client to its end.
-    error_code told()
-    {
-        procyard_test::run(client.ctx);
-        CHECK(client.error() == client.failure.code);
-        return client.error();
-    }
-
     socket_place where;
     std::optional<listener_type> listener{std::in_place, where.path, ring};
     connecting<receiver<int>> client;
@@ -95,7 +88,7 @@ void check(const attack& each)
     asking here;
     here.listener->read_request();
     each.what(*here.listener);
-    const auto told = here.told();
+    const auto told = here.client.told();
     CHECK_MESSAGE((each.told ? told == each.told : told.failed()), told.message());
     CHECK_FALSE(here.client.end().is_open());
     CHECK(here.client.failure.peer.pid == ::getpid());
@@ -138,19 +131,6 @@ attack greeting(const char* name, std::function<void(raw_peer<int>&)> change, er
             told};
 }
 
-template <class Value>
-void put(bytes& in, std::size_t at, Value value)
-{
-    std::memcpy(in.data() + at, &value, sizeof value);
-}
-
-bytes answer_of(connection_status status)
-{
-    connection_answer answer;
-    answer.status = status;
-    return procyard::detail::to_bytes(answer);
-}
-
 }  // namespace
 
 TEST_SUITE("async_connect: hostile listeners")
@@ -180,7 +160,7 @@ TEST_SUITE("async_connect: hostile listeners")
             answering(
                 "a request", [](bytes& a) { std::memcpy(a.data(), "PRCYKNCK", 8); }, is_bad),
             answering(
-                "another version", [](bytes& a) { put(a, 8, std::uint32_t{7}); },
+                "another version", [](bytes& a) { put_at(a, 8, std::uint32_t{7}); },
                 channel_errc::other_version),
             answering(
                 "the fingerprint of another type", [](bytes& a) { a[40] ^= std::byte{1}; },
@@ -190,14 +170,14 @@ TEST_SUITE("async_connect: hostile listeners")
                 [](bytes& a) {
                     std::swap(a[20], a[22]);
                     std::swap(a[21], a[23]);
-                    put(a, 16, std::uint32_t{2});
+                    put_at(a, 16, std::uint32_t{2});
                 },
                 channel_errc::other_direction),
             answering(
                 "no direction", [](bytes& a) { a = answer_of(connection_status::accepted); },
                 channel_errc::other_direction),
             answering(
-                "a status that there is not", [](bytes& a) { put(a, 12, 4711U); },
+                "a status that there is not", [](bytes& a) { put_at(a, 12, 4711U); },
                 channel_errc::refused),
         });
     }
@@ -242,7 +222,7 @@ TEST_SUITE("async_connect: hostile listeners")
     TEST_CASE("capacities that no ring has, or that take more than the client allows")
     {
         const auto of = [](const char* name, std::uint64_t units, error_code told) {
-            return answering(name, [units](bytes& a) { put(a, 24, units); }, told);
+            return answering(name, [units](bytes& a) { put_at(a, 24, units); }, told);
         };
         check_all({
             of("none", 0, channel_errc::bad_hello),
@@ -339,7 +319,7 @@ TEST_SUITE("async_connect: hostile listeners")
                 "with a descriptor", [](auto& l) { l.confirmation_fds = l.answer_fds; },
                 channel_errc::bad_hello),
             with(
-                "another version", [](auto& l) { put(l.confirmation, 8, std::uint32_t{7}); },
+                "another version", [](auto& l) { put_at(l.confirmation, 8, std::uint32_t{7}); },
                 channel_errc::other_version),
             with(
                 "a refusal",
@@ -358,7 +338,7 @@ TEST_SUITE("async_connect: hostile listeners")
         here.listener->ring().greet();
         here.listener->reply();
         CHECK(here.listener->flood() > 1);  // the first of them says that it is in
-        CHECK_FALSE(here.told());
+        CHECK_FALSE(here.client.told());
         CHECK(here.client.end().is_connected());
     }
 
@@ -370,7 +350,7 @@ TEST_SUITE("async_connect: hostile listeners")
         here.listener->ring().greet();
         here.listener->reply();
         here.listener->confirm();
-        CHECK_FALSE(here.told());
+        CHECK_FALSE(here.client.told());
         CHECK(here.client.end().is_connected());
         CHECK(here.client.end().is_open());
     }
@@ -404,7 +384,7 @@ TEST_SUITE("async_connect: listeners that die or sleep")
             const descriptor_check no_leak;
             asking here;
             steps[n](here.listener);
-            CHECK(here.told() == asio::error::connection_reset);
+            CHECK(here.client.told() == asio::error::connection_reset);
             CHECK_FALSE(here.client.end().is_open());
         }
     }
@@ -431,7 +411,7 @@ TEST_SUITE("async_connect: listeners that die or sleep")
         here.listener->reply();
         here.listener->let_go_of_ring();
         here.listener->confirm();
-        CHECK_FALSE(here.told());
+        CHECK_FALSE(here.client.told());
         outcome<error_code, int> received;
         here.client.end().async_receive(received.handler());
         procyard_test::run(here.client.ctx);

@@ -12,7 +12,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -32,7 +31,6 @@
 
 namespace asio = boost::asio;
 using namespace procyard;
-using procyard::detail::connection_answer;
 using procyard::detail::connection_status;
 using procyard_test::descriptor_check;
 using procyard_test::end_letter;
@@ -59,7 +57,7 @@ void for_each_end(Test test)
 template <class Value>
 auto put(std::size_t at, Value value)
 {
-    return [=](end_letter& l) { std::memcpy(l.bytes.data() + at, &value, sizeof value); };
+    return [=](end_letter& l) { procyard_test::put_at(l.bytes, at, value); };
 }
 
 // Until nothing more goes into it.
@@ -299,9 +297,7 @@ TEST_SUITE("async_connect: listeners of given ends that take them back, die or s
         const auto after = [](connection_status status, error_code expected, std::size_t length) {
             for_each_end([&]<class End>() {
                 entering<End> test;
-                connection_answer refusal;
-                refusal.status = status;
-                test.here.listener.confirmation = detail::to_bytes(refusal);
+                test.here.listener.confirmation = procyard_test::answer_of(status);
                 test.here.listener.confirmation.resize(length);
                 test.here.listener.confirm();
                 test.check_told(expected);

@@ -57,66 +57,30 @@ namespace {
 using namespace std::chrono_literals;
 using number = std::uint64_t;
 
-// A listener, and whom it has sent away.
+// One that gives what the program makes.
 template <class End>
-struct offering {
-    explicit offering(channel_listen_options options = {})
-        : listener(ctx.get_executor(), where.path, with_record(std::move(options)))
-    {
-    }
+struct offering : procyard_test::recorded_listener<end_listener<End>, end_request<End>> {
+    using base = procyard_test::recorded_listener<end_listener<End>, end_request<End>>;
+    using base::base;
 
     // Lets a client ask; its request.
     end_request<End> hear(connecting<End>& client, channel_connect_options options = {})
     {
-        client.start(where.path, std::move(options));
-        listener.async_accept(accepted.handler());
-        run_both(ctx, client.ctx, [&] { return accepted.done(); });
-        REQUIRE_FALSE(accepted.error());
-        auto request = std::move(accepted.result());
-        accepted = {};
+        client.start(this->where.path, std::move(options));
+        this->accept();
+        run_both(this->ctx, client.ctx, [&] { return this->accepted.done(); });
+        REQUIRE_FALSE(this->accepted.error());
+        auto request = std::move(this->accepted.result());
+        this->accepted = {};
         return request;
-    }
-
-    socket_place where;
-    asio::io_context ctx;
-    std::vector<channel_refusal> refusals;
-    end_listener<End> listener;
-    outcome<error_code, end_request<End>> accepted;
-
-private:
-    channel_listen_options with_record(channel_listen_options options)
-    {
-        options = procyard_test::patient(std::move(options));
-        options.on_refusal = [this](const channel_refusal& r) { refusals.push_back(r); };
-        return options;
     }
 };
 
 // What both sides say of a client that asks for something else.
 template <class Offered, class Wanted>
-std::pair<channel_refusal, connect_failure> mismatch(channel_connect_options theirs = {},
-                                                     channel_listen_options ours = {})
+procyard_test::rejection mismatch(channel_listen_options ours = {})
 {
-    const descriptor_check no_leak;
-    offering<Offered> server(std::move(ours));
-    connecting<Wanted> client;
-    server.listener.async_accept(server.accepted.handler());
-    client.start(server.where.path, std::move(theirs));
-    run_both(server.ctx, client.ctx,
-             [&] { return !server.refusals.empty() && client.connected.done(); });
-    CHECK_FALSE(server.accepted.done());
-    CHECK(client.error() == client.failure.code);
-    CHECK_FALSE(client.end().is_open());
-    return {server.refusals.back(), client.failure};
-}
-
-// Runs a client to its end.
-template <class End>
-error_code told(connecting<End>& client)
-{
-    run(client.ctx);
-    CHECK(client.error() == client.failure.code);
-    return client.error();
+    return procyard_test::reject_by<offering<Offered>, Wanted>(std::move(ours));
 }
 
 // The exit code of a process that has seen what it should.
@@ -176,7 +140,7 @@ TEST_SUITE("end_listener: what is given")
         const auto client = [&]() -> int {
             connecting<subscriber<number>> there;
             there.start(server.where.path);
-            if (told(there))
+            if (there.told())
                 return 2;
             number expected = 0;
             for (; expected < 1000; ++expected) {
@@ -210,7 +174,7 @@ TEST_SUITE("end_listener: what is given")
         forked reader([&]() -> int {
             connecting<latest_reader<number>> there;
             there.start(server.where.path);
-            if (told(there))
+            if (there.told())
                 return 2;
             auto& end = there.end();
             while (end.load() != number{42}) {
@@ -243,7 +207,7 @@ TEST_SUITE("end_listener: what is given")
         const auto consume = [&](number die_at) -> int {
             connecting<work_source<number>> there;
             there.start(server.where.path);
-            if (told(there))
+            if (there.told())
                 return 2;
             for (number taken = 0;; ++taken) {
                 outcome<error_code, leased<number>> item;
@@ -292,7 +256,7 @@ TEST_SUITE("end_listener: what is given")
             CHECK(procyard_test::fill(out, number{5}) == 2);
             request.give(std::move(ends.receiver));
             CHECK_FALSE(request);
-            REQUIRE_FALSE(told(client));
+            REQUIRE_FALSE(client.told());
             CHECK(client.end().is_connected());
             CHECK(procyard_test::drain(client.end()) == 2);
         }
@@ -303,7 +267,7 @@ TEST_SUITE("end_listener: what is given")
             auto sides = make_duplex<std::string, number>({.capacity_bytes = 512});
             auto here = std::move(sides.here).open(server.ctx.get_executor());
             request.give(std::move(sides.there));
-            REQUIRE_FALSE(told(client));
+            REQUIRE_FALSE(client.told());
             CHECK(client.end().sender.try_send(6));
             CHECK(here.receiver.try_receive() == 6);
             CHECK(here.sender.try_send("seven"));
@@ -331,7 +295,7 @@ TEST_SUITE("end_listener: other users")
             if (procyard_test::become(procyard_test::one_user) != 0)
                 return 119;
             there.start(where.path);
-            if (told(there))
+            if (there.told())
                 return 2;
             for (number expected = 0; expected < 100; ++expected) {
                 outcome<error_code, number> got;
@@ -373,11 +337,11 @@ TEST_SUITE("end_listener: clients that are sent away")
         CHECK(there.code == channel_errc::other_direction);
         CHECK(here.explanation == "here a broadcast, there a receiver");
         CHECK(there.explanation == "here a receiver, there a broadcast");
-        CHECK(mismatch<latest_reader<number>, subscriber<number>>().first.explanation
+        CHECK(mismatch<latest_reader<number>, subscriber<number>>().here.explanation
               == "here a latest value, there a subscriber");
-        CHECK(mismatch<receiver<number>, work_source<number>>().first.explanation
+        CHECK(mismatch<receiver<number>, work_source<number>>().here.explanation
               == "here a sender, there a work_source");
-        CHECK(mismatch<work_source<number>, latest_reader<number>>().second.explanation
+        CHECK(mismatch<work_source<number>, latest_reader<number>>().there.explanation
               == "here a latest_reader, there a work queue");
     }
 
@@ -392,7 +356,7 @@ TEST_SUITE("end_listener: clients that are sent away")
     TEST_CASE("who is not allowed")
     {
         const auto [here, there] = mismatch<subscriber<number>, subscriber<number>>(
-            {}, {.allowed = {.predicate = [](const unix_peer&) { return false; }}});
+            {.allowed = {.predicate = [](const unix_peer&) { return false; }}});
         CHECK(here.why == channel_errc::refused);
         CHECK(there.code == channel_errc::refused);
     }
@@ -410,7 +374,7 @@ TEST_SUITE("end_listener: clients that are sent away")
         run_until(server.ctx, [&] { return !server.refusals.empty(); });
         CHECK(server.refusals.back().why == channel_errc::too_slow);
         request.give(numbers.subscribe());
-        CHECK_FALSE(told(client));
+        CHECK_FALSE(client.told());
         CHECK(client.end().is_open());
     }
 
@@ -427,7 +391,8 @@ TEST_SUITE("end_listener: clients that are sent away")
                 if (is_refused)
                     request.refuse();
             }
-            CHECK(told(client) == (is_refused ? channel_errc::refused : channel_errc::unavailable));
+            CHECK(client.told()
+                  == (is_refused ? channel_errc::refused : channel_errc::unavailable));
         }
     }
 
@@ -446,10 +411,10 @@ TEST_SUITE("end_listener: clients that are sent away")
         server.listener.close();
         run(elsewhere);
         CHECK(server.accepted.error() == asio::error::operation_aborted);
-        CHECK(told(second) == channel_errc::unavailable);
+        CHECK(second.told() == channel_errc::unavailable);
         broadcaster<number> numbers(server.ctx.get_executor());
         request.give(numbers.subscribe());  // it has been accepted before
-        CHECK_FALSE(told(first));
+        CHECK_FALSE(first.told());
     }
 
     TEST_CASE("a copy of the process that destroys a request tells nobody")
@@ -465,7 +430,7 @@ TEST_SUITE("end_listener: clients that are sent away")
               })
               == 0);
         request.give(numbers.subscribe());
-        CHECK_FALSE(told(client));
+        CHECK_FALSE(client.told());
     }
 }
 
@@ -504,7 +469,7 @@ TEST_SUITE("end_listener: what cannot be given")
             error_code ec;
             request.give(std::move(ends.receiver), ec);
             CHECK(ec == (is_there ? asio::error::not_connected : asio::error::bad_descriptor));
-            CHECK(told(client) == channel_errc::unavailable);
+            CHECK(client.told() == channel_errc::unavailable);
         }
     }
 
@@ -519,14 +484,14 @@ TEST_SUITE("end_listener: what cannot be given")
         error_code ec;
         request.give(std::move(ends.receiver), ec);
         CHECK(ec == channel_errc::over_limit);
-        CHECK(told(client) == channel_errc::over_limit);
+        CHECK(client.told() == channel_errc::over_limit);
 
         offering<subscriber<number>> other;
         connecting<subscriber<number>> reader;
         auto second = other.hear(reader, {.channel = {.max_peer_bytes = 8192}});
         broadcaster<number> numbers(other.ctx.get_executor(), {.capacity_bytes = 1U << 20U});
         second.give(numbers.subscribe());
-        CHECK(told(reader) == channel_errc::over_limit);
+        CHECK(reader.told() == channel_errc::over_limit);
         CHECK_FALSE(reader.failure.explanation.empty());
         CHECK(numbers.readers() == 0);
     }

@@ -45,10 +45,10 @@ inline procyard::channel_listen_options patient(procyard::channel_listen_options
     return options;
 }
 
-/// A listener, and whom it has sent away.
-template <class End>
-struct listening {
-    explicit listening(procyard::channel_listen_options options = {})
+/// A listener of either kind, what it has accepted, and whom it has sent away.
+template <class Listener, class Accepted>
+struct recorded_listener {
+    explicit recorded_listener(procyard::channel_listen_options options = {})
         : listener(ctx.get_executor(), where.path, with_record(patient(std::move(options))))
     {
     }
@@ -66,8 +66,8 @@ struct listening {
     socket_place where;
     boost::asio::io_context ctx;
     std::vector<procyard::channel_refusal> refusals;
-    procyard::channel_listener<End> listener;
-    outcome<procyard::error_code, procyard::accepted_end<End>> accepted;
+    Listener listener;
+    outcome<procyard::error_code, Accepted> accepted;
 
 private:
     procyard::channel_listen_options with_record(procyard::channel_listen_options options)
@@ -75,6 +75,13 @@ private:
         options.on_refusal = [this](const procyard::channel_refusal& r) { refusals.push_back(r); };
         return options;
     }
+};
+
+/// One that makes a channel for each client.
+template <class End>
+struct listening : recorded_listener<procyard::channel_listener<End>, procyard::accepted_end<End>> {
+    using recorded_listener<procyard::channel_listener<End>,
+                            procyard::accepted_end<End>>::recorded_listener;
 };
 
 /// A client in a context of its own.
@@ -88,6 +95,14 @@ struct connecting {
     }
     procyard::error_code error() { return connected.error(); }
     End& end() { return connected.result(); }
+    /// Runs to its end: what it is told, once, and its explanation is of that.
+    procyard::error_code told()
+    {
+        run(ctx);
+        CHECK(connected.count == 1);
+        CHECK(error() == failure.code);
+        return error();
+    }
 
     boost::asio::io_context ctx;
     procyard::connect_failure failure;
@@ -113,12 +128,12 @@ struct rejection {
     procyard::connect_failure there;
 };
 
-template <class Ours, class Theirs>
-rejection reject(procyard::channel_listen_options ours = {},
-                 procyard::channel_connect_options theirs = {})
+template <class Server, class Theirs>
+rejection reject_by(procyard::channel_listen_options ours = {},
+                    procyard::channel_connect_options theirs = {})
 {
     const descriptor_check no_leak;
-    listening<Ours> server(std::move(ours));
+    Server server(std::move(ours));
     connecting<Theirs> client;
     server.accept();
     client.start(server.where.path, std::move(theirs));
@@ -126,7 +141,15 @@ rejection reject(procyard::channel_listen_options ours = {},
              [&] { return !server.refusals.empty() && client.connected.done(); });
     CHECK_FALSE(server.accepted.done());
     CHECK(client.error() == client.failure.code);
+    if constexpr (requires { client.end().is_open(); })
+        CHECK_FALSE(client.end().is_open());
     return {server.refusals.back(), client.failure};
+}
+template <class Ours, class Theirs>
+rejection reject(procyard::channel_listen_options ours = {},
+                 procyard::channel_connect_options theirs = {})
+{
+    return reject_by<listening<Ours>, Theirs>(std::move(ours), std::move(theirs));
 }
 
 }  // namespace procyard_test

@@ -28,6 +28,21 @@
 
 namespace procyard_test {
 
+/// Changes what is said.
+template <class Value>
+void put_at(std::vector<std::byte>& bytes, std::size_t at, Value value)
+{
+    std::memcpy(bytes.data() + at, &value, sizeof value);
+}
+
+/// An answer that says nothing else.
+inline std::vector<std::byte> answer_of(procyard::detail::connection_status status)
+{
+    procyard::detail::connection_answer answer;
+    answer.status = status;
+    return procyard::detail::to_bytes(answer);
+}
+
 /// The one that sends `T`; clients receive.
 template <class T>
 class raw_listener {
