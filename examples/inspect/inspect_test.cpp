@@ -39,33 +39,56 @@ namespace {
 constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
 using page = std::array<std::byte, ring_view_bytes>;
 
+template <class Value>
+void put(page& bytes, std::size_t at, Value value)
+{
+    std::memcpy(bytes.data() + at, &value, sizeof value);
+}
+
+template <class Memory>
+page first_bytes(Memory memory, const error_code& ec)
+{
+    REQUIRE_FALSE(ec);
+    memory.label_type("tick");
+    page bytes;
+    std::memcpy(bytes.data(), memory.memory().data(), bytes.size());
+    return bytes;
+}
+
 // The first bytes of an honest one.
 page honest(memory_role role, const ring_shape& shape)
 {
     error_code ec;
     auto memory = ring_memory::create(role, shape, 0, ec);
-    REQUIRE_FALSE(ec);
-    memory.label_type("tick");
-    page bytes;
-    std::memcpy(bytes.data(), memory.memory().data(), bytes.size());
-    return bytes;
+    return first_bytes(std::move(memory), ec);
 }
 
 page honest(broadcast_role role, const ring_shape& shape)
 {
     error_code ec;
-    auto memory = broadcast_memory::create(role, shape, 5, ec);
-    REQUIRE_FALSE(ec);
-    memory.label_type("tick");
-    page bytes;
-    std::memcpy(bytes.data(), memory.memory().data(), bytes.size());
-    return bytes;
+    auto memory = broadcast_memory::create(role, shape, 0, ec);
+    return first_bytes(std::move(memory), ec);
 }
 
-template <class Value>
-void put(page& bytes, std::size_t at, Value value)
+// What both kinds of memory have in the same places: asleep, at 5, after so many sleeps as they are
+// counted there.
+void sleep_at_five(page& bytes, std::uint64_t counted)
 {
-    std::memcpy(bytes.data() + at, &value, sizeof value);
+    put(bytes, 48, std::uint64_t{77});
+    put(bytes, 128, std::uint64_t{5});
+    put(bytes, 256, counted + 1);
+}
+
+void check_sleeps_at_five(const ring_view& view, const ring_shape& shape)
+{
+    CHECK(view.units == shape.unit_count);
+    CHECK(view.unit_bytes == shape.unit_bytes);
+    CHECK(view.fingerprint == shape.type);
+    CHECK(view.peer_inode == 77);
+    CHECK(view.type == "tick");
+    CHECK(view.position == 5);
+    CHECK(view.sleeps == 3);
+    CHECK(view.asleep);
 }
 
 seen_memory memory(std::uint64_t inode, bool writable, ring_role role, std::uint64_t peer,
@@ -175,21 +198,12 @@ TEST_SUITE("inspect")
         for (const auto role : {memory_role::producer, memory_role::consumer})
             for (const ring_shape shape : {ring_shape{16, 24, 99}, ring_shape{65536, 1, 99}}) {
                 auto bytes = honest(role, shape);
-                put(bytes, 48, std::uint64_t{77});
-                put(bytes, 128, std::uint64_t{5});
-                put(bytes, 256, std::uint64_t{4 * 3 + 1});
+                sleep_at_five(bytes, 4 * 3);
                 put(bytes, 272, std::uint32_t{1});
                 const auto view = parse_ring(bytes, 1U << 20U);
                 REQUIRE(view);
                 CHECK((view->role == ring_role::producer) == (role == memory_role::producer));
-                CHECK(view->units == shape.unit_count);
-                CHECK(view->unit_bytes == shape.unit_bytes);
-                CHECK(view->fingerprint == 99);
-                CHECK(view->peer_inode == 77);
-                CHECK(view->type == "tick");
-                CHECK(view->position == 5);
-                CHECK(view->sleeps == 3);
-                CHECK(view->asleep);
+                check_sleeps_at_five(*view, shape);
                 CHECK(view->closed);
             }
     }
@@ -218,9 +232,9 @@ TEST_SUITE("inspect")
     TEST_CASE("the memory of a broadcast, the writer's and a reader's")
     {
         for (const auto role : {broadcast_role::writer, broadcast_role::reader}) {
-            auto bytes = honest(role, {16, 24, 99});
-            put(bytes, 48, std::uint64_t{77});
-            put(bytes, 256, std::uint64_t{2 * 3 + 1});
+            constexpr ring_shape shape{16, 24, 99};
+            auto bytes = honest(role, shape);
+            sleep_at_five(bytes, 2 * 3);
             put(bytes, 384, std::uint64_t{1});
             put(bytes, 392, std::uint64_t{6});
             put(bytes, 408, std::uint64_t{7});
@@ -228,13 +242,7 @@ TEST_SUITE("inspect")
             const auto view = parse_ring(bytes, 1U << 20U);
             REQUIRE(view);
             CHECK((view->role == ring_role::writer) == (role == broadcast_role::writer));
-            CHECK(view->units == 16);
-            CHECK(view->fingerprint == 99);
-            CHECK(view->peer_inode == 77);
-            CHECK(view->type == "tick");
-            CHECK(view->position == 5);
-            CHECK(view->sleeps == 3);
-            CHECK(view->asleep);
+            check_sleeps_at_five(*view, shape);
             CHECK_FALSE(view->closed);
             CHECK(view->counts.stalls == 6);
             CHECK(view->counts.rung == 7);
