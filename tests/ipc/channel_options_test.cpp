@@ -267,6 +267,14 @@ TEST_SUITE("channel: when full")
             CHECK(next.try_send(n));
         CHECK(drain(c.receiver) == 4);
         CHECK(c.receiver.statistics().dropped == 7 + 2);
+
+        c.receiver.close();
+        c.receiver = receiver<int>(ctx.get_executor(), next.resume());
+        for (int n = 0; n < 5; ++n)
+            CHECK(next.try_send(n));
+        CHECK(drain(c.receiver) == 4);
+        CHECK(c.receiver.statistics().dropped == 1);
+        CHECK(next.statistics().dropped == 2 + 1);
     }
 
     TEST_CASE("drop_newest: what is received and what was dropped is what was sent, at each step")
