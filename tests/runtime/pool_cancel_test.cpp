@@ -565,4 +565,36 @@ TEST_SUITE("process_pool: cancellation")
             CHECK(pool.result(task).number == 9);
         }
     }
+
+    TEST_CASE("who cancels an operation that is over changes nothing of its task")
+    {
+        temporary_directory place;
+        pool_gate gate((place.path() / "gate").string());
+        pooled pool(patient(1));
+        pool.must_start();
+        asio::cancellation_signal first;
+        asio::cancellation_signal second;
+        outcome<procyard::error_code, procyard::pool_task<answer>> got;
+        pool.it->async_submit(make_work("gate", 3, gate.path()), {},
+                              asio::bind_cancellation_slot(first.slot(), got.handler()));
+        run_until(pool.ctx, [&] { return got.done(); });
+        REQUIRE_FALSE(got.error());
+        auto task = std::move(got.result());
+        pool.until([&] { return gate.is_reached(); });
+        first.emit(asio::cancellation_type::terminal);
+        outcome<procyard::error_code, answer> left;
+        task.async_result(asio::bind_cancellation_slot(second.slot(), left.handler()));
+        second.emit(asio::cancellation_type::partial);
+        run_until(pool.ctx, [&] { return left.done(); });
+        CHECK(left.error() == asio::error::operation_aborted);
+        outcome<procyard::error_code, answer> stays;
+        task.async_result(stays.handler());
+        second.emit(asio::cancellation_type::partial);
+        second.emit(asio::cancellation_type::terminal);
+        gate.open();
+        run_until(pool.ctx, [&] { return stays.done(); });
+        CHECK_MESSAGE(!stays.error(), stays.error().message());
+        CHECK(task.report().outcome == pool_outcome::done);
+        pool.stop();
+    }
 }

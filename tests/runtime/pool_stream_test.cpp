@@ -226,6 +226,37 @@ TEST_SUITE("pool_stream")
         pool.stop();
     }
 
+    TEST_CASE("who cancels an operation that is over changes nothing of its stream")
+    {
+        streamed pool(of_workers(1), "later");
+        asio::cancellation_signal first;
+        asio::cancellation_signal second;
+        outcome<procyard::error_code, procyard::pool_stream<answer>> got;
+        pool.it->async_submit_stream(make_work("wait"), {},
+                                     asio::bind_cancellation_slot(first.slot(), got.handler()));
+        run_until(pool.ctx, [&] { return got.done(); });
+        REQUIRE_FALSE(got.error());
+        auto items = std::move(got.result());
+        first.emit(asio::cancellation_type::terminal);
+        outcome<procyard::error_code, answer> left;
+        items.async_next(asio::bind_cancellation_slot(second.slot(), left.handler()));
+        second.emit(asio::cancellation_type::total);
+        run_until(pool.ctx, [&] { return left.done(); });
+        CHECK(left.error() == asio::error::operation_aborted);
+        outcome<procyard::error_code, answer> stays;
+        items.async_next(stays.handler());
+        second.emit(asio::cancellation_type::terminal);
+        // One behind it comes and goes meanwhile.
+        auto other = pool.submit(make_work("square", 2));
+        other.cancel();
+        CHECK(pool.error(other) == asio::error::operation_aborted);
+        CHECK_FALSE(stays.done());
+        items.cancel();
+        run_until(pool.ctx, [&] { return stays.done(); });
+        CHECK(stays.error() == asio::error::operation_aborted);
+        pool.stop();
+    }
+
     TEST_CASE("a context that goes takes a coroutine with it whose item was there")
     {
         const auto alive = std::make_shared<int>(0);

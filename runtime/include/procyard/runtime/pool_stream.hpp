@@ -76,8 +76,8 @@ public:
         if (!slot.is_connected())
             return;
         slot.assign([weak = weak_from_this()](asio::cancellation_type type) {
-            const auto task = weak.lock();
-            if (task && type != asio::cancellation_type::none)
+            const auto task = std::static_pointer_cast<typed_pool_stream>(weak.lock());
+            if (task && task->submits_ && type != asio::cancellation_type::none)
                 task->cancel();
         });
     }
@@ -153,18 +153,18 @@ private:
     {
         return error ? error : make_error_code(channel_errc::closed);
     }
+    // A slot may be heard of when its wait is over, and another one there.
     void listen_for_cancellation()
     {
+        ++wait_;
         auto slot = waits_.get_cancellation_slot();
         if (!slot.is_connected())
             return;
-        slot.assign([weak = weak_from_this()](asio::cancellation_type type) {
-            const auto base = weak.lock();
-            if (!base || type == asio::cancellation_type::none)
-                return;
-            auto& stream = static_cast<typed_pool_stream&>(*base);
-            if (stream.waits_)
-                stream.waits_.complete(asio::error::operation_aborted, Response());
+        slot.assign([weak = weak_from_this(), wait = wait_](asio::cancellation_type type) {
+            const auto stream = std::static_pointer_cast<typed_pool_stream>(weak.lock());
+            if (stream && stream->waits_ && stream->wait_ == wait
+                && type != asio::cancellation_type::none)
+                stream->waits_.complete(asio::error::operation_aborted, Response());
         });
     }
 
@@ -173,6 +173,7 @@ private:
     bool turn_comes_ = false;
     submit_handler submits_{};
     next_handler waits_{};
+    unsigned wait_ = 0;  // the how manieth wait that is
 };
 
 }  // namespace detail

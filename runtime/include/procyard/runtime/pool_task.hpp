@@ -63,7 +63,14 @@ public:
     void wait_for_admission(submit_handler handler)
     {
         submits_ = std::move(handler);
-        on_cancel(submits_.get_cancellation_slot(), asio::cancellation_type::all);
+        auto slot = submits_.get_cancellation_slot();
+        if (!slot.is_connected())
+            return;
+        slot.assign([weak = weak_from_this()](asio::cancellation_type type) {
+            const auto task = std::static_pointer_cast<typed_pool_task>(weak.lock());
+            if (task && task->submits_ && type != asio::cancellation_type::none)
+                task->cancel();
+        });
     }
     // `all`: whatever cancels the wait cancels the task.
     void wait(result_handler handler, bool all)
@@ -77,8 +84,8 @@ public:
             tell(false);
             return;
         }
-        on_cancel(waits_.get_cancellation_slot(),
-                  all ? asio::cancellation_type::all : asio::cancellation_type::terminal);
+        listen_for_cancellation(all ? asio::cancellation_type::all
+                                    : asio::cancellation_type::terminal);
     }
 
 private:
@@ -96,19 +103,22 @@ private:
     }
 
     // Those in `of_task` cancel the task, and the wait ends when it has; others end the wait alone.
-    void on_cancel(asio::cancellation_slot slot, asio::cancellation_type of_task)
+    // A slot may be heard of when its wait is over, and another one there.
+    void listen_for_cancellation(asio::cancellation_type of_task)
     {
+        ++wait_;
+        auto slot = waits_.get_cancellation_slot();
         if (!slot.is_connected())
             return;
-        slot.assign([weak = weak_from_this(), of_task](asio::cancellation_type type) {
-            const auto base = weak.lock();
-            if (!base || type == asio::cancellation_type::none)
+        slot.assign([weak = weak_from_this(), of_task, wait = wait_](asio::cancellation_type type) {
+            const auto task = std::static_pointer_cast<typed_pool_task>(weak.lock());
+            if (!task || !task->waits_ || task->wait_ != wait
+                || type == asio::cancellation_type::none)
                 return;
-            auto& task = static_cast<typed_pool_task&>(*base);
             if ((type & of_task) != asio::cancellation_type::none)
-                task.cancel();
-            else if (task.waits_)
-                task.waits_.complete(asio::error::operation_aborted, Response());
+                task->cancel();
+            else
+                task->waits_.complete(asio::error::operation_aborted, Response());
         });
     }
 
@@ -116,6 +126,7 @@ private:
     // Not with {}, which writes zeros over them before they are made.
     submit_handler submits_;
     result_handler waits_;
+    unsigned wait_ = 0;  // the how manieth wait that is
     bool told_ = false;
 };
 
