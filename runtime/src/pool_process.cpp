@@ -14,6 +14,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <utility>
 
@@ -57,6 +59,22 @@ void set_trace(command& what, const trace_context& trace)
     set("TRACEPARENT", trace.traceparent);
     set("TRACESTATE", trace.tracestate);
     set("BAGGAGE", trace.baggage);
+}
+
+// A worker that starts a pool instead of its work starts itself, and that one the next: each
+// generation has more processes than the one before. Said on the standard error as well, whose end
+// is what the pool of this worker hears of it. Rejected: to refuse the pool when it is made, which
+// does no harm before run_if_worker().
+std::string problem_of_this_process(bool is_first)
+{
+    const char* const entry = std::getenv(std::string(pool_entry_variable).c_str());
+    if (entry == nullptr)
+        return {};
+    auto problem = "this process was started as a worker, for the entry \"" + to_printable(entry)
+        + "\": worker_entries::run_if_worker() has to be called before a pool is started";
+    if (is_first)
+        (void)std::fprintf(stderr, "procyard worker: %s\n", problem.c_str());
+    return problem;
 }
 
 }  // namespace
@@ -119,11 +137,12 @@ void pool_process::start(const trace_context& trace_of_it)
     spawning_ = std::make_shared<asio::cancellation_signal>();
     going_ = std::make_shared<asio::cancellation_signal>();
     error_code ec;
-    auto what = prepare(trace_of_it, ec);
-    if (ec) {
+    auto what = command(std::string());
+    text_ = problem_of_this_process(number_ == 1);
+    if (text_.empty())
+        what = prepare(trace_of_it, ec);
+    if (ec)
         text_ = "its channels: " + ec.message();
-        what = command(std::string());
-    }
     asio::co_spawn(setup_->executor, keep(shared_from_this(), &pool_process::live, std::move(what)),
                    [me = shared_from_this()](const std::exception_ptr& error) {
                        if (error)

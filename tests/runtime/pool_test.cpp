@@ -6,6 +6,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -189,6 +190,25 @@ TEST_SUITE("process_pool")
         CHECK_MESSAGE(why.find("of the request: here") != std::string::npos, why);
         CHECK_MESSAGE(why.find("here str; there work") != std::string::npos, why);
         CHECK_MESSAGE(why.find("work") != std::string::npos, why);
+    }
+
+    TEST_CASE("a process that was started as a worker, and is none yet, starts no worker itself")
+    {
+        struct as_worker {
+            as_worker() { (void)::setenv("PROCYARD_POOL_ENTRY", "work", 1); }
+            as_worker(const as_worker&) = delete;
+            as_worker& operator=(const as_worker&) = delete;
+            ~as_worker() { (void)::unsetenv("PROCYARD_POOL_ENTRY"); }
+        };
+        pooled pool;
+        {
+            const as_worker here;
+            CHECK(pool.start() == pool_errc::not_ready);
+            const auto& why = pool.it->explanation();
+            CHECK_MESSAGE(why.find("run_if_worker() has to be called") != std::string::npos, why);
+            CHECK(pool.it->workers().empty());
+        }
+        pool.stop();
     }
 
     TEST_CASE("an entry that the program does not have is told, with those that it has")
