@@ -11,7 +11,9 @@
 #include <algorithm>
 #include <exception>
 #include <iterator>
+#include <new>
 #include <random>
+#include <span>
 #include <stdexcept>
 #include <utility>
 
@@ -34,6 +36,25 @@ constexpr std::size_t told_before_sending = 24;
 std::uint64_t seed_of(const pool_options& options)
 {
     return options.seed != 0 ? options.seed : std::random_device{}();
+}
+
+// A codec of the user's may throw. Out of an initiating function that would destroy the coroutine
+// that waits, which could not catch it.
+error_code write_request(pool_task_state& task, const request_writer& request,
+                         std::span<std::byte> to)
+{
+    try {
+        if (request.write(request.value, to))
+            return {};
+        task.report.text = "the request is no value that can be sent";
+    } catch (const std::bad_alloc&) {
+        return make_error_code(boost::system::errc::not_enough_memory);
+    } catch (const std::exception& e) {
+        task.report.text = e.what();
+    } catch (...) {
+        task.report.text = "the codec of the request has thrown";
+    }
+    return pool_errc::bad_message;
 }
 
 std::uint64_t to_ns(std::chrono::nanoseconds limit)
@@ -189,11 +210,7 @@ error_code pool_core::encode(pool_task_state& task, const request_writer& reques
     task.record.resize(size);
     const std::span whole(task.record);
     write_trace(task.trace, whole.subspan(pool_header_bytes, trace_bytes));
-    if (!request.write(request.value, whole.subspan(pool_header_bytes + trace_bytes))) {
-        task.report.text = "the request is no value that can be sent";
-        return pool_errc::bad_message;
-    }
-    return {};
+    return write_request(task, request, whole.subspan(pool_header_bytes + trace_bytes));
 }
 
 // It was never submitted.

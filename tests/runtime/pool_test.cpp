@@ -5,13 +5,18 @@
 
 #include <sched.h>
 
+#include <boost/system/errc.hpp>
+
 #include <algorithm>
+#include <cstddef>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <new>
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "forked.hpp"
@@ -22,6 +27,28 @@ using namespace procyard_test;
 using namespace std::chrono_literals;
 using procyard::pool_errc;
 using procyard::pool_outcome;
+
+namespace {
+
+// Its codec throws what it is told to.
+struct moody {
+    bool has_no_memory = false;
+    std::string why{};
+};
+
+}  // namespace
+
+template <>
+struct procyard::codec<moody> {
+    static std::size_t size(const moody&) noexcept { return 1; }
+    static void encode(const moody& value, procyard::encoder&)
+    {
+        if (value.has_no_memory)
+            throw std::bad_alloc();
+        throw std::runtime_error(value.why);
+    }
+    static constexpr std::string_view layout = "{moody}";
+};
 
 namespace {
 
@@ -175,6 +202,25 @@ TEST_SUITE("process_pool")
             CHECK(pool.call(make_work("square", 4)).number == 16);
             pool.stop();
         }
+    }
+
+    TEST_CASE("a request whose codec throws is refused, with what it has thrown")
+    {
+        boost::asio::io_context ctx;
+        procyard::process_pool<moody, answer> pool(ctx.get_executor(), pool_worker(), "work",
+                                                   of_workers(1));
+        outcome<procyard::error_code, procyard::pool_task<answer>> got;
+        pool.async_submit({.why = "not today"}, {}, got.handler());
+        run_until(ctx, [&] { return got.done(); });
+        CHECK(got.error() == pool_errc::bad_message);
+        CHECK(got.result().report().text == "not today");
+        outcome<procyard::error_code, answer> called;
+        pool.async_call({.has_no_memory = true}, {}, called.handler());
+        run_until(ctx, [&] { return called.done(); });
+        CHECK(called.error() == boost::system::errc::not_enough_memory);
+        procyard::error_code ec;
+        CHECK_FALSE(pool.try_submit({.why = "never"}, {}, ec));
+        CHECK(ec == pool_errc::bad_message);
     }
 
     TEST_CASE("a type mismatch is told by both sides' names")

@@ -134,9 +134,10 @@ public:
     /// Submits a task, and waits while pool_options::high_water others wait.
     /// @par Completion    void(error_code, pool_task<Response>)
     /// @par Errors        `pool_errc::bad_message`: the request cannot be encoded, or is longer
-    ///                    than a worker takes; the report says which. `queue_deadline`,
-    ///                    `stopped`: while it waited for room. `operation_aborted`. The task is
-    ///                    there with an error, too, for its report.
+    ///                    than a worker takes; the report says which, or what its codec has
+    ///                    thrown. ENOMEM: that had no memory. `queue_deadline`: while it waited for
+    ///                    room. `stopped`: the same, or it came after a stop. `operation_aborted`.
+    ///                    The task is there with an error, too, for its report.
     /// @throws std::invalid_argument   that names the option which no task can have
     /// @par Cancellation  terminal, partial and total: nothing was submitted.
     /// @par Cost          Without a wait one allocation, and those of the handler; the request is
