@@ -92,8 +92,14 @@ error_code process_tree::make_leaf(const tree_request& request)
     return ec;
 }
 
+// To be one is asked first: the kernel walks through all that descends from us each time it is told,
+// so that each of thousands of spawns would cost a look at all before it. Once is enough: who is
+// born later has it from its parent, and nobody comes to descend from us in another way.
 error_code process_tree::become_subreaper()
 {
+    int is_one = 0;
+    if (::prctl(PR_GET_CHILD_SUBREAPER, &is_one, 0UL, 0UL, 0UL) == 0 && is_one != 0)
+        return {};
     return ::prctl(PR_SET_CHILD_SUBREAPER, 1UL, 0UL, 0UL, 0UL) == -1 ? last_error() : error_code{};
 }
 

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -94,6 +95,24 @@ TEST_SUITE("process_tree")
         CHECK(make_tree(tree_mode::process_group)->mechanism() == tree_mechanism::process_group);
         CHECK(make_tree(tree_mode::none)->mechanism() == tree_mechanism::none);
         CHECK_FALSE(make_tree(tree_mode::none)->needs_own_group());
+    }
+
+    TEST_CASE("the tree of a subreaper makes one of us, each time that we are none")
+    {
+        const subreaper_guard restore;
+        const auto is_subreaper = [] {
+            int is_one = 0;
+            REQUIRE(::prctl(PR_GET_CHILD_SUBREAPER, &is_one, 0UL, 0UL, 0UL) == 0);
+            return is_one != 0;
+        };
+        for (int turn = 0; turn < 2; ++turn) {
+            REQUIRE(::prctl(PR_SET_CHILD_SUBREAPER, 0UL, 0UL, 0UL, 0UL) == 0);
+            REQUIRE_FALSE(is_subreaper());
+            const auto one = make_tree(tree_mode::subreaper);
+            CHECK(is_subreaper());
+            const auto two = make_tree(tree_mode::subreaper);
+            CHECK(is_subreaper());
+        }
     }
 
     TEST_CASE("only a subreaper marks the child, and the marks of nested trees add up")
