@@ -7,10 +7,7 @@
 #include <signal.h>
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
 
 #include <algorithm>
@@ -51,13 +48,6 @@ namespace {
 
 using fixture = supervised;
 constexpr auto one_for_one = restart_strategy::one_for_one;
-
-service pausing(std::string name)
-{
-    return service(std::move(name), helper({"--mode=pause"}))
-        .ready_when(readiness::line_with("ready"))
-        .backoff(at_once());
-}
 
 supervisor_options patient()
 {
@@ -278,13 +268,10 @@ TEST_SUITE("supervisor")
         asio::steady_timer slow(f.ctx, asio::steady_timer::time_point::max());
         asio::steady_timer poison(f.ctx, asio::steady_timer::time_point::max());
         const auto body = [&](service_context me) -> asio::awaitable<void> {
-            error_code ec;
             if (me.generation() == 1) {
-                co_await asio::this_coro::reset_cancellation_state(
-                    [](asio::cancellation_type) { return asio::cancellation_type::none; });
-                co_await slow.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+                co_await deaf_until_said(&slow);
             } else if (me.generation() == 2) {
-                co_await poison.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+                co_await until_said(&poison);
                 throw std::runtime_error("poisoned");
             } else {
                 co_await until_cancelled();
@@ -333,16 +320,14 @@ TEST_SUITE("supervisor")
         asio::steady_timer poison(f.ctx, asio::steady_timer::time_point::max());
         bool fails = false;
         const auto x = [&](service_context me) -> asio::awaitable<void> {
-            error_code ec;
             if (me.generation() > 1)
                 co_return co_await until_cancelled();
-            co_await poison.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+            co_await until_said(&poison);
             throw std::runtime_error("poisoned");
         };
         const auto y = [&](service_context me) -> asio::awaitable<void> {
-            error_code ec;
             if (me.generation() > 1 && !fails)
-                co_await holds.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+                co_await until_said(&holds);
             if (fails)
                 throw std::runtime_error("not this one");
             me.ready();
@@ -402,13 +387,12 @@ TEST_SUITE("supervisor")
         asio::steady_timer holds(f.ctx, asio::steady_timer::time_point::max());
         asio::steady_timer poison(f.ctx, asio::steady_timer::time_point::max());
         const auto x = [&](service_context me) -> asio::awaitable<void> {
-            error_code ec;
             if (me.generation() == 1) {
                 me.ready();
-                co_await poison.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+                co_await until_said(&poison);
                 throw std::runtime_error("poisoned");
             }
-            co_await holds.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+            co_await until_said(&holds);
             me.ready();
             co_await until_cancelled();
         };
@@ -453,10 +437,9 @@ TEST_SUITE("supervisor")
         fixture f(patient());
         asio::steady_timer poison(f.ctx, asio::steady_timer::time_point::max());
         const auto x = [&](service_context me) -> asio::awaitable<void> {
-            error_code ec;
             if (me.generation() > 1)
                 co_return co_await until_cancelled();
-            co_await poison.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+            co_await until_said(&poison);
             throw std::runtime_error("poisoned");
         };
         f.it().add(service("group", one_for_one,
@@ -501,11 +484,10 @@ TEST_SUITE("supervisor")
         };
         all.emplace(ctx.get_executor(), std::move(options));
         const auto x = [&](service_context me) -> asio::awaitable<void> {
-            error_code ec;
             if (me.generation() > 1)
-                co_await holds.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+                co_await until_said(&holds);
             me.ready();
-            co_await poison.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+            co_await until_said(&poison);
             throw std::runtime_error("poisoned");
         };
         all->add(service(
@@ -614,18 +596,13 @@ TEST_SUITE("supervisor")
 
     TEST_CASE("a member that does not end is named by its path")
     {
-        supervisor_options options;
         const auto clock = std::make_shared<manual_clock>();
-        options.clock = clock;
-        fixture f(options);
+        fixture f(by(clock));
         asio::steady_timer release(f.ctx, asio::steady_timer::time_point::max());
         f.it().add(
             service("group", one_for_one,
                     {sleeper("x"), service("deaf", [&](service_context) -> asio::awaitable<void> {
-                         co_await asio::this_coro::reset_cancellation_state(
-                             [](asio::cancellation_type) { return asio::cancellation_type::none; });
-                         error_code ec;
-                         co_await release.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+                         co_await deaf_until_said(&release);
                      })}));
         f.it().start();
         f.until("group", service_state::ready);
@@ -675,10 +652,8 @@ TEST_SUITE("supervisor")
 
     TEST_CASE("a group gets its part of the budget: its members are asked before they are killed")
     {
-        supervisor_options options;
         const auto clock = std::make_shared<manual_clock>();
-        options.clock = clock;
-        fixture f(options);
+        fixture f(by(clock));
         std::string asked;
         const auto member = [&](const std::string& name, std::vector<std::string> after) {
             service made(name, [&asked, name](service_context) -> asio::awaitable<void> {

@@ -19,10 +19,7 @@
 #include <utility>
 #include <vector>
 
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 #include <procyard/runtime/supervisor.hpp>
 
@@ -189,13 +186,7 @@ TEST_SUITE("sd_notify")
         f.it().add(service("a",
                            [&](procyard::service_context me) -> boost::asio::awaitable<void> {
                                inside.emplace(me);
-                               co_await boost::asio::this_coro::reset_cancellation_state(
-                                   [](boost::asio::cancellation_type) {
-                                       return boost::asio::cancellation_type::none;
-                                   });
-                               procyard::error_code ec;
-                               co_await release.async_wait(
-                                   boost::asio::redirect_error(boost::asio::use_awaitable, ec));
+                               co_await deaf_until_said(&release);
                            })
                        .stop_grace(2s)
                        .may_extend(10s));

@@ -21,7 +21,6 @@
 
 using namespace std::chrono_literals;
 using namespace procyard_test;
-using procyard::readiness;
 using procyard::restart_strategy;
 using procyard::service;
 using procyard::service_cause;
@@ -37,14 +36,6 @@ supervisor_options with(restart_strategy strategy)
     options.strategy = strategy;
     options.intensity = {.restarts = 5, .window = 1h};
     return options;
-}
-
-service pausing(std::string name, std::vector<std::string> after)
-{
-    return service(std::move(name), helper({"--mode=pause"}))
-        .depends_on(std::move(after))
-        .ready_when(readiness::line_with("ready"))
-        .backoff(at_once());
 }
 
 // What becomes of a, b and c when b is killed.

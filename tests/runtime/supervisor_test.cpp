@@ -12,10 +12,7 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
 
 #include <algorithm>
@@ -178,10 +175,8 @@ TEST_SUITE("supervisor")
 
     TEST_CASE("fifty that ignore SIGTERM are killed together when their grace is over (case 45)")
     {
-        supervisor_options options;
         const auto clock = std::make_shared<manual_clock>();
-        options.clock = clock;
-        fixture f(options);
+        fixture f(by(clock));
         constexpr std::size_t count = 50;
         for (std::size_t i = 0; i < count; ++i)
             f.it().add(service("s" + std::to_string(i), helper({"--mode=ignore-term"}))
@@ -271,10 +266,8 @@ TEST_SUITE("supervisor")
 
     TEST_CASE("not ready in its time: stopped, and that is a failure")
     {
-        supervisor_options options;
         const auto clock = std::make_shared<manual_clock>();
-        options.clock = clock;
-        fixture f(options);
+        fixture f(by(clock));
         f.it().add(service("a", helper({"--mode=pause"}))
                        .ready_when(readiness::told())
                        .restart(restart_kind::temporary)
@@ -328,16 +321,11 @@ TEST_SUITE("supervisor")
 
     TEST_CASE("a coroutine that does not listen is named when the budget is over")
     {
-        supervisor_options options;
         const auto clock = std::make_shared<manual_clock>();
-        options.clock = clock;
-        fixture f(options);
+        fixture f(by(clock));
         asio::steady_timer release(f.ctx, asio::steady_timer::time_point::max());
         f.it().add(service("deaf", [&](service_context) -> asio::awaitable<void> {
-            co_await asio::this_coro::reset_cancellation_state(
-                [](asio::cancellation_type) { return asio::cancellation_type::none; });
-            error_code ec;
-            co_await release.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+            co_await deaf_until_said(&release);
         }));
         f.it().start();
         f.until("deaf", service_state::ready);
@@ -353,10 +341,8 @@ TEST_SUITE("supervisor")
 
     TEST_CASE("a watchdog that is fed, and then not: stopped, and it says why (case 48)")
     {
-        supervisor_options options;
         const auto clock = std::make_shared<manual_clock>();
-        options.clock = clock;
-        fixture f(options);
+        fixture f(by(clock));
         std::optional<service_context> inside;
         f.it().add(service("a",
                            [&](service_context me) -> asio::awaitable<void> {
@@ -382,10 +368,8 @@ TEST_SUITE("supervisor")
 
     TEST_CASE("a command whose watchdog goes hungry gets SIGABRT")
     {
-        supervisor_options options;
         const auto clock = std::make_shared<manual_clock>();
-        options.clock = clock;
-        fixture f(options);
+        fixture f(by(clock));
         f.it().add(service("a", helper({"--mode=pause"}))
                        .watchdog(10s)
                        .ready_when(readiness::line_with("ready"))
@@ -399,10 +383,8 @@ TEST_SUITE("supervisor")
 
     TEST_CASE("a watchdog runs from readiness, also that of one that takes another's place")
     {
-        supervisor_options options;
         const auto clock = std::make_shared<manual_clock>();
-        options.clock = clock;
-        fixture f(options);
+        fixture f(by(clock));
         std::vector<service_context> inside;
         f.it().add(service("a",
                            [&](service_context me) -> asio::awaitable<void> {
@@ -443,10 +425,8 @@ TEST_SUITE("supervisor")
 
     TEST_CASE("a command that starts for longer than its watchdog is left alone")
     {
-        supervisor_options options;
         const auto clock = std::make_shared<manual_clock>();
-        options.clock = clock;
-        fixture f(options);
+        fixture f(by(clock));
         const temporary_directory where;
         const auto gate = (where.path() / "gate").string();
         f.it().add(service("a",
@@ -559,10 +539,8 @@ TEST_SUITE("supervisor")
 
     TEST_CASE("health is not asked before the service is ready")
     {
-        supervisor_options options;
         const auto clock = std::make_shared<manual_clock>();
-        options.clock = clock;
-        fixture f(options);
+        fixture f(by(clock));
         int asked = 0;
         f.it().add(sleeper("a")
                        .ready_when(readiness::told())
@@ -585,25 +563,19 @@ TEST_SUITE("supervisor")
 
     TEST_CASE("a probe that hears no cancellation counts as a no, and is not asked twice at a time")
     {
-        supervisor_options options;
         const auto clock = std::make_shared<manual_clock>();
-        options.clock = clock;
-        fixture f(options);
+        fixture f(by(clock));
         asio::steady_timer release(f.ctx, asio::steady_timer::time_point::max());
         int asked = 0;
-        f.it().add(
-            sleeper("a")
-                .restart(restart_kind::temporary)
-                .health(
-                    [&]() -> asio::awaitable<bool> {
-                        ++asked;
-                        co_await asio::this_coro::reset_cancellation_state(
-                            [](asio::cancellation_type) { return asio::cancellation_type::none; });
-                        error_code ec;
-                        co_await release.async_wait(asio::redirect_error(asio::use_awaitable, ec));
-                        co_return true;
-                    },
-                    1s, 2, 3s));
+        f.it().add(sleeper("a")
+                       .restart(restart_kind::temporary)
+                       .health(
+                           [&]() -> asio::awaitable<bool> {
+                               ++asked;
+                               co_await deaf_until_said(&release);
+                               co_return true;
+                           },
+                           1s, 2, 3s));
         f.it().start();
         f.until("a", service_state::ready);
         for (int i = 0; i < 20 && f.state("a") != service_state::failed; ++i) {
@@ -725,8 +697,7 @@ TEST_SUITE("supervisor")
         f.it().add(service("a", command::shell("echo one; echo two; echo three"))
                        .one_shot()
                        .log([&, token](procyard::log_batch batch) -> asio::awaitable<void> {
-                           error_code ec;
-                           co_await gate.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+                           co_await until_said(&gate);
                            lines += batch.lines.size();
                        }));
         token.reset();

@@ -4,7 +4,9 @@
 #define PROCYARD_TESTS_SUPPORT_SUPERVISOR_FIXTURE_HPP
 
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/cancellation_state.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -12,6 +14,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -19,9 +22,11 @@
 
 #include <doctest/doctest.h>
 
+#include <procyard/runtime/clock.hpp>
 #include <procyard/runtime/supervisor.hpp>
 
 #include "procyard_test.hpp"
+#include "spawning.hpp"
 
 namespace procyard_test {
 
@@ -122,6 +127,38 @@ inline boost::asio::awaitable<void> until_cancelled()
     boost::asio::steady_timer never(co_await boost::asio::this_coro::executor,
                                     boost::asio::steady_timer::time_point::max());
     co_await never.async_wait(boost::asio::use_awaitable);
+}
+
+// Until the timer, which is never due, is cancelled by hand; or the coroutine is.
+inline boost::asio::awaitable<void> until_said(boost::asio::steady_timer* moment)
+{
+    procyard::error_code ec;
+    co_await moment->async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ec));
+}
+
+// Heeds no cancellation of its own.
+inline boost::asio::awaitable<void> deaf_until_said(boost::asio::steady_timer* moment)
+{
+    co_await boost::asio::this_coro::reset_cancellation_state(boost::asio::disable_cancellation());
+    co_await until_said(moment);
+}
+
+// All its time is the test's.
+inline procyard::supervisor_options by(const std::shared_ptr<procyard::manual_clock>& clock,
+                                       procyard::supervisor_options options = {})
+{
+    options.clock = clock;
+    return options;
+}
+
+// A process that is ready when it says so.
+inline procyard::service pausing(std::string name, std::vector<std::string> after = {})
+{
+    procyard::service made(std::move(name), helper({"--mode=pause"}));
+    made.depends_on(std::move(after))
+        .ready_when(procyard::readiness::line_with("ready"))
+        .backoff(at_once());
+    return made;
 }
 
 inline procyard::service sleeper(std::string name)
