@@ -92,9 +92,9 @@ error_code process_tree::make_leaf(const tree_request& request)
     return ec;
 }
 
-// To be one is asked first: the kernel walks through all that descends from us each time it is told,
-// so that each of thousands of spawns would cost a look at all before it. Once is enough: who is
-// born later has it from its parent, and nobody comes to descend from us in another way.
+// Whether we are one is asked first: the kernel walks through all that descends from us each time
+// it is told, so that each of thousands of spawns would cost a look at all before it. Once is
+// enough: who is born later has it from its parent, and nobody else comes to descend from us.
 error_code process_tree::become_subreaper()
 {
     int is_one = 0;

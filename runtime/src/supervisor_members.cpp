@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a supervisor says of its services and of the members of its groups, and who of them is asked.
+// What a supervisor says of its services and of the members of its groups, and who is asked.
 #include <algorithm>
 #include <stdexcept>
 #include <utility>

@@ -105,7 +105,7 @@ std::size_t allocations_that_may_fail(Ask ask)
     return f.asked_at - before + (allocations() - f.asked_at) / 4;
 }
 
-// Each of them fails once. Nothing is asked for a second time: what lives in the end lives for ever.
+// Each of them fails once. Nothing is asked for again: what lives in the end lives for ever.
 template <class Ask>
 void ask_without_memory(Ask ask)
 {
