@@ -218,7 +218,7 @@ void supervisor_core::abandon() noexcept
         if (!goes_on)
             continue;
         one.history->state = fsm_.state(number);
-        one.history->generation = shown_generation(number, one);
+        one.history->generation = shown_generation(one, fsm_.generation(number));
         one.history->since = one.since;
     }
     for (const auto& log : last_logs_)
@@ -422,7 +422,7 @@ void supervisor_core::publish(const service_transition& what)
     event.sequence = ++told_;
     event.when = what.when;
     event.service = one.how->name;
-    event.generation = what.generation;
+    event.generation = shown_generation(one, what.generation);
     event.replacement = what.role != incarnation_role::serving;
     event.from = std::exchange(one.stood, std::nullopt).value_or(what.from);
     event.to = what.to;

@@ -98,7 +98,7 @@ private:
     [[nodiscard]] std::optional<std::size_t> find(std::string_view name) const;
     void request(supervisor_input::kind what, std::string_view name, std::string_view path);
     [[nodiscard]] supervisor_core* members_of(std::size_t number) const;
-    [[nodiscard]] std::uint64_t shown_generation(std::size_t number, const entry& one) const;
+    [[nodiscard]] std::uint64_t shown_generation(const entry& one, std::uint64_t own) const;
     void tell_takeover(const service_transition& what);
     void take_over(const supervisor_core* before);
     void describe(const std::string& path, std::vector<service_snapshot>& all) const;

@@ -93,11 +93,11 @@ supervisor_core* supervisor_core::members_of(std::size_t number) const
     return found == runners.end() ? nullptr : found->second->members();
 }
 
-// Until it is started the member of a group that was a successor has no number of its own.
-std::uint64_t supervisor_core::shown_generation(std::size_t number, const entry& one) const
+// The member of a group that was a successor has no number of its own until it is started: from the
+// takeover on it has that of the one before it.
+std::uint64_t supervisor_core::shown_generation(const entry& one, std::uint64_t own) const
 {
-    const auto own = fsm_.generation(number);
-    return own == 0 ? one.history->generation : own;
+    return own == 0 && group_ && group_serves() ? one.history->generation : own;
 }
 
 // After a transition was told: whether with it another incarnation of a group serves, whose members
@@ -143,7 +143,7 @@ void supervisor_core::take_over(const supervisor_core* before)
             event.sequence = ++told_;
             event.when = one.since;
             event.service = one.how->name;
-            event.generation = shown_generation(number, one);
+            event.generation = shown_generation(one, fsm_.generation(number));
             event.cause = service_cause::replaced;
             options_.on_event(event);
         }
@@ -162,7 +162,7 @@ void supervisor_core::describe(const std::string& path, std::vector<service_snap
         now.state = fsm_.state(number);
         if (now.state == service_state::removed)
             continue;
-        now.generation = shown_generation(number, one);
+        now.generation = shown_generation(one, fsm_.generation(number));
         now.since = one.since;
         now.restarts = one.history->restarts;
         now.last_death = one.history->last_death;

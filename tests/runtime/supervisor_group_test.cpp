@@ -422,11 +422,27 @@ TEST_SUITE("supervisor")
         CHECK(told.from == service_state::exited);
         CHECK(told.cause == service_cause::replaced);
         CHECK(f.came_to(service_state::exited).ends_with(" group.1"));
-        holds.cancel();
-        f.until("group", service_state::ready, 2);
-        CHECK(untold(f) == "");
-        CHECK(f.of("group").restarts == 0);
-        CHECK(f.of("group/z").generation == 2);
+        SUBCASE("and goes on from there")
+        {
+            holds.cancel();
+            f.until("group", service_state::ready, 2);
+            CHECK(untold(f) == "");
+            CHECK(f.of("group").restarts == 0);
+            CHECK(f.of("group/z").generation == 2);
+        }
+        SUBCASE("and keeps its number if it is never started there")
+        {
+            f.it().stop("group");
+            f.until("group", service_state::exited);
+            CHECK(f.of("group/z").generation == 1);
+            const auto& last = f.last(service_state::exited);
+            CHECK(f.came_to(service_state::exited).find("group/z.0") == std::string::npos);
+            CHECK(last.service == "group");
+            holds.expires_at(asio::steady_timer::time_point::min());
+            f.it().start("group");
+            f.until("group", service_state::ready, 3);
+            CHECK(f.of("group/z").generation == 2);
+        }
         CHECK_FALSE(f.stop().failed);
         CHECK(untold(f) == "");
         CHECK_MESSAGE(gap_in(f.events) == "", f.story());
