@@ -5,12 +5,14 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/system/errc.hpp>
 #include <boost/system/system_error.hpp>
 
 #include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstring>
+#include <new>
 #include <stdexcept>
 #include <utility>
 
@@ -68,6 +70,20 @@ answer_writer text_writer(const std::string_view& text)
                     std::memcpy(to.data(), from.data(), from.size());
                 return true;
             }};
+}
+
+// Of what calls a codec of the user's in an initiating function: what that throws would destroy the
+// coroutine that waits, and end the worker.
+template <class Write>
+error_code outcome_of(Write write)
+{
+    try {
+        return write() ? error_code() : make_error_code(pool_errc::bad_message);
+    } catch (const std::bad_alloc&) {
+        return make_error_code(boost::system::errc::not_enough_memory);
+    } catch (...) {
+        return pool_errc::bad_message;
+    }
 }
 
 constexpr answer_writer no_payload{0, nullptr,
@@ -554,16 +570,20 @@ void worker_core::yield(const std::shared_ptr<worker_task>& task, const type_des
         return;
     }
     if (task->credits > 0) {
-        const bool sent = put(header, item);
-        task->credits -= sent ? 1 : 0;
-        handler.complete(sent ? error_code() : make_error_code(pool_errc::bad_message));
+        const auto ec = outcome_of([&] { return put(header, item); });
+        task->credits -= ec ? 0 : 1;
+        handler.complete(ec);
         return;
     }
-    std::vector<std::byte> record(pool_header_bytes + item.size_bytes);
-    write_header(header, record);
-    if (record.size() > setup_.longest_record
-        || !item.write(item.value, std::span(record).subspan(pool_header_bytes))) {
-        handler.complete(pool_errc::bad_message);
+    std::vector<std::byte> record;
+    const auto ec = outcome_of([&] {
+        record.resize(pool_header_bytes + item.size_bytes);
+        write_header(header, record);
+        return record.size() <= setup_.longest_record
+            && item.write(item.value, std::span(record).subspan(pool_header_bytes));
+    });
+    if (ec) {
+        handler.complete(ec);
         return;
     }
     task->item = std::move(record);

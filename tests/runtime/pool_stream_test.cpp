@@ -9,8 +9,10 @@
 #include <boost/asio/cancellation_type.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/io_context.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -170,6 +172,34 @@ TEST_SUITE("pool_stream")
         REQUIRE_FALSE(pool.next(items, item));
         CHECK(pool.next(items, item) == channel_errc::closed);
         pool.stop();
+    }
+
+    TEST_CASE("an item whose codec throws is an error of its giver, who goes on, with room or not")
+    {
+        using pool_test::moody_item;
+        asio::io_context ctx;
+        procyard::process_pool<work, moody_item> pool(ctx.get_executor(), pool_worker(),
+                                                      "moody items", of_workers(1));
+        outcome<procyard::error_code> started;
+        pool.async_start(started.handler());
+        run_until(ctx, [&] { return started.done(); });
+        REQUIRE_MESSAGE(!started.error(), pool.explanation());
+        constexpr std::uint64_t most = 100;  // the window is shorter
+        outcome<procyard::error_code, procyard::pool_stream<moody_item>> got;
+        pool.async_submit_stream(make_work("", most), {}, got.handler());
+        run_until(ctx, [&] { return got.done(); });
+        auto items = std::move(got.result());
+        for (std::uint64_t n = 0; n < most; ++n) {
+            outcome<procyard::error_code, moody_item> next;
+            items.async_next(next.handler());
+            run_until(ctx, [&] { return next.done(); });
+            REQUIRE_MESSAGE(!next.error(), next.error().message(), ": ",
+                            items.report().to_string());
+            CHECK(next.result().number == n + (n % 2 == 1 ? 1000 : 0));
+        }
+        outcome<procyard::error_code> stopped;
+        pool.async_stop(std::chrono::hours(1), stopped.handler());
+        run_until(ctx, [&] { return stopped.done(); });
     }
 
     TEST_CASE("two streams that are raced: no item is lost")

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // The worker of the tests of process_pool.
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -23,6 +24,7 @@
 #include <string>
 #include <vector>
 
+#include <procyard/runtime/pool_error.hpp>
 #include <procyard/runtime/worker_entries.hpp>
 
 #include "pool_types.hpp"
@@ -267,6 +269,20 @@ asio::awaitable<void> give_items(work request, pool_job j)
         throw std::runtime_error(request.text);
 }
 
+// `number` items; each second one cannot be given, and its number is what the giver hears of that.
+asio::awaitable<void> give_moody_items(work request, pool_job j)
+{
+    for (std::uint64_t n = 0; n < request.number; ++n) {
+        pool_test::moody_item item{.number = n, .throws = n % 2 == 1};
+        const auto [ec] = co_await j.async_yield(item, asio::as_tuple(asio::use_awaitable));
+        if (!ec)
+            continue;
+        item.number = ec == procyard::pool_errc::bad_message ? 1000 + n : 0;
+        item.throws = false;
+        co_await j.async_yield(item, asio::use_awaitable);
+    }
+}
+
 // Throws in the first process that finds no file of the name that the environment says.
 asio::awaitable<void> fail_once()
 {
@@ -296,6 +312,7 @@ int main()
     entries.add<work, answer>("work", work_on);
     entries.add<work, answer>("later", work_later);
     entries.add<work, answer>("items", give_items);
+    entries.add<work, pool_test::moody_item>("moody items", give_moody_items);
     entries.add<work, answer>("fails once", work_on, fail_once);
     entries.add<work, answer>("fails always", work_on, fail_always);
     if (const auto code = entries.run_if_worker())

@@ -3,8 +3,13 @@
 #ifndef PROCYARD_TESTS_SUPPORT_POOL_TYPES_HPP
 #define PROCYARD_TESTS_SUPPORT_POOL_TYPES_HPP
 
+#include <cstddef>
 #include <cstdint>
+#include <stdexcept>
 #include <string>
+#include <string_view>
+
+#include <procyard/ipc/codec.hpp>
 
 namespace pool_test {
 
@@ -22,6 +27,28 @@ struct answer {
     std::string text;
 };
 
+/// An item whose codec throws, if it is told to.
+struct moody_item {
+    std::uint64_t number = 0;
+    bool throws = false;
+};
+
 }  // namespace pool_test
+
+template <>
+struct procyard::codec<pool_test::moody_item> {
+    static std::size_t size(const pool_test::moody_item&) noexcept { return sizeof(std::uint64_t); }
+    static void encode(const pool_test::moody_item& item, procyard::encoder& out)
+    {
+        if (item.throws)
+            throw std::runtime_error("not today");
+        out.put(item.number);
+    }
+    static bool decode(procyard::decoder& in, pool_test::moody_item& item)
+    {
+        return in.get(item.number);
+    }
+    static constexpr std::string_view layout = "{u64}";
+};
 
 #endif

@@ -88,7 +88,8 @@ public:
     /// @par Completion    void(error_code)
     /// @par Errors        `operation_not_supported`: no items are wanted; `pool_errc::bad_message`:
     ///                    the item is no response of this entry, or cannot be encoded, or is too
-    ///                    long; `already_started`: another one waits.
+    ///                    long, or its codec has thrown; ENOMEM: that had no memory;
+    ///                    `already_started`: another one waits.
     /// @par Cancellation  terminal, partial and total: the item was not given.
     /// @par Cost          Without a wait a copy into the channel, and a turn of the loop.
     template <encodable_message Item,
