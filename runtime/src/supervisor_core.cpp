@@ -270,17 +270,27 @@ void supervisor_core::tell(const supervisor_input& input)
         ~guard() { telling = false; }
     };
     const auto self = shared_from_this();
+    // Each of them, whatever fails on the way: what one has decided can be another's to hear, and
+    // nobody comes back for that.
+    std::exception_ptr failure;
     {
         const guard over{turn_->taken = true};
         while (!turn_->waiting.empty()) {
             const auto next = turn_->waiting.front();
             turn_->waiting.pop_front();
-            if (const auto whose = next.whose.lock(); whose && !whose->abandoned_)
-                whose->hear(next.what);
+            try {
+                if (const auto whose = next.whose.lock(); whose && !whose->abandoned_)
+                    whose->hear(next.what);
+            } catch (...) {
+                if (!failure)
+                    failure = std::current_exception();
+            }
         }
     }
     if (book_ && !abandoned_)
         book_->write();
+    if (failure)
+        std::rethrow_exception(failure);
 }
 
 // What the machine has decided is told and done to its end, whatever fails on the way (an observer,

@@ -653,6 +653,42 @@ TEST_SUITE("supervisor")
         f.stop();
     }
 
+    TEST_CASE("who throws when he hears that a group stops does not keep it from its members")
+    {
+        asio::io_context ctx;
+        auto options = by(std::make_shared<manual_clock>());  // so that no deadline ends them
+        bool is_ready = false;
+        int thrown = 0;
+        options.on_event = [&](const service_event& event) {
+            is_ready |= event.service == "group" && event.to == service_state::ready;
+            if (event.service == "group" && event.to == service_state::stopping)
+                throw std::runtime_error("a full disk");
+        };
+        procyard::supervisor all(ctx.get_executor(), std::move(options));
+        bool asked = false;
+        all.add(service("group", one_for_one,
+                        {service("x", [&](service_context) -> asio::awaitable<void> {
+                            try {
+                                co_await until_cancelled();
+                            } catch (const boost::system::system_error&) {
+                                asked = true;
+                            }
+                        })}));
+        all.start();
+        run_until(ctx, [&] { return is_ready; });
+        const auto until_asked = [&] {
+            try {
+                all.stop("group");
+                run_until(ctx, [&] { return asked; });
+            } catch (const std::runtime_error&) {
+                ++thrown;
+            }
+        };
+        until_asked();
+        CHECK(thrown == 1);
+        run_until(ctx, [&] { return asked; });
+    }
+
     TEST_CASE("stopping a group stops its members, with its own grace")
     {
         fixture f;
