@@ -204,6 +204,10 @@ private:
         bool waits = false;
         try {
             if (!ec) {
+                // Once more: the first time there may have been no memory to look for all of it,
+                // and who is not killed is waited for without end. Free where nobody is left.
+                error_code ignored;
+                core_->signal_tree(SIGKILL, ignored);
                 start_tree_wait(executor_, std::shared_ptr<process_tree>(core_, &core_->tree),
                                 [self = shared_from_this()](error_code) { self->let_go(); });
                 waits = true;

@@ -62,9 +62,10 @@ start_spawn(command what, asio::any_io_executor executor, spawn_failure* failure
 /// @par Errors                 A code of `spawn_category`; with `failure`, the whole story.
 ///                             `operation_aborted`.
 /// @par Cancellation           terminal, partial, total: a spawn that has not begun does not begin;
-///                             a child that was made in the meantime is killed and reaped before
-///                             the operation completes. May be emitted in any thread; see
-///                             `async_run` for when.
+///                             a child that was made in the meantime is killed with all it has
+///                             started, and they are gone and reaped before the operation
+///                             completes (who may not be killed, as of another user, is waited
+///                             for). May be emitted in any thread; see `async_run` for when.
 /// @par Thread safety          As for `spawn`.
 /// @par Lifetime               The arguments are copied or moved; `failure` must outlive the
 ///                             operation.
