@@ -141,8 +141,10 @@ void pool_core::settle(bool now)
 // processor with this process would be given it for one task.
 void pool_core::send_early()
 {
-    for (const auto& process : dirty_)
+    for (std::size_t i = 0; i < dirty_.size() && !abandoned_; ++i) {
+        const auto process = dirty_[i];
         process->flush();
+    }
 }
 
 // A handler that throws does so into run(), and the others are told in another turn.

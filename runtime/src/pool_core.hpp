@@ -42,7 +42,7 @@ namespace detail {
 // Handlers of users are called at the end of an entry, in settle(), when the machine is at rest and
 // no channel is lent: they may submit, cancel, and destroy the pool. What they cause is sent when
 // the first few of them have run, which wakes those who sleep while the others run, and when all
-// have: a worker is woken once for what a turn has brought about.
+// have: a worker is woken twice at most for what a turn has brought about.
 class pool_core final : public pool_process_owner, public std::enable_shared_from_this<pool_core> {
 public:
     using handler = asio::any_completion_handler<void(error_code)>;
