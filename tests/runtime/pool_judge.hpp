@@ -140,6 +140,7 @@ private:
         task.delivered_at = pool_.now;
         task.asked = task.asked_off = false;
         task.alone_since.reset();
+        task.runs_since.reset();
     }
 
     void check_order(pool_task_number number)

@@ -32,6 +32,8 @@ struct known_task {
     procyard::detail::pool_worker_number worker = 0;  // who has it now
     procyard::timer_clock::time_point delivered_at{};
     procyard::timer_clock::time_point asked_at{};  // to be left, whether begun or not
+    // Since when it is one of those that its worker may run.
+    std::optional<procyard::timer_clock::time_point> runs_since{};
     // Since when nothing runs in its worker but what is over, as it is itself.
     std::optional<procyard::timer_clock::time_point> alone_since{};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Judges what a pool's machine makes of time: of queue deadlines, and of the graces after which a
-// worker is sent SIGTERM.
+// Judges what a pool's machine makes of time: of deadlines, heartbeats, and the graces after which a
+// worker is sent SIGTERM and SIGKILL.
 #ifndef PROCYARD_TESTS_RUNTIME_POOL_TIME_JUDGE_HPP
 #define PROCYARD_TESTS_RUNTIME_POOL_TIME_JUDGE_HPP
 
@@ -17,7 +17,7 @@ namespace procyard_test {
 /// A task whose queue deadline is over is told so, if no worker has begun it, as soon as that is
 /// known: where nobody has it at once; else its worker is asked to leave it, and pool_judge sees
 /// that it is over when the answer is there. One that was begun runs, whoever was asked; and nobody
-/// is sent SIGTERM because of it.
+/// is sent SIGTERM because of it. Who is to be sent it is so in time, and no earlier.
 ///
 /// To be told before pool_judge: it looks at what was known.
 class pool_time_judge {
@@ -47,8 +47,12 @@ public:
 
     void input_ends()
     {
-        for (auto& [number, one] : pool_.workers)
+        for (const auto& [number, one] : pool_.workers) {
             note_alone(one);
+            note_running(one);
+            if (!has_been_dealt_with(one))
+                pool_.fail("a worker goes on whose time is over: " + words(one));
+        }
         for (const auto number : pool_.unfinished) {
             const auto& task = pool_.tasks.at(number);
             if (pool_.now < task.terms.queue_until || task.asked || task.asked_off)
@@ -112,6 +116,37 @@ private:
             auto& since = pool_.tasks.at(*number).alone_since;
             since = since.value_or(pool_.now);
         }
+    }
+
+    void note_running(const known_worker& at)
+    {
+        for (std::size_t i = 0; i < running(at); ++i) {
+            auto& since = pool_.tasks.at(at.tasks[i]).runs_since;
+            since = since.value_or(pool_.now);
+        }
+    }
+
+    // What has to follow from the time has: SIGKILL, SIGTERM, or a word to its worker.
+    [[nodiscard]] bool has_been_dealt_with(const known_worker& at) const
+    {
+        if (at.killed)
+            return true;
+        if (at.terminated)
+            return pool_.now - *at.terminated < pool_.how.term_grace;
+        if (at.retired)
+            return pool_.now - *at.retired < pool_.how.ask_grace;
+        if (!at.ready)
+            return pool_.now - at.started_at < pool_.how.start_timeout;
+        const auto end = at.tasks.begin() + static_cast<std::ptrdiff_t>(running(at));
+        return std::none_of(at.tasks.begin(), end, [&](auto number) {
+            const auto& task = pool_.tasks.at(number);
+            if (task.over)
+                return task.alone_since && pool_.now - *task.alone_since >= pool_.how.ask_grace;
+            if (task.asked)
+                return pool_.now - std::max(task.asked_at, *task.runs_since) >= pool_.how.ask_grace;
+            return pool_.now - *task.runs_since >= task.terms.run_limit
+                || pool_.now - std::max(*task.runs_since, at.beat) >= task.terms.heartbeat_limit;
+        });
     }
 
     [[nodiscard]] std::string words(const known_worker& at) const
