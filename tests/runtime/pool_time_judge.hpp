@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Judges what a pool's machine makes of time: of deadlines, heartbeats, and the graces after which a
-// worker is sent SIGTERM and SIGKILL.
+// Judges what a pool's machine makes of time: of deadlines, of heartbeats, and of the graces after
+// which a worker is sent SIGTERM and SIGKILL.
 #ifndef PROCYARD_TESTS_RUNTIME_POOL_TIME_JUDGE_HPP
 #define PROCYARD_TESTS_RUNTIME_POOL_TIME_JUDGE_HPP
 
