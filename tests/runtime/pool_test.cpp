@@ -181,7 +181,7 @@ TEST_SUITE("process_pool")
               "worker")
     {
         // Whether there is room in the ring for it or not.
-        for (const std::size_t capacity : {4096, 1 << 20}) {
+        for (const auto capacity : {std::size_t{4096}, std::size_t{1} << 20}) {
             CAPTURE(capacity);
             auto options = of_workers(1);
             options.channels.max_message_bytes = 10'000;
