@@ -216,9 +216,9 @@ channel_statistics fan_in_core::statistics(source_id id) const noexcept
 
 // --- receiving ----------------------------------------------------------------------------------
 
-// True: it has a message. Else `ec` says why not; would_block: it has none by now, else it has ended.
-// Not the error_code as the result: to copy it costs more than all the rest of a look that finds
-// something.
+// True: it has a message. Else `ec` says why not; would_block: it has none by now, else it has
+// ended. Not the error_code as the result: to copy it costs more than all the rest of a look that
+// finds something.
 bool fan_in_core::look(source& s, error_code& ec)
 {
     auto& channel = *s.channel;
