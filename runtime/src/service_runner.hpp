@@ -44,6 +44,9 @@ public:
     // replaced. May be asked at any time.
     [[nodiscard]] virtual bool serves(std::size_t number,
                                       std::uint64_t generation) const noexcept = 0;
+    // The same, as if the owner served, whatever it does.
+    [[nodiscard]] virtual bool serves_here(std::size_t number,
+                                           std::uint64_t generation) const noexcept = 0;
 
 protected:
     ~runner_owner() = default;

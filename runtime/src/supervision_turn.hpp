@@ -42,6 +42,15 @@ struct service_history {
     std::uint64_t generation = 0;
     timer_clock::time_point since{};
     std::uint64_t lines_lost = 0;
+    // Where it stood when its group ended in an incarnation that did not serve: should that take
+    // over all the same, within the group around it.
+    struct standing {
+        std::uint64_t within = 0;  // the number of the incarnation; 0: none
+        service_state state = service_state::configured;
+        std::uint64_t generation = 0;
+        timer_clock::time_point since{};
+    };
+    standing aside{};
     // Of a group.
     std::map<std::string, std::shared_ptr<service_history>, std::less<>> members{};
 

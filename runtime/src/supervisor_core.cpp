@@ -205,6 +205,8 @@ void supervisor_core::abandon() noexcept
     if (sweep_timer_)
         sweep_timer_->emit(asio::cancellation_type::terminal);
     const bool goes_on = group_ && group_serves();
+    const auto owner = group_ ? group_->owner.lock() : nullptr;
+    const bool may_take_over = owner && owner->serves_here(group_->number, group_->generation);
     for (auto& [number, one] : services_) {
         const auto runners = std::exchange(one.runners, {});
         for (const auto& [generation, runner] : runners)
@@ -215,11 +217,14 @@ void supervisor_core::abandon() noexcept
         one.history->lines_lost += one.log->lost();
         // Of two incarnations of a group the one that serves has the last word, though it may end
         // first, and its members may have the lower numbers.
-        if (!goes_on)
-            continue;
-        one.history->state = fsm_.state(number);
-        one.history->generation = shown_generation(one, fsm_.generation(number));
-        one.history->since = one.since;
+        const auto generation = shown_generation(one, fsm_.generation(number));
+        if (goes_on) {
+            one.history->state = fsm_.state(number);
+            one.history->generation = generation;
+            one.history->since = one.since;
+        } else if (may_take_over) {
+            one.history->aside = {group_->generation, fsm_.state(number), generation, one.since};
+        }
     }
     for (const auto& log : last_logs_)
         log->end();
@@ -427,7 +432,7 @@ void supervisor_core::publish(const service_transition& what)
     const auto gone =
         what.to == service_state::removed ? forget(what.service) : entries::node_type();
     if (!options_.on_event)
-        return;
+        return tell_takeover(what);  // the snapshot has to know
     service_event event;
     event.sequence = ++told_;
     event.when = what.when;

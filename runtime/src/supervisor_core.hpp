@@ -72,6 +72,8 @@ public:
                   std::shared_ptr<death_report> report) override;
     void on_member(std::size_t number, std::uint64_t generation, service_event event) override;
     [[nodiscard]] bool serves(std::size_t number, std::uint64_t generation) const noexcept override;
+    [[nodiscard]] bool serves_here(std::size_t number,
+                                   std::uint64_t generation) const noexcept override;
 
     static void post_news(const asio::any_io_executor& ex, std::weak_ptr<supervisor_core> core,
                           const supervisor_input& news);
@@ -101,6 +103,12 @@ private:
     [[nodiscard]] std::uint64_t shown_generation(const entry& one, std::uint64_t own) const;
     void tell_takeover(const service_transition& what);
     void take_over(const supervisor_core* before);
+    void members_take_over(std::size_t number, const supervisor_core* before);
+    void ended_take_over(const service_access::description::members& group,
+                         service_history& history, std::uint64_t within, const std::string& path,
+                         const supervisor_core* before);
+    void tell_replaced(std::string name, std::uint64_t generation, service_state from,
+                       service_state to, timer_clock::time_point& since);
     void describe(const std::string& path, std::vector<service_snapshot>& all) const;
     [[nodiscard]] bool group_serves() const noexcept;
     void name_left(const std::string& path, std::vector<std::string>& left) const;

@@ -110,16 +110,16 @@ void supervisor_core::tell_takeover(const service_transition& what)
         what.to == service_state::starting && what.cause == service_cause::replaced;
     if (what.role != incarnation_role::serving || (!is_ready && !has_died))
         return;
-    auto* const members = members_of(what.service);
-    if (members == nullptr || what.generation != fsm_.generation(what.service))
+    const auto& one = services_.at(what.service);
+    if (group_of(*one.how) == nullptr || what.generation != fsm_.generation(what.service))
         return;
     std::shared_ptr<const service_runner> other;  // held, as all that it has: see take_over()
-    for (const auto& [generation, runner] : services_.at(what.service).runners) {
+    for (const auto& [generation, runner] : one.runners) {
         if (generation != what.generation)
             other = runner;
     }
     if (has_died || other)
-        members->take_over(other ? other->members() : nullptr);
+        members_take_over(what.service, other ? other->members() : nullptr);
 }
 
 // Of a group, which serves from now on in the place of `before`; null: that has ended. Who hears
@@ -135,22 +135,68 @@ void supervisor_core::take_over(const supervisor_core* before)
         if (abandoned_)
             return;
         const auto theirs = before == nullptr ? std::nullopt : before->find(one.how->name);
-        service_event event;
-        event.from = theirs ? before->fsm_.state(*theirs) : one.history->state;
-        event.to = fsm_.state(number);
-        if (event.from != event.to && options_.on_event) {
-            one.since = options_.clock->now();
-            event.sequence = ++told_;
-            event.when = one.since;
-            event.service = one.how->name;
-            event.generation = shown_generation(one, fsm_.generation(number));
-            event.cause = service_cause::replaced;
-            options_.on_event(event);
-        }
-        auto* const members = abandoned_ ? nullptr : members_of(number);
-        if (members != nullptr)
-            members->take_over(theirs ? before->members_of(*theirs) : nullptr);
+        const auto from = theirs ? before->fsm_.state(*theirs) : one.history->state;
+        const auto to = fsm_.state(number);
+        if (from != to && options_.on_event)
+            tell_replaced(one.how->name, shown_generation(one, fsm_.generation(number)), from, to,
+                          one.since);
+        if (!abandoned_)
+            members_take_over(number, theirs ? before->members_of(*theirs) : nullptr);
     }
+}
+
+// Of one that is a group; of another there is nothing to say.
+void supervisor_core::members_take_over(std::size_t number, const supervisor_core* before)
+{
+    if (auto* const members = members_of(number))
+        return members->take_over(before);
+    const auto& one = services_.at(number);
+    if (const auto* const group = group_of(*one.how))
+        ended_take_over(*group, *one.history, fsm_.generation(number), one.how->name + '/', before);
+}
+
+// The same of a group that has ended meanwhile, `within` being its last number where it serves from
+// now on: its members stand as they did then. One that was never started there (0) has left nothing
+// behind: they stand as the ones before them.
+void supervisor_core::ended_take_over(const service_access::description::members& group,
+                                      service_history& history, std::uint64_t within,
+                                      const std::string& path, const supervisor_core* before)
+{
+    for (const auto& member : group.services) {
+        if (abandoned_)
+            return;
+        const auto& how = *service_access::what(member);
+        auto& own = *history.member(how.name);
+        if (within == 0 || own.aside.within != within)
+            continue;
+        const auto theirs = before == nullptr ? std::nullopt : before->find(how.name);
+        const auto from = theirs ? before->fsm_.state(*theirs) : own.state;
+        own.state = own.aside.state;
+        own.since = own.aside.since;
+        if (own.aside.generation != 0)
+            own.generation = own.aside.generation;
+        if (from != own.state && options_.on_event)
+            tell_replaced(path + how.name, own.generation, from, own.state, own.since);
+        const auto* const inner = group_of(how);
+        if (inner != nullptr && !abandoned_)
+            ended_take_over(*inner, own, own.aside.generation, path + how.name + '/',
+                            theirs ? before->members_of(*theirs) : nullptr);
+    }
+}
+
+void supervisor_core::tell_replaced(std::string name, std::uint64_t generation, service_state from,
+                                    service_state to, timer_clock::time_point& since)
+{
+    since = options_.clock->now();
+    service_event event;
+    event.sequence = ++told_;
+    event.when = since;
+    event.service = std::move(name);
+    event.generation = generation;
+    event.from = from;
+    event.to = to;
+    event.cause = service_cause::replaced;
+    options_.on_event(event);
 }
 
 // With the members of each group behind it.
@@ -196,7 +242,12 @@ void supervisor_core::on_member(std::size_t number, std::uint64_t generation, se
 
 bool supervisor_core::serves(std::size_t number, std::uint64_t generation) const noexcept
 {
-    return generation == fsm_.generation(number) && (!group_ || group_serves());
+    return serves_here(number, generation) && (!group_ || group_serves());
+}
+
+bool supervisor_core::serves_here(std::size_t number, std::uint64_t generation) const noexcept
+{
+    return generation == fsm_.generation(number);
 }
 
 bool supervisor_core::group_serves() const noexcept

@@ -474,6 +474,91 @@ TEST_SUITE("supervisor")
         CHECK_MESSAGE(gap_in(f.events) == "", f.story());
     }
 
+    TEST_CASE("a group that dies, and the next one's inner group has failed: its members say so")
+    {
+        fixture f(patient());
+        asio::steady_timer holds(f.ctx, asio::steady_timer::time_point::max());
+        asio::steady_timer poison(f.ctx, asio::steady_timer::time_point::max());
+        const auto x = [&](service_context me) -> asio::awaitable<void> {
+            if (me.generation() == 1) {
+                me.ready();
+                co_await until_said(&poison);
+                throw std::runtime_error("poisoned");
+            }
+            co_await until_said(&holds);
+            me.ready();
+            co_await until_cancelled();
+        };
+        const auto y = [](service_context me) -> asio::awaitable<void> {
+            if (me.generation() == 2)
+                throw std::runtime_error("not this one");
+            co_await until_cancelled();
+        };
+        f.it().add(
+            service("group", one_for_one,
+                    {service("x", x).ready_when(readiness::told()),
+                     service("inner", one_for_one,
+                             {service("deep", one_for_one, {service("y", y)}, {.restarts = 0})},
+                             {.restarts = 0})
+                         .restart(restart_kind::temporary)},
+                    {.restarts = 0}));
+        f.it().start();
+        f.until("group", service_state::ready);
+        f.it().replace("group");
+        run_until(f.ctx,
+                  [&] { return f.came_to(service_state::failed).ends_with(" group/inner.2"); });
+        CHECK(f.state("group/inner/deep/y") == service_state::ready);
+        poison.cancel();
+        f.until("group", service_state::starting, 2);
+        CHECK(f.state("group/inner/deep/y") == service_state::failed);
+        CHECK(f.of("group/inner/deep/y").generation == 2);
+        CHECK_MESSAGE(untold(f) == "", f.story());
+        const auto told = f.last(service_state::failed);
+        CHECK(told.from == service_state::exited);
+        CHECK(told.cause == service_cause::replaced);
+        f.it().start("group/inner");
+        f.until("group/inner/deep/y", service_state::ready, 3);
+        holds.cancel();
+        f.until("group", service_state::ready, 2);
+        CHECK_FALSE(f.stop().failed);
+        CHECK_MESSAGE(untold(f) == "", f.story());
+        CHECK_MESSAGE(gap_in(f.events) == "", f.story());
+    }
+
+    TEST_CASE("a group that is ready without its inner group: the members of that say so")
+    {
+        fixture f(patient());
+        asio::steady_timer poison(f.ctx, asio::steady_timer::time_point::max());
+        const auto x = [&](service_context me) -> asio::awaitable<void> {
+            if (me.generation() == 2) {
+                co_await until_said(&poison);
+                throw std::runtime_error("poisoned");
+            }
+            me.ready();
+            co_await until_cancelled();
+        };
+        // Who is temporary is stopped with its siblings, and not started again.
+        f.it().add(service(
+            "group", restart_strategy::one_for_all,
+            {service("x", x).ready_when(readiness::told()).backoff(at_once()),
+             service("inner", one_for_one, {sleeper("y")}).restart(restart_kind::temporary)},
+            {.restarts = 1, .window = 1h}));
+        f.it().start();
+        f.until("group", service_state::ready);
+        f.it().replace("group");
+        run_until(f.ctx,
+                  [&] { return f.came_to(service_state::ready).ends_with(" group/inner.2"); });
+        poison.cancel();
+        f.until("group", service_state::ready, 2);
+        CHECK(f.state("group/inner/y") == service_state::exited);
+        CHECK_MESSAGE(untold(f) == "", f.story());
+        f.it().start("group/inner");
+        f.until("group/inner/y", service_state::ready, 3);
+        CHECK_FALSE(f.stop().failed);
+        CHECK_MESSAGE(untold(f) == "", f.story());
+        CHECK_MESSAGE(gap_in(f.events) == "", f.story());
+    }
+
     TEST_CASE("who hears that a member takes over may destroy the supervisor")
     {
         asio::io_context ctx;
