@@ -140,4 +140,22 @@ TEST_SUITE("shutdown: allocations")
     {
         ask_without_memory([](held_supervisor& f) { f.target->kill(); });
     }
+
+    TEST_CASE("where there is no memory at all a supervisor is killed with what was kept for that")
+    {
+        const auto is_short = [](std::size_t nth) {
+            CAPTURE(nth);
+            held_supervisor f;
+            bool has_failed = false;
+            {
+                const exhausted_memory none(nth);
+                f.target->kill();
+                has_failed = none.has_failed();
+            }
+            f.wear_on();
+            CHECK(children() == 0);
+            return has_failed;
+        };
+        CHECK(fail_each(is_short) > 0);
+    }
 }

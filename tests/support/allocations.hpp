@@ -23,6 +23,19 @@ public:
     [[nodiscard]] bool has_failed() const noexcept;
 };
 
+/// The same, but from the `nth` on all fail for which this thread has not given back as much with
+/// `delete` meanwhile.
+class exhausted_memory {
+public:
+    explicit exhausted_memory(std::size_t nth) noexcept;
+    exhausted_memory(const exhausted_memory&) = delete;
+    exhausted_memory& operator=(const exhausted_memory&) = delete;
+    ~exhausted_memory();
+
+    /// Whether there were as many.
+    [[nodiscard]] bool has_failed() const noexcept;
+};
+
 }  // namespace procyard_test
 
 #endif
