@@ -665,6 +665,8 @@ void pool_core::abandon() noexcept
     }
     processes_.clear();
     dirty_.clear();
+    // From here on handlers are posted, which takes memory: where there is none even for this the
+    // host ends (std::terminate). Rejected: to drop them; a coroutine's posts in its destructor.
     for (const auto& task : std::exchange(tasks_, {})) {
         if (!task)
             continue;

@@ -140,7 +140,7 @@ private:
                 try {
                     kill_there(*core);
                 } catch (const std::bad_alloc&) {
-                    core->abandon();  // takes none, and waits for nothing
+                    core->abandon();  // waits for nothing; takes some to tell who waits, if any
                 }
             });
             return true;

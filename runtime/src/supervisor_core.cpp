@@ -228,6 +228,8 @@ void supervisor_core::abandon() noexcept
     }
     for (const auto& log : last_logs_)
         log->end();
+    // Posted, which takes memory: where there is none even for this the host ends (std::terminate).
+    // Rejected: to drop the handler instead; a coroutine's posts in its destructor.
     for (const auto& one : waits_) {
         if (*one)
             one->complete(asio::error::operation_aborted, {});
@@ -495,7 +497,8 @@ void supervisor_core::carry_out(const supervisor_output& what)
         default: return runner->kill();
         }
     } catch (const std::bad_alloc&) {
-        runner->abandon();  // who cannot be asked is killed, which takes no memory
+        // Who cannot be asked is killed: takes none, but to tell of a group's end (see abandon()).
+        runner->abandon();
     }
 }
 
