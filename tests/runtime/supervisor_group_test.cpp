@@ -13,7 +13,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -25,6 +24,7 @@
 
 #include "procyard_test.hpp"
 #include "spawning.hpp"
+#include "supervisor_events.hpp"
 #include "supervisor_fixture.hpp"
 
 namespace asio = boost::asio;
@@ -34,7 +34,6 @@ using procyard::command;
 using procyard::error_code;
 using procyard::manual_clock;
 using procyard::readiness;
-using procyard::restart_kind;
 using procyard::restart_strategy;
 using procyard::service;
 using procyard::service_cause;
@@ -49,55 +48,11 @@ namespace {
 using fixture = supervised;
 constexpr auto one_for_one = restart_strategy::one_for_one;
 
-supervisor_options patient()
-{
-    supervisor_options options;
-    options.intensity = {.restarts = 5, .window = 1h};
-    return options;
-}
-
 std::string names(fixture& f)
 {
     std::string text;
     for (const auto& one : f.it().snapshot())
         text += (text.empty() ? "" : " ") + one.name;
-    return text;
-}
-
-// Which event does not go on where the service's one before has ended; empty: none. Who was a
-// replacement takes over when it becomes ready.
-std::string gap_in(const std::vector<service_event>& events)
-{
-    std::map<std::string, service_state> stands;
-    std::set<std::pair<std::string, std::uint64_t>> successors;
-    for (const auto& event : events) {
-        const std::pair which(event.service, event.generation);
-        if (event.replacement) {
-            successors.insert(which);
-            continue;
-        }
-        const auto known = stands.find(event.service);
-        const bool takes_over =
-            successors.erase(which) > 0 && event.cause == service_cause::became_ready;
-        if (!takes_over && known != stands.end() && known->second != event.from)
-            return event.to_string();
-        stands[event.service] = event.to;
-    }
-    return {};
-}
-
-// Who stands elsewhere than his last event that is not a replacement's says; empty: nobody.
-std::string untold(fixture& f)
-{
-    std::string text;
-    for (const auto& now : f.it().snapshot()) {
-        const auto last = std::find_if(f.events.rbegin(), f.events.rend(), [&](const auto& event) {
-            return event.service == now.name && !event.replacement;
-        });
-        if (last == f.events.rend() || last->to != now.state || last->generation > now.generation)
-            text += now.name + '.' + std::to_string(now.generation) + " is "
-                + std::string(to_string(now.state)) + '\n';
-    }
     return text;
 }
 
@@ -379,229 +334,6 @@ TEST_SUITE("supervisor")
         holds.cancel();
         CHECK_FALSE(f.stop().failed);
         CHECK(gap_in(f.events) == "");
-    }
-
-    TEST_CASE("a group that dies while its successor starts: each member says where it stands now")
-    {
-        fixture f(patient());
-        asio::steady_timer holds(f.ctx, asio::steady_timer::time_point::max());
-        asio::steady_timer poison(f.ctx, asio::steady_timer::time_point::max());
-        const auto x = [&](service_context me) -> asio::awaitable<void> {
-            if (me.generation() == 1) {
-                me.ready();
-                co_await until_said(&poison);
-                throw std::runtime_error("poisoned");
-            }
-            co_await until_said(&holds);
-            me.ready();
-            co_await until_cancelled();
-        };
-        f.it().add(
-            service("group", one_for_one,
-                    {service("x", x).ready_when(readiness::told()),
-                     service("inner", one_for_one, {sleeper("y")}), sleeper("z").depends_on({"x"})},
-                    {.restarts = 0}));
-        f.it().start();
-        f.until("group", service_state::ready);
-        CHECK(untold(f) == "");
-        f.it().replace("group");
-        run_until(f.ctx, [&] {
-            const auto& last = f.events.back();
-            return last.service == "group/inner" && last.generation == 2
-                && last.to == service_state::ready;
-        });
-        poison.cancel();
-        f.until("group", service_state::starting, 2);
-        CHECK_MESSAGE(untold(f) == "", f.story());
-        CHECK(f.state("group/x") == service_state::starting);
-        CHECK(f.state("group/inner/y") == service_state::ready);
-        CHECK(f.state("group/z") == service_state::waiting);
-        CHECK(f.of("group/z").generation == 1);
-        const auto& told = f.last(service_state::waiting);
-        CHECK(told.service == "group/z");
-        CHECK(told.from == service_state::exited);
-        CHECK(told.cause == service_cause::replaced);
-        CHECK(f.came_to(service_state::exited).ends_with(" group.1"));
-        SUBCASE("and goes on from there")
-        {
-            holds.cancel();
-            f.until("group", service_state::ready, 2);
-            CHECK(untold(f) == "");
-            CHECK(f.of("group").restarts == 0);
-            CHECK(f.of("group/z").generation == 2);
-        }
-        SUBCASE("and keeps its number if it is never started there")
-        {
-            f.it().stop("group");
-            f.until("group", service_state::exited);
-            CHECK(f.of("group/z").generation == 1);
-            const auto& last = f.last(service_state::exited);
-            CHECK(f.came_to(service_state::exited).find("group/z.0") == std::string::npos);
-            CHECK(last.service == "group");
-            holds.expires_at(asio::steady_timer::time_point::min());
-            f.it().start("group");
-            f.until("group", service_state::ready, 3);
-            CHECK(f.of("group/z").generation == 2);
-        }
-        CHECK_FALSE(f.stop().failed);
-        CHECK(untold(f) == "");
-        CHECK_MESSAGE(gap_in(f.events) == "", f.story());
-    }
-
-    TEST_CASE("a group that is replaced while a member is not ready: the next one's is told to be")
-    {
-        fixture f(patient());
-        asio::steady_timer poison(f.ctx, asio::steady_timer::time_point::max());
-        const auto x = [&](service_context me) -> asio::awaitable<void> {
-            if (me.generation() > 1)
-                co_return co_await until_cancelled();
-            co_await until_said(&poison);
-            throw std::runtime_error("poisoned");
-        };
-        f.it().add(service("group", one_for_one,
-                           {service("x", x).backoff({.first = 1h, .cap = 1h, .jitter = 0})},
-                           {.restarts = 5, .window = 1h}));
-        f.it().start();
-        f.until("group", service_state::ready);
-        poison.cancel();
-        f.until("group/x", service_state::backoff);
-        f.until("group", service_state::unready);
-        f.it().replace("group");
-        f.until("group", service_state::ready, 2);
-        CHECK(f.state("group/x") == service_state::ready);
-        CHECK_MESSAGE(untold(f) == "", f.story());
-        CHECK_FALSE(f.stop().failed);
-        CHECK_MESSAGE(gap_in(f.events) == "", f.story());
-    }
-
-    TEST_CASE("a group that dies, and the next one's inner group has failed: its members say so")
-    {
-        fixture f(patient());
-        asio::steady_timer holds(f.ctx, asio::steady_timer::time_point::max());
-        asio::steady_timer poison(f.ctx, asio::steady_timer::time_point::max());
-        const auto x = [&](service_context me) -> asio::awaitable<void> {
-            if (me.generation() == 1) {
-                me.ready();
-                co_await until_said(&poison);
-                throw std::runtime_error("poisoned");
-            }
-            co_await until_said(&holds);
-            me.ready();
-            co_await until_cancelled();
-        };
-        const auto y = [](service_context me) -> asio::awaitable<void> {
-            if (me.generation() == 2)
-                throw std::runtime_error("not this one");
-            co_await until_cancelled();
-        };
-        f.it().add(
-            service("group", one_for_one,
-                    {service("x", x).ready_when(readiness::told()),
-                     service("inner", one_for_one,
-                             {service("deep", one_for_one, {service("y", y)}, {.restarts = 0})},
-                             {.restarts = 0})
-                         .restart(restart_kind::temporary)},
-                    {.restarts = 0}));
-        f.it().start();
-        f.until("group", service_state::ready);
-        f.it().replace("group");
-        run_until(f.ctx,
-                  [&] { return f.came_to(service_state::failed).ends_with(" group/inner.2"); });
-        CHECK(f.state("group/inner/deep/y") == service_state::ready);
-        poison.cancel();
-        f.until("group", service_state::starting, 2);
-        CHECK(f.state("group/inner/deep/y") == service_state::failed);
-        CHECK(f.of("group/inner/deep/y").generation == 2);
-        CHECK_MESSAGE(untold(f) == "", f.story());
-        const auto told = f.last(service_state::failed);
-        CHECK(told.from == service_state::exited);
-        CHECK(told.cause == service_cause::replaced);
-        f.it().start("group/inner");
-        f.until("group/inner/deep/y", service_state::ready, 3);
-        holds.cancel();
-        f.until("group", service_state::ready, 2);
-        CHECK_FALSE(f.stop().failed);
-        CHECK_MESSAGE(untold(f) == "", f.story());
-        CHECK_MESSAGE(gap_in(f.events) == "", f.story());
-    }
-
-    TEST_CASE("a group that is ready without its inner group: the members of that say so")
-    {
-        fixture f(patient());
-        asio::steady_timer poison(f.ctx, asio::steady_timer::time_point::max());
-        const auto x = [&](service_context me) -> asio::awaitable<void> {
-            if (me.generation() == 2) {
-                co_await until_said(&poison);
-                throw std::runtime_error("poisoned");
-            }
-            me.ready();
-            co_await until_cancelled();
-        };
-        // Who is temporary is stopped with its siblings, and not started again.
-        f.it().add(service(
-            "group", restart_strategy::one_for_all,
-            {service("x", x).ready_when(readiness::told()).backoff(at_once()),
-             service("inner", one_for_one, {sleeper("y")}).restart(restart_kind::temporary)},
-            {.restarts = 1, .window = 1h}));
-        f.it().start();
-        f.until("group", service_state::ready);
-        f.it().replace("group");
-        run_until(f.ctx,
-                  [&] { return f.came_to(service_state::ready).ends_with(" group/inner.2"); });
-        poison.cancel();
-        f.until("group", service_state::ready, 2);
-        CHECK(f.state("group/inner/y") == service_state::exited);
-        CHECK_MESSAGE(untold(f) == "", f.story());
-        f.it().start("group/inner");
-        f.until("group/inner/y", service_state::ready, 3);
-        CHECK_FALSE(f.stop().failed);
-        CHECK_MESSAGE(untold(f) == "", f.story());
-        CHECK_MESSAGE(gap_in(f.events) == "", f.story());
-    }
-
-    TEST_CASE("who hears that a member takes over may destroy the supervisor")
-    {
-        asio::io_context ctx;
-        std::optional<procyard::supervisor> all;
-        supervisor_options options;
-        options.intensity = {.restarts = 5, .window = 1h};
-        int heard = 0;
-        bool replaced = false;
-        asio::steady_timer poison(ctx, asio::steady_timer::time_point::max());
-        asio::steady_timer holds(ctx, asio::steady_timer::time_point::max());
-        options.on_event = [&](const service_event& event) {
-            if (event.service == "group" && event.to == service_state::ready
-                && !std::exchange(replaced, true))
-                all->replace("group");
-            if (event.replacement && event.service == "group/inner/x"
-                && event.to == service_state::starting)
-                poison.cancel();
-            if (event.service == "group/inner" && event.to == service_state::failed)
-                holds.cancel();
-            if (event.cause != service_cause::replaced || event.service == "group")
-                return;
-            ++heard;
-            all.reset();
-        };
-        all.emplace(ctx.get_executor(), std::move(options));
-        const auto x = [&](service_context me) -> asio::awaitable<void> {
-            if (me.generation() > 1)
-                co_await until_said(&holds);
-            me.ready();
-            co_await until_said(&poison);
-            throw std::runtime_error("poisoned");
-        };
-        all->add(service(
-            "group", one_for_one,
-            {service("inner", one_for_one,
-                     {service("x", x).ready_when(readiness::told()), sleeper("y")}, {.restarts = 0})
-                 .restart(restart_kind::temporary),
-             sleeper("z")},
-            {.restarts = 0}));
-        all->start();
-        run(ctx);
-        CHECK(heard == 1);
-        CHECK_FALSE(all.has_value());
     }
 
     TEST_CASE("who asks for something while he hears of a member is not called meanwhile")
