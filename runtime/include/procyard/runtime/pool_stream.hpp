@@ -11,7 +11,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <memory>
+#include <new>
 #include <span>
 #include <utility>
 
@@ -43,8 +45,13 @@ public:
             items_.pop_back();
             return false;
         }
-        if (waits_)
+        if (!waits_)
+            return true;
+        try {
             hand_out_soon();
+        } catch (const std::bad_alloc&) {
+            // That is no fault of the item, which stays: the next one, or the end, tries again.
+        }
         return true;
     }
     [[nodiscard]] bool waits_for_admission() const noexcept override
@@ -60,8 +67,14 @@ public:
     {
         if (submits_)
             complete_when(now, submits_, error, pool_stream<Response>(self()));
-        if (waits_ && items_.empty())
+        if (!waits_)
+            return;
+        if (items_.empty())
             complete_when(now, waits_, end(), Response());
+        else if (!now)
+            hand_out_soon();
+        else if (!turn_comes_)  // there was no memory for it
+            hand_out();
     }
     void drop() noexcept override
     {
@@ -87,14 +100,14 @@ public:
             handler.complete(asio::error::already_started, Response());
             return;
         }
+        if (!items_.empty())
+            hand_out_soon();  // if it throws nobody waits
         waits_ = std::move(handler);
         if (items_.empty() && over) {
             waits_.complete(end(), Response());
             return;
         }
         listen_for_cancellation();
-        if (!items_.empty())
-            hand_out_soon();
     }
 
 private:
@@ -104,7 +117,7 @@ private:
     }
 
     // The turn in which an item is handed out. If it never comes the context goes down, and who
-    // waits may own this.
+    // waits may own this; or there was no memory for it, and who waits goes on waiting.
     class turn {
     public:
         explicit turn(std::shared_ptr<typed_pool_stream> of) noexcept : of_(std::move(of)) { }
@@ -114,7 +127,7 @@ private:
         turn& operator=(turn&&) = delete;
         ~turn()
         {
-            if (of_)
+            if (of_ && of_->turn_comes_)
                 of_->drop();
         }
         void operator()() { std::exchange(of_, nullptr)->hand_out(); }
@@ -141,13 +154,28 @@ private:
         auto item = std::move(items_.front());
         items_.pop_front();
         auto waits = std::move(waits_);
-        // Not one by one: each is a message.
-        if (++taken_ == stream_window / 2) {
-            taken_ = 0;
-            give_credits(stream_window / 2);
-        }
+        ++taken_;
+        const auto failure = give_credits_for_taken();
         // The last thing that is done: it may throw.
         waits.call_now(error_code(), std::move(item));
+        if (failure)
+            std::rethrow_exception(failure);
+    }
+    // Not one by one: each is a message. What fails there (no memory, a function of
+    // pool_options::spans that throws) is for run(), and must not cost the item that has been
+    // taken: the next one brings the credits. Rejected: to give them when the handler was called,
+    // which may throw as well. Some may be given twice; then the worker is ahead by more.
+    [[nodiscard]] std::exception_ptr give_credits_for_taken()
+    {
+        if (taken_ < stream_window / 2)
+            return nullptr;
+        try {
+            give_credits(taken_);
+        } catch (...) {
+            return std::current_exception();
+        }
+        taken_ = 0;
+        return nullptr;
     }
     [[nodiscard]] error_code end() const
     {
