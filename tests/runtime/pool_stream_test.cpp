@@ -12,11 +12,15 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <procyard/ipc/channel_error.hpp>
@@ -28,6 +32,28 @@ namespace asio = boost::asio;
 using namespace procyard_test;
 using procyard::channel_errc;
 using procyard::pool_errc;
+
+namespace {
+
+// Throws when it is decoded, if it is 0.
+struct picky_item {
+    std::uint64_t number = 0;
+};
+
+}  // namespace
+
+template <>
+struct procyard::codec<picky_item> {
+    static std::size_t size(const picky_item&) noexcept { return sizeof(std::uint64_t); }
+    static void encode(const picky_item& item, procyard::encoder& out) { out.put(item.number); }
+    static bool decode(procyard::decoder& in, picky_item& item)
+    {
+        if (in.get(item.number) && item.number == 0)
+            throw std::runtime_error("a nought");
+        return true;
+    }
+    static constexpr std::string_view layout = "{u64}";
+};
 
 namespace {
 
@@ -200,6 +226,29 @@ TEST_SUITE("pool_stream")
         outcome<procyard::error_code> stopped;
         pool.async_stop(std::chrono::hours(1), stopped.handler());
         run_until(ctx, [&] { return stopped.done(); });
+    }
+
+    TEST_CASE("an item that cannot be decoded, since its codec throws, is none")
+    {
+        using stream = procyard::detail::typed_pool_stream<picky_item>;
+        asio::io_context ctx;
+        const auto items = std::make_shared<stream>();
+        items->executor = ctx.get_executor();
+        const auto give = [&](std::uint64_t number) {
+            std::array<std::byte, sizeof number> bytes{};
+            REQUIRE(procyard::encode_message(picky_item{number}, bytes));
+            return items->take(bytes);
+        };
+        CHECK(give(1));
+        CHECK_THROWS_AS((void)give(0), std::runtime_error);
+        CHECK(give(2));
+        for (std::uint64_t n = 1; n < 3; ++n) {
+            outcome<procyard::error_code, picky_item> got;
+            items->wait(stream::next_handler(items->executor, got.handler()));
+            run_until(ctx, [&] { return got.done(); });
+            CHECK_FALSE(got.error());
+            CHECK(got.result().number == n);
+        }
     }
 
     TEST_CASE("two streams that are raced: no item is lost")

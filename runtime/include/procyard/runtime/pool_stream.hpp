@@ -41,10 +41,11 @@ public:
 
     [[nodiscard]] bool take(std::span<const std::byte> response) override
     {
-        if (!decode_message(response, items_.emplace_back())) {
-            items_.pop_back();
+        // Not in its place there, where a codec that throws would leave it.
+        Response item{};
+        if (!decode_message(response, item))
             return false;
-        }
+        items_.push_back(std::move(item));
         if (!waits_)
             return true;
         try {
