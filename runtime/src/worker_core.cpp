@@ -588,12 +588,15 @@ void worker_core::yield(const std::shared_ptr<worker_task>& task, const type_des
     }
     task->item = std::move(record);
     task->yields = std::move(handler);
+    ++task->wait;
     auto slot = task->yields.get_cancellation_slot();
     if (!slot.is_connected())
         return;
-    slot.assign([weak = std::weak_ptr(task)](asio::cancellation_type type_of) {
+    // It may be heard of when its wait is over, and another one there.
+    slot.assign([weak = std::weak_ptr(task), wait = task->wait](asio::cancellation_type type_of) {
         const auto waiting = weak.lock();
-        if (type_of == asio::cancellation_type::none || !waiting || !waiting->yields)
+        if (type_of == asio::cancellation_type::none || !waiting || !waiting->yields
+            || waiting->wait != wait)
             return;
         waiting->item = {};
         waiting->yields.complete(asio::error::operation_aborted);

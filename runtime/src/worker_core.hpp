@@ -52,6 +52,7 @@ struct worker_task {
     // An item that waits for a credit.
     std::vector<std::byte> item{};
     pending<void(error_code)> yields{};
+    unsigned wait = 0;  // the how manieth wait that is
 };
 
 // A worker: takes tasks out of its channel, calls the handler, and says what came of it.

@@ -336,6 +336,27 @@ TEST_SUITE("pool_stream")
         pool.stop();
     }
 
+    TEST_CASE("who cancels a yield that is over changes nothing of the one that waits")
+    {
+        temporary_directory place;
+        const auto notes = (place.path() / "notes").string();
+        streamed pool(of_workers(1), "cancels late");
+        constexpr std::uint64_t half = procyard::detail::stream_window / 2;
+        constexpr std::uint64_t most = 100;
+        auto items = pool.stream(make_work("", most, notes));
+        pool.until_lines(notes, 1);
+        answer item;
+        for (std::uint64_t n = 0; n < most; ++n) {
+            if (n == half)
+                pool.until_lines(notes, 2);
+            const auto ec = pool.next(items, item);
+            REQUIRE_MESSAGE(!ec, n, ": ", ec.message(), ": ", items.report().to_string());
+            REQUIRE(item.number == n);
+        }
+        CHECK(pool.next(items, item) == channel_errc::closed);
+        pool.stop();
+    }
+
     TEST_CASE("a context that goes takes a coroutine with it whose item was there")
     {
         const auto alive = std::make_shared<int>(0);

@@ -2,7 +2,11 @@
 // The worker of the tests of process_pool.
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/cancellation_type.hpp>
 #include <boost/asio/error.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -24,6 +28,7 @@
 #include <string>
 #include <vector>
 
+#include <procyard/runtime/detail/pool_task_state.hpp>
 #include <procyard/runtime/pool_error.hpp>
 #include <procyard/runtime/worker_entries.hpp>
 
@@ -283,6 +288,33 @@ asio::awaitable<void> give_moody_items(work request, pool_job j)
     }
 }
 
+// `number` items. The one at the window's end, and the one half a window later, wait for credits, and
+// say so; who cancels the first of these does so when the second one waits.
+asio::awaitable<void> cancel_late(work request, pool_job j)
+{
+    constexpr std::uint64_t first = procyard::detail::stream_window;
+    constexpr std::uint64_t second = first + first / 2;
+    const auto executor = co_await asio::this_coro::executor;
+    asio::cancellation_signal of_first;
+    for (std::uint64_t n = 0; n < request.number; ++n) {
+        answer item;
+        item.number = n;
+        if (n == first) {
+            asio::post(executor, [path = request.text] { append_line(path, "the first waits"); });
+            co_await j.async_yield(
+                item, asio::bind_cancellation_slot(of_first.slot(), asio::use_awaitable));
+            continue;
+        }
+        if (n == second) {
+            asio::post(executor, [&of_first, path = request.text] {
+                of_first.emit(asio::cancellation_type::total);
+                append_line(path, "the second waits");
+            });
+        }
+        co_await j.async_yield(item, asio::use_awaitable);
+    }
+}
+
 // Throws in the first process that finds no file of the name that the environment says.
 asio::awaitable<void> fail_once()
 {
@@ -313,6 +345,7 @@ int main()
     entries.add<work, answer>("later", work_later);
     entries.add<work, answer>("items", give_items);
     entries.add<work, pool_test::moody_item>("moody items", give_moody_items);
+    entries.add<work, answer>("cancels late", cancel_late);
     entries.add<work, answer>("fails once", work_on, fail_once);
     entries.add<work, answer>("fails always", work_on, fail_always);
     if (const auto code = entries.run_if_worker())
