@@ -138,8 +138,9 @@ private:
     };
 
     // An item is taken in the turn that calls the handler, when nobody can cancel the wait any
-    // more. Rejected: to post the handler with it, which loses an item where another stream's is
-    // posted as well, and the first of the two ends the wait for the second.
+    // more, or that sends it to the handler's own executor, from where nobody may look in here.
+    // Rejected: to post the handler with it, which loses an item where another stream's is posted
+    // as well, and the first of the two ends the wait for the second.
     void hand_out_soon()
     {
         if (turn_comes_)
@@ -237,7 +238,9 @@ public:
     ///                    that came before. `operation_aborted`: it was cancelled, or the pool was
     ///                    destroyed. `already_started`: another wait is there.
     /// @par Cancellation  terminal, partial and total: no item was taken, and the task goes on. So
-    ///                    `a.async_next() || b.async_next()` loses nothing.
+    ///                    `a.async_next() || b.async_next()` loses nothing, in a coroutine on the
+    ///                    pool's executor. A handler that is bound to another one has its item when
+    ///                    it is sent there: then a cancellation is too late.
     template <asio::completion_token_for<void(error_code, Response)> Token = asio::deferred_t>
     [[nodiscard]] auto async_next(Token&& token = {})
     {
