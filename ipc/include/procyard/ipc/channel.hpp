@@ -370,9 +370,10 @@ public:
     /// it has been told: `statistics().dropped`. With when_full::drop_oldest, what was received and
     /// what was lost is all that was sent up to there; exactly, whoever was killed, and when. With
     /// each resume() here it goes on: those of all senders so far. A receiver that follows another,
-    /// by a resume() of the sender, begins with those that were overwritten and the one before had
-    /// not noticed, a message that it was killed over among them: what all receivers have released
-    /// and lost is all that was sent.
+    /// by a resume() of the sender, begins with drop_oldest with those that were overwritten and
+    /// the one before had not noticed, a message that it was killed over among them: what all
+    /// receivers have released and lost is all that was sent. With drop_newest it begins at 0, and
+    /// what was dropped after the last look of the one before is in no receiver's count.
     [[nodiscard]] std::uint64_t lost() const noexcept { return core_ ? core_->lost() : 0; }
 
     /// Goes on with another sender, after the one that was there has closed or died: makes its
