@@ -318,20 +318,31 @@ void ring_mirror::note(const place& at) noexcept
     to.lost.store(lost_, std::memory_order_relaxed);
 }
 
-void ring_mirror::account(ring_side& side) noexcept
+void ring_mirror::account_released(ring_side& side) noexcept
 {
     if (is_cells())
         return;
     const auto passed = count_records(mirrored_.data(), capacity_, noted_.position,
                                       side.position() - noted_.position);
-    if (side.room() != 0) {
-        const auto offset = ring_offset(side.position(), capacity_);
-        const auto header = read_record_header(mirrored_.data() + offset);
-        if (check_record(header, offset, side.room(), capacity_) == record_check::padding)
-            side.advance(record_bytes(header.length));
-    }
     noted_ = {side.position(), noted_.number + passed};
     move_to(side, noted_);
+}
+
+// Where it stands first, and a padding after that. What is published may be that place already, by
+// a message that was received without a word, and then it is the other place's: to pass the padding
+// at once would write over it while it is the one that counts.
+void ring_mirror::account(ring_side& side) noexcept
+{
+    account_released(side);
+    if (is_cells() || side.room() == 0)
+        return;
+    const auto offset = ring_offset(side.position(), capacity_);
+    const auto header = read_record_header(mirrored_.data() + offset);
+    if (check_record(header, offset, side.room(), capacity_) == record_check::padding) {
+        side.advance(record_bytes(header.length));
+        noted_.position = side.position();
+        move_to(side, noted_);
+    }
     const auto next =
         walk_records(mirrored_.data(), capacity_, side.position(), side.room(), 1, all);
     if (next.messages != 0)

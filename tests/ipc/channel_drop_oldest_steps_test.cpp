@@ -193,6 +193,17 @@ void receive_batches(receiver<T>& from, asio::io_context&, step_marks& marks)
     (void)from.try_receive();
 }
 
+// What has been copied lies on both sides of the end of the ring, with a padding between.
+void receive_over_padding(receiver<std::string>& from, asio::io_context&, step_marks& marks)
+{
+    error_code ec;
+    (void)from.try_receive_batch(ec);  // a loss
+    (void)from.try_receive_batch(ec);  // copies all, and leaves it there
+    marks.started.store(1);
+    for (int times = 0; times < 4; ++times)
+        (void)from.try_receive();
+}
+
 template <class T>
 void await_message(receiver<T>& from, asio::io_context& ctx, step_marks& marks)
 {
@@ -228,6 +239,11 @@ TEST_SUITE("channel: drop_oldest, a receiver killed between two instructions (ca
     {
         kill<whole>({.body = &receive_batches<whole>, .options = cells}, 18);
         kill<std::string>({.body = &receive_batches<std::string>, .options = records}, 19);
+    }
+
+    TEST_CASE("of what a batch has left, message by message, over the end of the ring")
+    {
+        kill<std::string>({.body = &receive_over_padding, .options = records}, 17);
     }
 
     TEST_CASE("of async_receive that waits, is woken, and receives")

@@ -134,9 +134,10 @@ public:
     /// and so is a loss before anybody is told.
     /// @pre side.room() == 0
     [[nodiscard]] found fetch(ring_side& side, std::uint64_t most) noexcept;
-    /// Writes down how many messages there were up to where `side` stands, and publishes that; and
-    /// how many there are up to the end of the next one, which may be received and published after
-    /// that without another word. A padding before it is passed.
+    /// Writes down how many messages there were up to where `side` stands, and publishes that.
+    void account_released(ring_side& side) noexcept;
+    /// The same; and how many there are up to the end of the next one, which may be received and
+    /// published after that without another word. A padding before it is passed.
     void account(ring_side& side) noexcept;
     /// Whether all that is there can be received and published without another call of account.
     [[nodiscard]] bool is_accounted(const ring_side& side) const noexcept;
