@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 
 #include <procyard/ipc/channel_error.hpp>
 #include <procyard/ipc/detail/channel_end.hpp>
@@ -127,8 +128,14 @@ error_code work_source_core::answer(work_reply what, std::uint64_t lease, std::i
     if (ec != asio::error::would_block)
         return ec;
     // An honest queue takes what there is before it hands out more, so there is always room. To say
-    // would_block would let async_acknowledge wait for ever, since nobody sends this anew.
+    // would_block would let async_acknowledge wait for ever, since nobody sends this anew. Who
+    // takes waits for the channel of items, which has to say the same.
     answers_->fail(channel_errc::peer_broke_rules);
+    try {
+        items_->fail(channel_errc::peer_broke_rules, "the queue takes no answers");
+    } catch (const std::bad_alloc&) {  // a lease may be given back by a destructor
+        items_->fail(channel_errc::peer_broke_rules);
+    }
     return channel_errc::peer_broke_rules;
 }
 

@@ -392,26 +392,45 @@ TEST_SUITE("work_queue hostile")
         std::deque<procyard_test::outcome<error_code>> heard;
         const procyard_test::descriptor_check no_leak;
         asio::io_context ctx;
+        const auto run_what_can = [&] {
+            ctx.restart();
+            ctx.poll();
+        };
         false_queue queue(ctx, {.capacity_messages = 64});
         work_source<number> source(ctx.get_executor(),
                                    unopened<work_source<number>>(std::move(queue.consumer), {}));
         source.prefetch(4);
         std::uint64_t lease = 0;
+        error_code ec;
         do {
             REQUIRE(heard.size() < 8);  // what there is room for
             leased<number> item;
-            error_code ec;
             while (!source.try_take(item, ec)) {
                 REQUIRE(ec == asio::error::would_block);
                 const work_item<number> next{.lease = ++lease, .deadline_ns = INT64_MAX};
                 CHECK(queue.to.try_send(next));
             }
+            procyard_test::outcome<error_code, leased<number>> another;
+            source.async_take(another.handler());
+            run_what_can();
+            REQUIRE_FALSE(another.done());
             std::move(item).async_acknowledge(heard.emplace_back().handler());
-            ctx.restart();
-            ctx.poll();
+            run_what_can();
+            const bool is_over = heard.back().done();
+            CHECK(another.done() == is_over);
+            source.cancel();
+            run_what_can();
+            CHECK(another.error()
+                  == (is_over ? error_code(channel_errc::peer_broke_rules)
+                              : error_code(asio::error::operation_aborted)));
         } while (!heard.back().done());
         for (auto& each : heard)
             CHECK(each.error() == channel_errc::peer_broke_rules);
+        CHECK(source.failure() == channel_errc::peer_broke_rules);
+        CHECK(source.explanation() == "the queue takes no answers");
+        leased<number> item;
+        CHECK_FALSE(source.try_take(item, ec));
+        CHECK(ec == channel_errc::peer_broke_rules);
     }
 
     TEST_CASE("a queue whose ring is larger than a consumer allows is refused")
