@@ -120,7 +120,12 @@ error_code channel_core::look_for_copies(std::uint64_t busy_after, std::uint64_t
 // Several messages that differ in length, received one by one: a look at each.
 void channel_core::account() noexcept
 {
-    mirror_->account(side_);
+    // What was lent when it was closed is given back at any time after that, and the sender may be
+    // reading what this end has left: see memory-model.md.
+    if (is_open())
+        mirror_->account(side_);
+    else
+        mirror_->account_released(side_);
     usable_ = is_open() && !lent_ && !loss_to_be_told_ && mirror_->is_accounted(side_);
 }
 

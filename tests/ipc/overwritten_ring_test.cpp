@@ -82,6 +82,7 @@ public:
     // By what the receiver has published; see check_reckoning.
     [[nodiscard]] auto reckon() const { return staging.reckon(&receiver_); }
     account_words& accounts() { return receiver_.own_accounts(); }
+    ring_words& receiver_words() { return receiver_.own_words(); }
     claim_words& claims() { return sender_.own_claims(); }
     ring_words& words() { return sender_.own_words(); }
     std::byte* shared_units() { return sender_.own_units(); }
@@ -311,6 +312,47 @@ TEST_SUITE("overwritten ring")
     {
         reckon_at_each_step(records, 1);
         reckon_at_each_step(records, all);
+    }
+
+    TEST_CASE("what is released last of all leaves what belonged to the position before it")
+    {
+        // As a closed receiver that gives a batch back, while the sender reads what it has left.
+        int paddings = 0;
+        for (std::uint64_t first = 0; first < 20; ++first) {
+            for (const auto taken : std::to_array<std::uint64_t>({0, 1, 2, 3})) {
+                CAPTURE(first);
+                CAPTURE(taken);
+                both_ends ends(records);
+                std::uint64_t number = 0;
+                for (std::uint64_t n = 0; n < first; ++n) {
+                    ends.send();
+                    REQUIRE(ends.receive(number));
+                }
+                ends.send(3);
+                REQUIRE(ends.mirror.fetch(ends.side, all) == found::some);
+                const auto before = ends.side.position();
+                const auto walk = walk_records(ends.mirror.units(), records.unit_count, before,
+                                               ends.side.room(), taken, all);
+                REQUIRE(walk.messages == taken);
+                ends.side.advance(walk.position - before);
+                const auto after = ends.side.position();
+                const auto offset = ring_offset(after, records.unit_count);
+                if (ends.side.room() != 0
+                    && check_record(read_record_header(ends.mirror.units() + offset), offset,
+                                    ends.side.room(), records.unit_count)
+                        == record_check::padding)
+                    ++paddings;
+                ends.mirror.account_released(ends.side);
+                CHECK(ends.side.is_published());
+                ends.send(100);
+                CHECK(ends.reckon().unnoticed == ends.staging.gone() - first - taken);
+                ends.receiver_words().position.store(before);
+                CHECK(ends.reckon().unnoticed == ends.staging.gone() - first);
+                ends.receiver_words().position.store(after);
+                CHECK(ends.reckon().unnoticed == ends.staging.gone() - first - taken);
+            }
+        }
+        CHECK(paddings > 0);
     }
 
     TEST_CASE("a receiver that never came, or has got nothing, has found nothing to be gone")

@@ -135,6 +135,8 @@ public:
     /// @pre side.room() == 0
     [[nodiscard]] found fetch(ring_side& side, std::uint64_t most) noexcept;
     /// Writes down how many messages there were up to where `side` stands, and publishes that.
+    /// Nothing that belonged to what was published before is written over: the last to be called of
+    /// an end that is closed, since a sender may be reading that just then.
     void account_released(ring_side& side) noexcept;
     /// The same; and how many there are up to the end of the next one, which may be received and
     /// published after that without another word. A padding before it is passed.
