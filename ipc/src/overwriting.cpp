@@ -95,8 +95,9 @@ ring_staging::reckoning ring_staging::reckon(const ring_memory* receiver) const 
         return {claims_.gone(), 0, wire_.peer_position()};
     const bool are_cells = unit_bytes_ != 1;
     const auto theirs = wire_.peer_position();
+    const auto dropped = wire_.peer_dropped();
     std::uint64_t number = 0;  // of the message that it would have received next
-    reckoning found{0, wire_.peer_dropped(), theirs};
+    reckoning found{0, dropped, theirs};
     std::int64_t nearest = -1;
     for (const auto& place : receiver->accounts().places) {
         // Relaxed, all: it has gone.
@@ -108,6 +109,10 @@ ring_staging::reckoning ring_staging::reckon(const ring_memory* receiver) const 
         number = place.number.load(std::memory_order_relaxed) + static_cast<std::uint64_t>(passed);
         found.lost = place.lost.load(std::memory_order_relaxed);
     }
+    // An honest one writes down what it has lost before it counts it as dropped. So this one keeps
+    // no accounts, and its places are zeros, or it lies.
+    if (found.lost < dropped)
+        return {0, dropped, theirs};
     const auto missing = distance(theirs, claims_.oldest());
     const auto unnoticed = claims_.gone() - number;
     const bool is_possible =

@@ -355,6 +355,29 @@ TEST_SUITE("overwritten ring")
         CHECK(paddings > 0);
     }
 
+    TEST_CASE("of a receiver that keeps no accounts, what it says that was dropped counts")
+    {
+        for (const auto& shape : {cells, records}) {
+            for (const auto gone : std::to_array<std::uint64_t>({0, 1000})) {
+                CAPTURE(gone);
+                both_ends ends(shape, 0, gone);
+                ends.send(100);
+                std::uint64_t number = 0;
+                REQUIRE(ends.receive(number));
+                ends.side.publish();
+                ends.send(100);
+                for (auto& place : ends.accounts().places) {
+                    place.position.store(0);
+                    place.number.store(0);
+                    place.lost.store(0);
+                }
+                REQUIRE(ends.mirror.lost() > gone);
+                CHECK(ends.reckon().lost == ends.mirror.lost());
+                CHECK(ends.reckon().unnoticed == 0);
+            }
+        }
+    }
+
     TEST_CASE("a receiver that never came, or has got nothing, has found nothing to be gone")
     {
         for (const auto& shape : {cells, records}) {

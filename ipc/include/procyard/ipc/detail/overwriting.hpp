@@ -78,8 +78,9 @@ public:
         std::uint64_t left_at = 0;    ///< the position by which this was found
     };
     /// By what a receiver has left that has closed or died; null: by one that never came. The
-    /// receiver may be hostile: `unnoticed` is no more than are gone, `lost` is any number. Of one
-    /// that keeps no accounts, as older ones, `unnoticed` is 0.
+    /// receiver may be hostile: `unnoticed` is no more than are gone, `lost` is any number. One
+    /// that keeps no accounts, as older ones, has lost what it says that was dropped; as soon as
+    /// that is anything `unnoticed` is 0.
     [[nodiscard]] reckoning reckon(const ring_memory* receiver) const noexcept;
     /// The receiver has gone: from now on first_unread() goes by the position that was reckoned by,
     /// whatever it may write there. To believe another one would send what is counted as lost.
