@@ -7,6 +7,7 @@
 #include <boost/system/errc.hpp>
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <memory>
 #include <new>
 #include <optional>
@@ -29,6 +31,7 @@
 #include <doctest/doctest.h>
 
 #include "channel_fixture.hpp"
+#include "host_state.hpp"
 #include "limit_guard.hpp"
 #include "mapped_segments.hpp"
 #include "skip.hpp"
@@ -139,6 +142,23 @@ std::size_t many()
     return asked == nullptr ? 1000 : std::strtoull(asked, nullptr, 10);
 }
 
+// So many that a user's pipes, of a page for each bell, leave at least so many of the pages that
+// they may have: else other programs of this user, such as the tests that run beside this one, get
+// smaller pipes than they ask for.
+std::size_t as_many_as_leave_pipes(std::size_t pages)
+{
+    std::ifstream self("/proc/self/status");
+    const std::string status{std::istreambuf_iterator<char>(self), {}};
+    constexpr auto unlimited =
+        std::uint64_t{1} << CAP_SYS_RESOURCE | std::uint64_t{1} << CAP_SYS_ADMIN;
+    std::ifstream file("/proc/sys/fs/pipe-user-pages-soft");
+    std::size_t most = 0;
+    file >> most;
+    if (most == 0 || (procyard_test::status_mask(status, "CapEff") & unlimited) != 0)
+        return SIZE_MAX;
+    return (std::max(most, pages) - pages) / 2;
+}
+
 // So many, or as many as there may be descriptors and mappings for: four of each.
 std::size_t as_many_as(std::size_t wished)
 {
@@ -153,6 +173,7 @@ std::size_t as_many_as(std::size_t wished)
     file >> mappings;
     constexpr std::size_t of_the_program = 4000;
     count = std::min(count, (std::max(mappings, of_the_program) - of_the_program) / 4);
+    count = std::min(count, as_many_as_leave_pipes(4000));
     return procyard_test::can_open(4 * count + others) ? count : 0;
 }
 
