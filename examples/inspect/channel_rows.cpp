@@ -57,8 +57,7 @@ void add_peer(channel_row& row, const seen_memory& own, const seen_memory& peer,
     row.connected = true;
     if (own.view.overwrites)
         row.dropped = peer.view.dropped;
-    row.depth = sends(row.role) ? depth_of(row.position, peer.view.position, row.capacity)
-                                : depth_of(peer.view.position, row.position, row.capacity);
+    row.depth = sends(row.role) ? depth_of(own.view, peer.view) : depth_of(peer.view, own.view);
     row.deepest = row.depth.value_or(0);
     row.peer_sleeps = peer.view.sleeps;
     row.peer_counts = peer.view.counts;

@@ -334,6 +334,43 @@ TEST_SUITE("inspect")
         CHECK(find_channels(all, {1})[0].dropped == 5);
     }
 
+    TEST_CASE("what a sender has overwritten is not in the ring, wherever its receiver stands")
+    {
+        auto all = two_processes();
+        for (auto& process : all) {
+            for (auto& memory : process.memories) {
+                const bool is_sender = sends(memory.view.role);
+                memory.view.overwrites = is_sender;
+                memory.view.oldest = is_sender ? 64 : 0;
+                memory.view.position = is_sender ? 67 : 0;  // as after a resume
+            }
+        }
+        for (const auto& row : find_channels(all, {1, 2}))
+            CHECK(row.depth == 3);
+        for (auto& process : all)
+            for (auto& memory : process.memories)
+                memory.view.oldest = 70;  // read later than its position
+        for (const auto& row : find_channels(all, {1, 2}))
+            CHECK(row.depth == 16);
+    }
+
+    TEST_CASE("where the oldest message begins is what the last claim says")
+    {
+        error_code ec;
+        auto memory = ring_memory::create(memory_role::producer, {16, 24, 99},
+                                          procyard::detail::feature_overwrites, ec);
+        auto bytes = first_bytes(std::move(memory), ec);
+        put(bytes, 520, std::uint64_t{4});
+        put(bytes, 536, std::uint64_t{6});
+        for (const std::uint64_t claims : std::to_array<std::uint64_t>({2, 3})) {
+            put(bytes, 512, claims);
+            const auto view = parse_ring(bytes, 1U << 20U);
+            REQUIRE(view);
+            CHECK(view->overwrites);
+            CHECK(view->oldest == 2 * claims);
+        }
+    }
+
     TEST_CASE("an end that names a peer which is none has no peer")
     {
         auto all = two_processes();

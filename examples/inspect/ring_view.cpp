@@ -81,12 +81,24 @@ ring_counts read_counts(std::span<const std::byte> bytes)
     return {at(offsetof(ring::ring_tally, stalls)), at(offsetof(ring::ring_tally, rung))};
 }
 
+// Of the last claim, or of the one before: that a sender has gone on meanwhile is no matter here.
+std::uint64_t read_oldest(std::span<const std::byte> bytes)
+{
+    using words = ring::claim_words;
+    constexpr auto at = ring::ring_claims_offset;
+    const auto claims = read_at<std::uint64_t>(bytes, at + offsetof(words, claims));
+    return read_at<std::uint64_t>(bytes,
+                                  at + offsetof(words, places) + claims % 2 * sizeof(words::place)
+                                      + offsetof(words::place, oldest));
+}
+
 }  // namespace
 
 std::optional<ring_view> parse_ring(std::span<const std::byte, ring_view_bytes> bytes,
                                     std::uint64_t memory_bytes)
 {
-    static_assert(ring_view_bytes == ring::ring_tally_offset + sizeof(ring::broadcast_tally)
+    static_assert(ring_view_bytes == ring::ring_claims_offset + sizeof(ring::claim_words)
+                  && ring::ring_tally_offset + sizeof(ring::broadcast_tally) <= ring_view_bytes
                   && sizeof(ring::ring_tally) <= sizeof(ring::broadcast_tally));
     const auto header = read_at<ring::ring_header>(bytes, 0);
     const auto role = role_of(header, memory_bytes);
@@ -103,6 +115,8 @@ std::optional<ring_view> parse_ring(std::span<const std::byte, ring_view_bytes> 
     view.type = printable(std::string_view(label.type, end));
     view.overwrites =
         view.role == ring_role::producer && (header.features & ring::feature_overwrites) != 0;
+    if (view.overwrites)
+        view.oldest = read_oldest(bytes);
     read_words(view, bytes);
     view.counts = read_counts(bytes);
     return view;
@@ -117,6 +131,14 @@ std::optional<std::uint64_t> depth_of(std::uint64_t produced, std::uint64_t cons
     if (depth > ~std::uint64_t{0} / 2)
         return std::nullopt;
     return std::min(depth, units);
+}
+
+std::optional<std::uint64_t> depth_of(const ring_view& producer, const ring_view& consumer) noexcept
+{
+    auto depth = depth_of(producer.position, consumer.position, producer.units);
+    if (depth && producer.overwrites)
+        depth = std::min(*depth, producer.position - producer.oldest);
+    return depth;
 }
 
 }  // namespace inspect

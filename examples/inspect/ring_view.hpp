@@ -46,6 +46,7 @@ struct ring_view {
     bool asleep = false;
     bool closed = false;
     bool overwrites = false;    ///< a producer that drops the oldest; how many its consumer counts
+    std::uint64_t oldest = 0;   ///< of such a producer: units before this one are overwritten
     std::uint64_t dropped = 0;  ///< messages: for want of room, or lost by a reader
     ring_counts counts{};
 
@@ -61,7 +62,7 @@ struct ring_view {
 };
 
 /// How many bytes of the memory parse_ring() looks at.
-inline constexpr std::size_t ring_view_bytes = 424;
+inline constexpr std::size_t ring_view_bytes = 640;
 
 /// Reads what another process has written, which may be anything: nothing when it is not the memory
 /// of a channel or a broadcast of a version we know, or such a one does not fit into
@@ -73,6 +74,10 @@ inline constexpr std::size_t ring_view_bytes = 424;
 /// honest sides can stand like that.
 [[nodiscard]] std::optional<std::uint64_t> depth_of(std::uint64_t produced, std::uint64_t consumed,
                                                     std::uint64_t units) noexcept;
+/// The same of a channel's two sides. What is overwritten is not in the ring any more, wherever its
+/// consumer stands: that goes on behind it when it looks the next time.
+[[nodiscard]] std::optional<std::uint64_t> depth_of(const ring_view& producer,
+                                                    const ring_view& consumer) noexcept;
 
 }  // namespace inspect
 
