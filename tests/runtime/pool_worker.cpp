@@ -288,8 +288,8 @@ asio::awaitable<void> give_moody_items(work request, pool_job j)
     }
 }
 
-// `number` items. The one at the window's end, and the one half a window later, wait for credits, and
-// say so; who cancels the first of these does so when the second one waits.
+// `number` items. The one at the window's end, and the one half a window later, wait for credits,
+// and say so; who cancels the first of these does so when the second one waits.
 asio::awaitable<void> cancel_late(work request, pool_job j)
 {
     constexpr std::uint64_t first = procyard::detail::stream_window;
