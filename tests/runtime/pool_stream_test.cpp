@@ -20,7 +20,6 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 #include <utility>
 
 #include <procyard/ipc/channel_error.hpp>
@@ -52,7 +51,6 @@ struct procyard::codec<picky_item> {
             throw std::runtime_error("a nought");
         return true;
     }
-    static constexpr std::string_view layout = "{u64}";
 };
 
 namespace {
