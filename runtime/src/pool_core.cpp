@@ -121,12 +121,7 @@ void pool_core::settle(bool now)
     const auto self = shared_from_this();
     const guard over{inside_ = true};
     do {
-        for (const auto& process : std::exchange(dirty_, {})) {
-            process->is_dirty = false;
-            process->flush();
-            if (process->has_been_asked())
-                look_what_has_begun(*process);
-        }
+        send();
         // One that stops is ready for nothing: who waits for that is told when it has stopped.
         if (!ready_waits_.empty() && !stopping_ && fsm_.ready() >= fsm_.min_workers())
             complete_ready_waits({});
@@ -135,6 +130,24 @@ void pool_core::settle(bool now)
     if (finished_)
         complete_stop_waits();
     arm();
+}
+
+// Those behind one for which there is no memory stay in the list, and have another turn.
+void pool_core::send()
+{
+    try {
+        for (std::size_t i = 0; i < dirty_.size(); ++i) {
+            const auto process = dirty_[i];
+            process->is_dirty = false;
+            process->flush();
+            if (process->has_been_asked())
+                look_what_has_begun(*process);
+        }
+    } catch (...) {
+        asio::post(setup_->executor, [self = shared_from_this()] { self->settle(true); });
+        throw;
+    }
+    dirty_.clear();
 }
 
 // To who sleeps that is half of a round trip. Not after the first one: a worker that shares the
@@ -491,9 +504,10 @@ pool_process* pool_core::find_process(std::uint64_t number) const noexcept
 
 void pool_core::mark_dirty(pool_process& process)
 {
-    if (std::exchange(process.is_dirty, true))
+    if (process.is_dirty)
         return;
     dirty_.push_back(process.shared_from_this());
+    process.is_dirty = true;
 }
 
 pool_metrics pool_core::metrics()

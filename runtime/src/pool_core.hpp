@@ -102,6 +102,7 @@ private:
     [[nodiscard]] timer_clock::time_point next_due() const noexcept;
     void settle(bool now);
     void tell(std::vector<news> batch, bool now);
+    void send();
     void send_early();
     void carry_out(timer_clock::time_point now);
     void carry_out(const pool_output& what);
