@@ -19,7 +19,6 @@
 
 #include "cgroup_main.hpp"
 #include "feature_off.hpp"
-#include "skip.hpp"
 #include "spawning.hpp"
 
 namespace fs = std::filesystem;
@@ -266,18 +265,9 @@ TEST_SUITE("command::cgroup_parent")
     // Where the kernel's version-2 hierarchy has the memory controller; else it cannot be seen.
     TEST_CASE("a child that the kernel killed for want of memory is told from one killed by hand")
     {
-        const auto root = fs::path(test_cgroup()).parent_path();
-        std::string controllers;
-        std::getline(std::ifstream(root / "cgroup.controllers"), controllers);
-        if (controllers.find("memory") == std::string::npos) {
-            skip("no memory controller in this hierarchy");
-            return;
-        }
-        std::ofstream(root / "cgroup.subtree_control") << "+memory" << std::endl;
         const directory parent("small");
-        std::ofstream(root / "small" / "cgroup.subtree_control") << "+memory" << std::endl;
-        std::ofstream(parent.path() / "memory.max") << (16 << 20) << std::endl;
-        std::ofstream(parent.path() / "memory.swap.max") << 0 << std::endl;
+        if (!limit_memory(parent.path(), 16U << 20U))
+            return;
         asio::io_context ctx;
         const auto status =
             status_of(ctx, helper({"--mode=burn", "1", "256"}).cgroup_parent(parent.path()));

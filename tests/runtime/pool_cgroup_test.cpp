@@ -10,7 +10,6 @@
 
 #include "cgroup_main.hpp"
 #include "pool_fixture.hpp"
-#include "skip.hpp"
 
 namespace fs = std::filesystem;
 using namespace procyard_test;
@@ -37,19 +36,9 @@ TEST_SUITE("process_pool: cgroups")
     // Where the kernel's version-2 hierarchy has the memory controller; else it cannot be seen.
     TEST_CASE("a worker that the kernel kills for want of memory is told so (case 29)")
     {
-        const auto root = fs::path(test_cgroup()).parent_path();
-        std::string controllers;
-        std::getline(std::ifstream(root / "cgroup.controllers"), controllers);
-        if (controllers.find("memory") == std::string::npos) {
-            skip("no memory controller in this hierarchy");
-            return;
-        }
-        std::ofstream(root / "cgroup.subtree_control") << "+memory" << std::flush;
         const fs::path place = fs::path(test_cgroup()) / "small";
         fs::create_directory(place);
-        std::ofstream(place / "memory.max") << (64U << 20U) << std::flush;
-        std::ofstream(place / "memory.swap.max") << 0 << std::flush;
-        {
+        if (limit_memory(place, 64U << 20U)) {
             pooled pool(
                 of_workers(1), "work",
                 pool_worker().tree(procyard::tree_mode::cgroup).cgroup_parent(place.string()));
