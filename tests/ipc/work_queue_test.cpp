@@ -255,7 +255,7 @@ TEST_SUITE("work_queue: items")
     TEST_CASE("overrun: another consumer gets it, and the late answer is refused")
     {
         asio::io_context ctx;
-        work_queue<int> queue(ctx.get_executor(), {.lease = 1ms});
+        work_queue<int> queue(ctx.get_executor(), {.lease = 1ms, .max_attempts = 0});
         run_with(ctx, queue, [&]() -> asio::awaitable<void> {
             work_source<int> slow(ctx.get_executor(), queue.consumer());
             work_source<int> other(ctx.get_executor(), queue.consumer());
@@ -395,7 +395,7 @@ TEST_SUITE("work_queue: items")
     TEST_CASE("an item that nobody takes at its consumer comes back when its lease is over")
     {
         asio::io_context ctx;
-        work_queue<int> queue(ctx.get_executor(), {.lease = 1ms});
+        work_queue<int> queue(ctx.get_executor(), {.lease = 1ms, .max_attempts = 0});
         run_with(ctx, queue, [&]() -> asio::awaitable<void> {
             work_source<int> idle(ctx.get_executor(), queue.consumer());
             leased<int> none;
