@@ -7,10 +7,12 @@
 #include <boost/system/system_error.hpp>
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -283,13 +285,22 @@ TEST_SUITE("segment")
         CHECK(refusal(unique_fd(ends[0]), page) == segment_errc::not_shared_memory);
         unique_fd other;
         CHECK(refusal(socket_end(other), page) == segment_errc::not_shared_memory);
-        for (const auto& path : {file.string(), directory.path().string(), std::string("/dev/zero"),
-                                 std::string("/proc/self/mem")}) {
-            CAPTURE(path);
+        const auto refusal_of = [](const std::string& path) {
             unique_fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-            REQUIRE(fd);
-            CHECK(refusal(std::move(fd), page) == segment_errc::not_shared_memory);
+            REQUIRE_MESSAGE(fd, path);
+            return refusal(std::move(fd), page);
+        };
+        for (const auto& path :
+             {directory.path().string(), std::string("/dev/zero"), std::string("/proc/self/mem")}) {
+            CAPTURE(path);
+            CHECK(refusal_of(path) == segment_errc::not_shared_memory);
         }
+        // A file of a tmpfs, which many have for temporary files, is shared memory without seals.
+        struct statfs where{};
+        REQUIRE(::statfs(file.c_str(), &where) == 0);
+        CHECK(refusal_of(file.string())
+              == (where.f_type == TMPFS_MAGIC ? segment_errc::not_sealed
+                                              : segment_errc::not_shared_memory));
     }
 
     TEST_CASE("a directory on tmpfs is no segment")
