@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 
 #include <exception>
+#include <future>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -470,7 +471,9 @@ TEST_SUITE("process_pool: operations")
         auto later = it.async_call(make_work("square", 6));
         outcome<error_code, answer> got;
         std::move(later)(got.handler());
-        run_until(pool.ctx, [&] { return done == 1 && got.done(); });
+        // get() would wait for ever: nobody runs the context meanwhile.
+        const auto is_there = [&] { return future.wait_for(0s) == std::future_status::ready; };
+        run_until(pool.ctx, [&] { return done == 1 && got.done() && is_there(); });
         CHECK(got.result().number == 36);
         CHECK(future.get().number == 25);
         pool.stop();
