@@ -109,6 +109,8 @@ command pool_process::prepare(const trace_context& trace_of_it, error_code& ec)
     if (!setup_->affinity.empty())
         what.cpu_affinity(setup_->affinity[slot_ % setup_->affinity.size()]);
     what.env(std::string(pool_entry_variable), setup_->entry);
+    if (setup_->channels.spin > 0ns)
+        what.env(std::string(pool_spin_variable), std::to_string(setup_->channels.spin.count()));
     set_trace(what, trace_of_it);
     tell_grace(what, setup_->grace);
 

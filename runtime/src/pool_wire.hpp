@@ -47,6 +47,9 @@ inline constexpr std::string_view pool_channel_name = "procyard-pool";
 inline constexpr std::string_view pool_control_name = "procyard-pool.control";
 // Names the entry. Only there in a process that a pool has started.
 inline constexpr std::string_view pool_entry_variable = "PROCYARD_POOL_ENTRY";
+/// How long an end of the worker's looks again before it sleeps, nanoseconds. Not in the setup: the
+/// ends are open before they get that.
+inline constexpr std::string_view pool_spin_variable = "PROCYARD_POOL_SPIN_NS";
 
 enum class pool_record : std::uint8_t {
     setup = 1,

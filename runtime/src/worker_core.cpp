@@ -92,12 +92,14 @@ constexpr answer_writer no_payload{0, nullptr,
 }  // namespace
 
 worker_core::worker_core(asio::io_context& ctx, std::string entry_name, pool_handler* handler,
-                         const worker_warm_up* warm_up, std::string why)
+                         const worker_warm_up* warm_up, std::string why,
+                         std::chrono::nanoseconds spin)
     : ctx_(&ctx),
       entry_name_(std::move(entry_name)),
       handler_(handler),
       warm_up_(warm_up),
       why_not_(std::move(why)),
+      spin_(spin),
       beat_(ctx)
 {
 }
@@ -123,9 +125,9 @@ bool worker_core::open()
     error_code ec;
     const auto ex = ctx_->get_executor();
     const std::string name(pool_channel_name);
-    tx_ = inherited<sender<bytes>>(ex, name + ".out", ec);
+    tx_ = inherited<sender<bytes>>(ex, name + ".out", ec, spin_);
     if (!ec)
-        rx_ = inherited<receiver<bytes>>(ex, name + ".in", ec);
+        rx_ = inherited<receiver<bytes>>(ex, name + ".in", ec, spin_);
     if (!ec)
         control_ = find_inherited(std::string(pool_control_name), ec).socket;
     if (ec)

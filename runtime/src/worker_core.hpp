@@ -63,7 +63,7 @@ class worker_core {
 public:
     // `handler` is null when there is no entry of the name that was asked for, and `why` says so.
     worker_core(asio::io_context& ctx, std::string entry_name, pool_handler* handler,
-                const worker_warm_up* warm_up, std::string why);
+                const worker_warm_up* warm_up, std::string why, std::chrono::nanoseconds spin);
     worker_core(const worker_core&) = delete;
     worker_core& operator=(const worker_core&) = delete;
     ~worker_core();
@@ -124,6 +124,7 @@ private:
     pool_handler* handler_;
     const worker_warm_up* warm_up_;
     std::string why_not_;
+    std::chrono::nanoseconds spin_;
 
     receiver<bytes> rx_{};
     sender<bytes> tx_{};

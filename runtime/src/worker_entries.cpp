@@ -4,10 +4,16 @@
 #include <boost/asio/io_context.hpp>
 
 #include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <optional>
 #include <stdexcept>
+#include <string>
+#include <string_view>
 
 #include "pool_wire.hpp"
 #include "worker_core.hpp"
@@ -39,15 +45,38 @@ std::string worker_entries::names() const
     return all.empty() ? "none" : all;
 }
 
+namespace {
+
+// What is in a variable that a pool has set for this process, and not for its children. Null: it is
+// not there.
+std::optional<std::string> take_variable(std::string_view name)
+{
+    const std::string variable(name);
+    const char* const value = std::getenv(variable.c_str());
+    if (value == nullptr)
+        return std::nullopt;
+    std::optional<std::string> taken(value);
+    (void)::unsetenv(variable.c_str());
+    return taken;
+}
+
+// None, or none that can be read: none is needed.
+std::chrono::nanoseconds take_spin()
+{
+    std::int64_t ns = 0;
+    if (const auto text = take_variable(detail::pool_spin_variable))
+        (void)std::from_chars(text->data(), text->data() + text->size(), ns);
+    return std::chrono::nanoseconds(std::max<std::int64_t>(ns, 0));
+}
+
+}  // namespace
+
 std::optional<int> worker_entries::run_if_worker()
 {
-    const std::string variable(detail::pool_entry_variable);
-    const char* const wanted = std::getenv(variable.c_str());
-    if (wanted == nullptr)
+    const auto wanted = take_variable(detail::pool_entry_variable);
+    if (!wanted)
         return std::nullopt;
-    const std::string name(wanted);
-    // Not for the children of this process.
-    (void)::unsetenv(variable.c_str());
+    const auto& name = *wanted;
     const auto found = std::find_if(entries_.begin(), entries_.end(),
                                     [&](const entry& one) { return one.name == name; });
     const bool is_known = found != entries_.end();
@@ -57,7 +86,8 @@ std::optional<int> worker_entries::run_if_worker()
                                  is_known ? &found->warm_up : nullptr,
                                  is_known ? std::string()
                                           : "this program has no entry \"" + name + "\"; it has "
-                                         + names());
+                                         + names(),
+                                 take_spin());
         return core.run();
     } catch (const std::exception& e) {
         (void)std::fprintf(stderr, "procyard worker: %s\n", e.what());

@@ -136,7 +136,10 @@ struct pool_options {
     /// Names of counters that handlers add to (`pool_job::count`). What a worker has counted is
     /// kept when it dies.
     std::vector<std::string> counters{};
-    /// The channels to and from each worker.
+    /// The channels to and from each worker. `channels.spin` is both sides': how long the pool, and
+    /// each worker, look again for the next message before they sleep. It holds up the executor of
+    /// both meanwhile, and the pool's for one worker after the other, while others may have
+    /// answered: for few workers with processors of their own, and tasks of microseconds.
     channel_options channels{};
     /// How much of the end of a worker's standard error is kept for the report of its death.
     std::size_t error_tail = 4096;
