@@ -58,6 +58,7 @@ procyard::pool_options options_of(const bench::task_round& round)
     procyard::pool_options options;
     options.min_workers = options.max_workers = static_cast<unsigned>(round.workers());
     options.prefetch = static_cast<unsigned>(round.window() - 1);
+    options.channels.spin = std::chrono::microseconds(round.spin_us());
     if (round.workers() == 1)
         options.affinity = {{1}};
     return options;

@@ -30,9 +30,17 @@ using bench::pool_message;
 using procyard::error_code;
 
 struct channel_pair {
-    procyard::unopened_channel<pool_message> there = procyard::make_channel<pool_message>();
-    procyard::unopened_channel<pool_message> back = procyard::make_channel<pool_message>();
+    procyard::unopened_channel<pool_message> there;
+    procyard::unopened_channel<pool_message> back;
 };
+
+channel_pair make_pair(const bench::task_round& round)
+{
+    procyard::channel_options options;
+    options.spin = std::chrono::microseconds(round.spin_us());
+    return {procyard::make_channel<pool_message>(options),
+            procyard::make_channel<pool_message>(options)};
+}
 
 void expect_would_block(const error_code& ec)
 {
@@ -125,7 +133,9 @@ int main(int argc, char** argv)
 {
     const bench::round_options options(argc, argv);
     bench::task_round round(options);
-    std::vector<channel_pair> links(round.workers());
+    std::vector<channel_pair> links;
+    while (links.size() < round.workers())
+        links.push_back(make_pair(round));
     std::vector<pid_t> workers;
     for (std::size_t i = 0; i < links.size(); ++i) {
         const pid_t pid = ::fork();

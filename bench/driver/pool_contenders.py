@@ -7,9 +7,11 @@ import sys
 import contenders
 
 # bench_pool_NAME: the contenders it has, as (name in the result, arguments).
+# Spinning: an end that finds nothing to do looks again for 20 us before it sleeps.
+SPINNING = {"spin_us": "20"}
 EXECUTABLES = {
-    "procyard": (("procyard", {}),),
-    "raw": (("raw channels", {}),),
+    "procyard": (("procyard", {}), ("procyard, spinning", SPINNING)),
+    "raw": (("raw channels", {}), ("raw channels, spinning", SPINNING)),
     "pipes": (
         ("fork + pipes, by hand", {}),
         ("fork + pipes, batches", {"way": "batches"}),

@@ -8,6 +8,7 @@ namespace bench {
 task_round::task_round(const round_options& options)
     : workers_(static_cast<std::size_t>(options.number("workers", 1))),
       window_(static_cast<std::size_t>(options.number("window", 1))),
+      spin_us_(options.number("spin_us", 0)),
       seconds_(options.real("seconds", 0.3))
 {
     if (window_ == 1)

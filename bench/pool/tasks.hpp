@@ -23,7 +23,8 @@ inline pool_message answer_to(const pool_message& request)
 
 /// The tasks of a round: as many at once as the row says, until its time is over.
 ///
-///     tasks workers= window= seconds=   ns per task; one at a time: p50_us and p99_us of each
+///     tasks workers= window= spin_us= seconds=
+///         ns per task; one at a time: p50_us and p99_us of each
 ///
 /// `window` is of each worker: those that it works on and those that wait there.
 class task_round {
@@ -32,6 +33,8 @@ public:
 
     [[nodiscard]] std::size_t workers() const noexcept { return workers_; }
     [[nodiscard]] std::size_t window() const noexcept { return window_; }
+    /// How long an end that finds nothing looks again before it sleeps, where that can be had.
+    [[nodiscard]] long spin_us() const noexcept { return spin_us_; }
 
     /// Everybody is ready: the clock starts.
     void start();
@@ -49,6 +52,7 @@ public:
 private:
     std::size_t workers_;
     std::size_t window_;
+    long spin_us_;
     double seconds_;
     double until_us_ = 0;
     double started_us_ = 0;
