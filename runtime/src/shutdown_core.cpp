@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "shutdown_core.hpp"
 
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
 
 #include <algorithm>
@@ -16,7 +14,9 @@
 #include <stdexcept>
 #include <utility>
 
+#include "context_gate.hpp"
 #include "exception_text.hpp"
+#include "far_wait.hpp"
 #include "shutdown_target.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
@@ -138,13 +138,14 @@ void shutdown_core::add_target(task_name name, const std::shared_ptr<shutdown_ta
                                       "shutdown of \"" + added.name.text + '"');
 }
 
-void shutdown_core::add_part(task_name name, std::shared_ptr<shutdown_core> part,
+void shutdown_core::add_part(task_name name, const std::shared_ptr<shutdown_core>& part,
                              shutdown_phase phase)
 {
     add(
         phase, std::move(name),
-        [weak = weak_from_this(), part = std::move(part)](shutdown_step step) {
-            return stop_part(weak.lock(), part, std::move(step));
+        [weak = weak_from_this(), known = std::weak_ptr(part),
+         gate = context_gate::of(part->executor())](shutdown_step step) {
+            return stop_part(weak, known, gate, std::move(step));
         },
         0);
 }
@@ -490,22 +491,30 @@ asio::awaitable<void> shutdown_core::stop_target(std::weak_ptr<shutdown_core> wh
         throw std::runtime_error(remains.failure);
 }
 
-asio::awaitable<void> shutdown_core::stop_part(std::shared_ptr<shutdown_core> whole,
-                                               std::shared_ptr<shutdown_core> part,
+// Weak, and through the gate: the part may be of another context, and go before.
+asio::awaitable<void> shutdown_core::stop_part(std::weak_ptr<shutdown_core> whole,
+                                               std::weak_ptr<shutdown_core> part,
+                                               std::shared_ptr<context_gate> gate,
                                                shutdown_step step)
 {
-    shutdown_request wanted;
-    wanted.reason = step.reason;
-    part->request(wanted, step.deadline);
-    auto token = asio::as_tuple(asio::use_awaitable);
-    const auto [ec, report] =
-        co_await asio::async_initiate<decltype(token), void(error_code, shutdown_report)>(
-            [](auto done, const std::shared_ptr<shutdown_core>& core) {
-                core->start_wait(std::move(done));
-            },
-            token, std::move(part));
-    if (whole && !ec)  // else it has been destroyed: nothing is left of it
-        whole->adopt(report);
+    constexpr bool may_be_cancelled = true;
+    bool is_begun = false;
+    const auto report = co_await wait_afar<shutdown_report>(
+        [&](const std::shared_ptr<far_promise<shutdown_report>>& told) {
+            const auto inside = gate->enter();
+            const auto there = inside ? part.lock() : nullptr;
+            if (!there)  // nothing is left of it
+                return;
+            shutdown_request wanted;
+            wanted.reason = step.reason;
+            there->request(wanted, step.deadline);
+            there->start_wait([told](const error_code&, shutdown_report result) {
+                told->keep(std::move(result));  // of one that has been destroyed it is empty
+            });
+        },
+        is_begun, may_be_cancelled);
+    if (const auto self = whole.lock())
+        self->adopt(report);
 }
 
 void shutdown_core::heed(std::initializer_list<int> numbers, signal_set_options how, bool reloads)

@@ -31,6 +31,7 @@ PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
 
+class context_gate;
 class shutdown_target;
 
 // The shell of shutdown_fsm: the handlers, the work in flight, the timer, and the report.
@@ -49,7 +50,7 @@ public:
     void add(shutdown_phase phase, task_name name, shutdown_function function, int order,
              shutdown_leftover::kind what = shutdown_leftover::kind::handler);
     void add_target(task_name name, const std::shared_ptr<shutdown_target>& target);
-    void add_part(task_name name, std::shared_ptr<shutdown_core> part, shutdown_phase phase);
+    void add_part(task_name name, const std::shared_ptr<shutdown_core>& part, shutdown_phase phase);
     void add_reload(task_name name, shutdown_function function);
     std::unique_ptr<shutdown_hold> hold(task_name name);
     bool request(const shutdown_request& wanted, timer_clock::time_point latest);
@@ -126,8 +127,9 @@ private:
     static asio::awaitable<void> stop_target(std::weak_ptr<shutdown_core> whole, task_name name,
                                              std::shared_ptr<shutdown_target> target,
                                              shutdown_step step);
-    static asio::awaitable<void> stop_part(std::shared_ptr<shutdown_core> whole,
-                                           std::shared_ptr<shutdown_core> part, shutdown_step step);
+    static asio::awaitable<void> stop_part(std::weak_ptr<shutdown_core> whole,
+                                           std::weak_ptr<shutdown_core> part,
+                                           std::shared_ptr<context_gate> gate, shutdown_step step);
     void note_failure(std::string place, const task_name& name, std::exception_ptr exception);
     void adopt(const shutdown_report& part);
     void let_go(works::iterator place) noexcept;

@@ -3,11 +3,7 @@
 
 #include <signal.h>
 
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/bind_cancellation_slot.hpp>
-#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 #include <array>
 #include <atomic>
@@ -17,6 +13,8 @@
 #include <utility>
 
 #include "child_core.hpp"
+#include "context_gate.hpp"
+#include "far_wait.hpp"
 #include "pool_core.hpp"
 #include "supervisor_core.hpp"
 
@@ -26,13 +24,32 @@ namespace detail {
 
 namespace {
 
+using promise = std::shared_ptr<far_promise<shutdown_remains>>;
+
+// Whatever becomes of it: in the other context there is nobody to catch anything.
+template <class Look>
+void keep(const promise& told, Look look)
+{
+    try {
+        shutdown_remains remains;
+        look(remains);
+        told->keep(std::move(remains));
+    } catch (...) {
+        told->break_it(std::current_exception());
+    }
+}
+
 // The child alone is asked, not its tree as `polite` does: what it has started is its own to end,
 // in its own order, and a descendant that takes a second SIGTERM for an order to go at once would
 // get one from each of its ancestors. What is left when it has ended, or has had its time, is asked
 // in the last fifth, and killed a tenth before the end, so that the tree can be seen to be empty.
 class child_target final : public shutdown_target {
 public:
-    explicit child_target(std::shared_ptr<child_core> child) : child_(std::move(child)) { }
+    explicit child_target(std::shared_ptr<child_core> child)
+        : child_(std::move(child)),
+          gate_(context_gate::of(child_->executor))
+    {
+    }
 
     [[nodiscard]] shutdown_leftover::kind kind() const noexcept override
     {
@@ -47,20 +64,17 @@ public:
                           .signal(SIGTERM, time / 5 * 4, stop_scope::child)
                           .signal(SIGTERM, time / 10);
         ladder.clock = step.clock;
-        asio::use_awaitable_t<> token;
-        const auto stopped =
-            co_await asio::async_initiate<asio::use_awaitable_t<>, void(error_code, stop_result)>(
-                [](auto done, const std::shared_ptr<child_core>& child, stop_ladder rungs) {
-                    start_child_stop(
-                        child, std::move(rungs),
-                        asio::bind_cancellation_slot(asio::cancellation_slot(), std::move(done)));
-                },
-                token, child_, std::move(ladder));
-        shutdown_remains remains;
-        remains.took = stopped.duration();
-        if (stopped.forced())  // it did not stop, it was killed
-            remains.left.push_back({kind(), {}});
-        co_return remains;
+        bool is_begun = false;
+        co_return co_await wait_afar<shutdown_remains>(
+            [this, &ladder](const promise& told) {
+                if (const auto inside = gate_->enter())
+                    start_child_stop(child_, std::move(ladder),
+                                     [told](const error_code&, const stop_result& stopped) {
+                                         keep(told,
+                                              [&](auto& remains) { describe(stopped, remains); });
+                                     });
+            },
+            is_begun);
     }
     void kill() noexcept override
     {
@@ -69,7 +83,15 @@ public:
     }
 
 private:
+    static void describe(const stop_result& stopped, shutdown_remains& remains)
+    {
+        remains.took = stopped.duration();
+        if (stopped.forced())  // it did not stop, it was killed
+            remains.left.push_back({shutdown_leftover::kind::child, {}});
+    }
+
     std::shared_ptr<child_core> child_;
+    std::shared_ptr<context_gate> gate_;
 };
 
 // The last tenth is for what has to be killed to be seen gone: with the whole, the coordinator
@@ -86,24 +108,33 @@ std::chrono::nanoseconds budget_of(const shutdown_step& step)
 template <class Core>
 class core_target : public shutdown_target {
 public:
-    explicit core_target(const std::shared_ptr<Core>& core) : core_(core), reserve_(new reserve) { }
+    explicit core_target(const std::shared_ptr<Core>& core)
+        : core_(core),
+          gate_(context_gate::of(core->executor())),
+          reserve_(new reserve)
+    {
+    }
     ~core_target() override { delete reserve_.load(); }
 
     [[nodiscard]] bool has_ended() const noexcept override { return core_.expired(); }
     [[nodiscard]] asio::awaitable<shutdown_remains> stop(shutdown_step step) override
     {
-        auto core = core_.lock();
-        if (!core)
-            co_return shutdown_remains();
         const auto began = step.clock->now();
-        killed_unless_told unfinished{*this};
-        // Not kept here: if it is the last to go, it goes where it is used.
-        const auto ex = core->executor();
-        auto there = stop_there(std::move(core), budget_of(step));
-        auto remains = co_await asio::co_spawn(
-            ex, std::move(there),
-            asio::bind_cancellation_slot(asio::cancellation_slot(), asio::use_awaitable));
-        unfinished.is_told = true;
+        const auto most = budget_of(step);
+        killed_unless_begun unfinished{*this};
+        auto remains = co_await wait_afar<shutdown_remains>(
+            [this, most](const promise& told) {
+                post_there([told, most](const std::shared_ptr<Core>& core) {
+                    // What is stopped half is killed, also where nobody waits any more.
+                    try {
+                        stop_there(core, most, told);
+                    } catch (...) {
+                        told->break_it(std::current_exception());
+                        kill_or_abandon(*core);
+                    }
+                });
+            },
+            unfinished.is_begun);
         remains.took = step.clock->now() - began;
         co_return remains;
     }
@@ -119,66 +150,70 @@ private:
     // Given back when there is no memory to say that somebody is to be killed.
     using reserve = std::array<std::byte, 1024>;
 
-    struct killed_unless_told {
+    struct killed_unless_begun {
         core_target& target;
-        bool is_told = false;
-        ~killed_unless_told()
+        bool is_begun = false;
+        ~killed_unless_begun()
         {
-            if (!is_told)
+            if (!is_begun)
                 target.kill();
         }
     };
 
     bool try_to_kill() noexcept
     {
-        auto core = core_.lock();
-        if (!core)
-            return true;
         try {
-            const auto ex = core->executor();
-            asio::post(ex, [core = std::move(core)] {
-                try {
-                    kill_there(*core);
-                } catch (const std::bad_alloc&) {
-                    core->abandon();  // waits for nothing; takes some to tell who waits, if any
-                }
-            });
+            post_there([](const std::shared_ptr<Core>& core) { kill_or_abandon(*core); });
             return true;
         } catch (const std::exception&) {
             return false;
         }
     }
+    // If it is still there, and as long as its context is.
+    template <class Function>
+    void post_there(Function what)
+    {
+        const auto inside = gate_->enter();
+        auto core = inside ? core_.lock() : nullptr;
+        if (!core)
+            return;
+        const auto ex = core->executor();
+        // Not kept here: if it is the last to go, it goes where it is used.
+        asio::post(ex, [core = std::move(core), what = std::move(what)] { what(core); });
+    }
+    static void kill_or_abandon(Core& core)
+    {
+        try {
+            kill_there(core);
+        } catch (const std::bad_alloc&) {
+            core.abandon();  // waits for nothing; takes some to tell who waits, if any
+        }
+    }
 
-    static asio::awaitable<shutdown_remains> stop_there(std::shared_ptr<Core> core,
-                                                        std::chrono::nanoseconds budget);
+    static void stop_there(const std::shared_ptr<Core>& core, std::chrono::nanoseconds budget,
+                           const promise& told);
     static void kill_there(Core& core);
 
     std::weak_ptr<Core> core_;
+    std::shared_ptr<context_gate> gate_;
     std::atomic<reserve*> reserve_;  // the stop may be lost while the coordinator gives it up
 };
 
 template <>
-asio::awaitable<shutdown_remains>
-core_target<supervisor_core>::stop_there(std::shared_ptr<supervisor_core> core,
-                                         std::chrono::nanoseconds budget)
+void core_target<supervisor_core>::stop_there(const std::shared_ptr<supervisor_core>& core,
+                                              std::chrono::nanoseconds budget, const promise& told)
 {
-    auto token = asio::as_tuple(asio::use_awaitable);
-    const auto [ec, result] =
-        co_await asio::async_initiate<decltype(token), void(error_code, supervisor_result)>(
-            [](auto done, const std::shared_ptr<supervisor_core>& it,
-               std::chrono::nanoseconds most) {
-                it->wait(std::move(done));
-                it->stop(most);
-            },
-            token, core, budget);
-    shutdown_remains remains;
-    if (ec)  // it has been destroyed
-        co_return remains;
-    for (const auto& name : result.left)
-        remains.left.push_back({shutdown_leftover::kind::service, name});
-    if (result.failed)
-        remains.failure = "it has given up: " + result.culprit;
-    co_return remains;
+    core->wait([told](const error_code& ec, const supervisor_result& result) {
+        keep(told, [&](auto& remains) {
+            if (ec)  // it has been destroyed
+                return;
+            for (const auto& name : result.left)
+                remains.left.push_back({shutdown_leftover::kind::service, name});
+            if (result.failed)
+                remains.failure = "it has given up: " + result.culprit;
+        });
+    });
+    core->stop(budget);
 }
 
 template <>
@@ -188,19 +223,15 @@ void core_target<supervisor_core>::kill_there(supervisor_core& core)
 }
 
 template <>
-asio::awaitable<shutdown_remains>
-core_target<pool_core>::stop_there(std::shared_ptr<pool_core> core, std::chrono::nanoseconds budget)
+void core_target<pool_core>::stop_there(const std::shared_ptr<pool_core>& core,
+                                        std::chrono::nanoseconds budget, const promise& told)
 {
-    auto token = asio::as_tuple(asio::use_awaitable);
-    const auto [ec] = co_await asio::async_initiate<decltype(token), void(error_code)>(
-        [](auto done, const std::shared_ptr<pool_core>& it, std::chrono::nanoseconds most) {
-            it->stop(most, std::move(done));
-        },
-        token, core, budget);
-    shutdown_remains remains;
-    if (!ec && core->was_cut_short())
-        remains.left.push_back({shutdown_leftover::kind::pool, {}});
-    co_return remains;
+    core->stop(budget, [told, core](const error_code& ec) {
+        keep(told, [&](auto& remains) {
+            if (!ec && core->was_cut_short())
+                remains.left.push_back({shutdown_leftover::kind::pool, {}});
+        });
+    });
 }
 
 template <>
