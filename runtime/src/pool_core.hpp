@@ -115,6 +115,8 @@ private:
     void admit(const pool_output& what);
     void complete(const pool_output& what);
     [[nodiscard]] static bool take(pool_task_state& task, std::span<const std::byte> response);
+    void take_item(pool_process& from, pool_task_state& task, std::span<const std::byte> item,
+                   timer_clock::time_point now);
     void mark_dirty(pool_process& process);
     void unwatch(const pool_task_state& task);
     void end_task(task_pointer task, const error_code& why);

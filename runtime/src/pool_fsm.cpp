@@ -96,16 +96,16 @@ pool_task_number pool_fsm::submit(const task_terms& terms, time_point now)
     return number;
 }
 
-void pool_fsm::cancel(pool_task_number number, time_point now)
+void pool_fsm::cancel(pool_task_number number, time_point now, pool_outcome verdict)
 {
     begin();
     const auto place = tasks_.find(number);
     if (place != no_place) {
         if (tasks_[place].stands == task_state::delivered) {
-            ask(place, pool_outcome::cancelled, now);
+            ask(place, verdict, now);
         } else {
             dequeue(place);
-            complete(place, pool_outcome::cancelled, now);
+            complete(place, verdict, now);
         }
     }
     settle(now);

@@ -143,7 +143,8 @@ public:
     // At once where no worker has it. Else the worker is asked, and the task is over when it is
     // certain that it will not be begun, or when the worker has answered or is gone; SIGTERM and
     // SIGKILL are for a worker that runs it.
-    void cancel(pool_task_number task, time_point now);
+    void cancel(pool_task_number task, time_point now,
+                pool_outcome verdict = pool_outcome::cancelled);
 
     void worker_ready(pool_worker_number worker, time_point now);
     // Nothing of it lives, and everything it has sent was told. `started`: the last of its tasks

@@ -92,6 +92,24 @@ bool pool_core::take(pool_task_state& task, std::span<const std::byte> response)
     return false;
 }
 
+// Behind one that is none there are no others: who takes them would not know that it is missing. So
+// its task has failed, which is told when its worker has let go of it. Nobody takes these: their
+// credits return at once, since the worker may heed nothing, and wait for them.
+void pool_core::take_item(pool_process& from, pool_task_state& task,
+                          std::span<const std::byte> item, timer_clock::time_point now)
+{
+    const bool had_failed = static_cast<bool>(task.fault);
+    if (!had_failed && take(task, item))
+        return;
+    ++task.credits;
+    from.give_credits(task, 1);
+    mark_dirty(from);
+    if (had_failed)
+        return;
+    fsm_.cancel(task.number, now, pool_outcome::task_failed);
+    carry_out(now);
+}
+
 // What was asked of a worker is in its channel: what it has not begun by now it never will.
 void pool_core::look_what_has_begun(const pool_process& process)
 {
@@ -146,7 +164,7 @@ bool pool_core::on_answer(pool_process& from, const parsed_record& answer,
         if (!task.is_stream || task.credits == 0)
             return false;
         --task.credits;
-        (void)take(task, answer.payload);
+        take_item(from, task, answer.payload, now);
         return true;
     case pool_record::result:
         if (answer.is_stream() && !task.is_stream)

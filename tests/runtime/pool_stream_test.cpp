@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -41,6 +42,15 @@ struct picky_item {
 
 }  // namespace
 
+namespace choosy {
+
+// That of pool_types.hpp, as somebody knows it who cannot decode the fourth that is given.
+struct moody_item {
+    std::uint64_t number = 0;
+};
+
+}  // namespace choosy
+
 template <>
 struct procyard::codec<picky_item> {
     static std::size_t size(const picky_item&) noexcept { return sizeof(std::uint64_t); }
@@ -51,6 +61,20 @@ struct procyard::codec<picky_item> {
             throw std::runtime_error("a nought");
         return true;
     }
+};
+
+template <>
+struct procyard::codec<choosy::moody_item> {
+    static std::size_t size(const choosy::moody_item&) noexcept { return sizeof(std::uint64_t); }
+    static void encode(const choosy::moody_item& item, procyard::encoder& out)
+    {
+        out.put(item.number);
+    }
+    static bool decode(procyard::decoder& in, choosy::moody_item& item)
+    {
+        return in.get(item.number) && item.number != 1003;
+    }
+    static constexpr std::string_view layout = "{u64}";
 };
 
 namespace {
@@ -247,6 +271,46 @@ TEST_SUITE("pool_stream")
             CHECK_FALSE(got.error());
             CHECK(got.result().number == n);
         }
+    }
+
+    TEST_CASE("an item that cannot be decoded ends its stream, behind those before it")
+    {
+        asio::io_context ctx;
+        procyard::process_pool<work, choosy::moody_item> pool(ctx.get_executor(), pool_worker(),
+                                                              "moody items", of_workers(1));
+        outcome<procyard::error_code> started;
+        pool.async_start(started.handler());
+        run_until(ctx, [&] { return started.done(); });
+        REQUIRE_MESSAGE(!started.error(), pool.explanation());
+        const auto before = pool.workers();
+        // More often than a window has credits: they come back.
+        for (std::uint32_t i = 0; i < procyard::detail::stream_window + 1; ++i) {
+            CAPTURE(i);
+            constexpr auto endless = std::numeric_limits<std::uint64_t>::max();
+            outcome<procyard::error_code, procyard::pool_stream<choosy::moody_item>> got;
+            pool.async_submit_stream(make_work("", endless), {}, got.handler());
+            run_until(ctx, [&] { return got.done(); });
+            REQUIRE_FALSE(got.error());
+            auto items = std::move(got.result());
+            for (const std::uint64_t n : {0U, 1001U, 2U}) {
+                outcome<procyard::error_code, choosy::moody_item> next;
+                items.async_next(next.handler());
+                run_until(ctx, [&] { return next.done(); });
+                REQUIRE_MESSAGE(!next.error(), next.error().message());
+                CHECK(next.result().number == n);
+            }
+            outcome<procyard::error_code, choosy::moody_item> end;
+            items.async_next(end.handler());
+            run_until(ctx, [&] { return end.done(); });
+            REQUIRE_MESSAGE(end.error() == pool_errc::bad_message, end.error().message());
+            CHECK(items.report().outcome == procyard::pool_outcome::task_failed);
+            INFO(items.report().text);
+            CHECK(items.report().text.find("no response") != std::string::npos);
+        }
+        CHECK(pool.workers() == before);  // who was told, and is there
+        outcome<procyard::error_code> stopped;
+        pool.async_stop(std::chrono::hours(1), stopped.handler());
+        run_until(ctx, [&] { return stopped.done(); });
     }
 
     TEST_CASE("two streams that are raced: no item is lost")
