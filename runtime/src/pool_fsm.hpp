@@ -140,6 +140,8 @@ public:
         ++refused_;
         return tasks_.skip();
     }
+    // For what the end of a task, and what follows from it, says.
+    void make_room() { outputs_.reserve(16); }
     // At once where no worker has it. Else the worker is asked, and the task is over when it is
     // certain that it will not be begun, or when the worker has answered or is gone; SIGTERM and
     // SIGKILL are for a worker that runs it.

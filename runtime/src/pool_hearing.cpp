@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <exception>
 #include <utility>
+#include <vector>
 
 #include "resident_memory.hpp"
 
@@ -19,6 +20,14 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto memory_look = 100ms;
+
+// So that one more can be put in without memory.
+template <class T>
+void make_room(std::vector<T>& in)
+{
+    if (in.size() == in.capacity())
+        in.reserve(2 * in.size() + 16);
+}
 
 }  // namespace
 
@@ -191,6 +200,11 @@ bool pool_core::on_answer(pool_process& from, const parsed_record& answer,
     }
     if (task.fault)
         outcome = pool_outcome::task_failed;
+    // Behind this nothing may fail before it is told: nobody would tell it again.
+    make_room(free_places_);
+    make_room(news_);
+    make_room(spare_records_);
+    fsm_.make_room();
     fsm_.task_ended(from.number(), task.number, outcome, now);
     carry_out(now);
     look_at_memory(from, now);

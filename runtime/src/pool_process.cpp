@@ -17,6 +17,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <new>
 #include <utility>
 
 #include <procyard/ipc/channel_error.hpp>
@@ -464,17 +465,52 @@ void pool_process::listen()
         [me = shared_from_this()](const error_code& ec) { me->on_readable(ec); });
 }
 
+// Whatever is thrown is for run(), when all is done: what throws may be a function of the user's
+// (pool_options::spans), which makes nobody deaf, or there is no memory. Then an answer is lost, or
+// all that come: so the worker ends, which its tasks are told of. Rejected: to try again later,
+// since a timer takes memory, too, and what was half heard cannot be heard again.
 void pool_process::on_readable(const error_code& ec)
 {
-    if (!ec)
-        hear();
-    if (ec || broken_)
-        stopped_listening(ec);
-    else
-        listen();
+    std::exception_ptr failure;
+    const auto attempt = [&](auto what) {
+        try {
+            what();
+        } catch (const std::bad_alloc&) {
+            failure = std::current_exception();
+            end_unheard();
+        } catch (...) {
+            failure = std::current_exception();
+        }
+    };
+    attempt([&] {
+        if (!ec)
+            hear();
+    });
+    attempt([&] {
+        if (ec || broken_)
+            stopped_listening(ec);
+        else
+            listen();
+    });
     // The last thing that is done: it may throw, and must not make anybody deaf.
     if (!ec && owner_ != nullptr)
         owner_->on_answers_told();
+    if (failure)
+        std::rethrow_exception(failure);
+}
+
+void pool_process::end_unheard() noexcept
+{
+    asked_ = killed_ = true;
+    try {
+        if (text_.empty())
+            text_ = "killed: there was no memory to hear it";
+    } catch (const std::bad_alloc&) {
+        text_.clear();  // nor to say so
+    }
+    error_code ec;
+    if (child_)
+        child_.signal_tree(SIGKILL, ec);
 }
 
 void pool_process::stopped_listening(const error_code& ec)

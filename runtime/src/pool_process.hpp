@@ -149,6 +149,7 @@ private:
     void end_hard();
     void supervise(asio::awaitable<void> part);
     void lost_sight();
+    void end_unheard() noexcept;
 
     void say(pool_header header);
     void send_first();

@@ -151,3 +151,37 @@ TEST_CASE("an item that was taken is handed out, whatever fails for its credits,
     });
     CHECK(failed > 0);
 }
+
+// Each allocation fails once, of those in the turns in which it is heard.
+TEST_CASE("a worker for which there is no memory to hear it is heard later, or ends: none is "
+          "waited for for ever")
+{
+    const auto is_short = [](std::size_t nth) {
+        CAPTURE(nth);
+        const temporary_directory where;
+        const auto path = (where.path() / "notes").string();
+        pooled pool(of_workers(1), "items");
+        pool.must_start();
+        auto items = stream_of(pool, make_work("note items", 2, path));
+        pooled::stand_still_until_lines(path, 2);  // they are in the channel
+        const bool has_failed = fail_in(nth, pool.ctx, [&] { pool.ctx.poll(); });
+        procyard::error_code ec;
+        for (std::size_t taken = 0; !ec; ++taken) {
+            CAPTURE(taken);
+            REQUIRE(taken < 3);
+            outcome_of_next got;
+            items.async_next(got.handler());
+            run_until(pool.ctx, [&] { return got.done(); });
+            ec = got.error();
+        }
+        INFO(items.report().to_string());
+        const bool is_good = ec == procyard::channel_errc::closed || ec == pool_errc::truncated;
+        CHECK_MESSAGE(is_good, ec.message());
+        // And the pool goes on.
+        auto others = stream_of(pool, make_work("items", 1));
+        must_come(pool, others, 0);
+        pool.stop();
+        return has_failed;
+    };
+    CHECK(fail_each(is_short) > 1);
+}
