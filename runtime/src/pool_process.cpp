@@ -222,6 +222,10 @@ void pool_process::tell_end(const std::optional<exit_status>& status)
         child_.std_err().close();
     if (owner_ == nullptr)
         return;
+    // That a program is none that works is seen by nothing else: it may well end with 0.
+    if (status && !greeted_ && !asked_ && text_.empty())
+        text_ = "it ended before it was ready: in its warm-up, or it does not call "
+                "worker_entries::run_if_worker()";
     auto report = std::make_shared<death_report>();
     report->status = status;
     report->text = text_;
@@ -297,7 +301,8 @@ void pool_process::terminate(bool overdue)
 {
     asked_ = unwanted_ = true;
     if (overdue && text_.empty())
-        text_ = "it was not ready in time";
+        text_ = "it was not ready in time: its warm-up takes longer, or it does not call "
+                "worker_entries::run_if_worker()";
     if (!child_)
         return kill();  // it has heard nothing yet
     // The pool says when it is killed.

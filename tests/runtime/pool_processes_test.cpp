@@ -91,6 +91,37 @@ TEST_SUITE("process_pool: workers")
         pool.stop();
     }
 
+    TEST_CASE("a program that is no worker is told of when it ends, and what may be missing in it")
+    {
+        auto options = of_workers(1);
+        options.start_timeout = 1h;
+        pooled pool(options, "work", procyard::command("/bin/true"));
+        CHECK(pool.start() == pool_errc::not_ready);
+        const auto& why = pool.it->explanation();
+        CHECK_MESSAGE(why.find("run_if_worker()") != std::string::npos, why);
+        CHECK_MESSAGE(why.find("exit 0") != std::string::npos, why);
+        pool.stop();
+    }
+
+    TEST_CASE("a program that is no worker and lives is told of by the start timeout")
+    {
+        const auto clock = std::make_shared<procyard::manual_clock>();
+        auto options = of_workers(1);
+        options.clock = clock;
+        options.start_timeout = 30s;
+        pooled pool(options, "work", procyard::command("sleep").arg("1000"));
+        outcome<procyard::error_code> started;
+        pool.it->async_start(started.handler());
+        pool.until([&] { return !pool.it->workers().empty(); });
+        clock->advance(30s);
+        pool.until([&] { return started.done(); });
+        CHECK(started.error() == pool_errc::not_ready);
+        const auto& why = pool.it->explanation();
+        CHECK_MESSAGE(why.find("run_if_worker()") != std::string::npos, why);
+        CHECK_MESSAGE(why.find("not ready in time") != std::string::npos, why);
+        pool.stop();
+    }
+
     TEST_CASE(
         "workers that never become ready are tried with growing delays, and do not spin (case 39)")
     {
