@@ -3,6 +3,8 @@
 #include <procyard/runtime/forward_signals.hpp>
 #include <procyard/runtime/process_pool.hpp>
 
+#include <boost/asio/error.hpp>
+
 #include <doctest/doctest.h>
 
 #include <sys/resource.h>
@@ -120,6 +122,32 @@ TEST_SUITE("process_pool: workers")
         CHECK_MESSAGE(why.find("run_if_worker()") != std::string::npos, why);
         CHECK_MESSAGE(why.find("not ready in time") != std::string::npos, why);
         pool.stop();
+    }
+
+    TEST_CASE("tasks wait for a pool that was never started, until it is, or goes")
+    {
+        using ending = void (*)(pooled&);
+        const ending starts = [](pooled& pool) { pool.must_start(); };
+        const ending stops = [](pooled& pool) { pool.stop(); };
+        const ending goes = [](pooled& pool) { pool.it.reset(); };
+        const std::vector<std::pair<ending, procyard::error_code>> all{
+            {starts, {}},
+            {stops, pool_errc::stopped},
+            {goes, boost::asio::error::operation_aborted}};
+        for (const auto& [end, told] : all) {
+            pooled pool;
+            auto submitted = pool.submit(make_work("square", 3));
+            outcome<procyard::error_code, answer> called;
+            pool.it->async_call(make_work("square", 4), {}, called.handler());
+            pool.ctx.restart();
+            pool.ctx.poll();
+            CHECK_FALSE(called.done());
+            CHECK(pool.it->workers().empty());
+            end(pool);
+            CHECK(pool.error(submitted) == told);
+            run_until(pool.ctx, [&] { return called.done(); });
+            CHECK(called.error() == told);
+        }
     }
 
     TEST_CASE(

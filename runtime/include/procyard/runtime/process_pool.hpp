@@ -113,7 +113,9 @@ public:
         return detail::executor_of(*core_);
     }
 
-    /// Starts the workers, and waits until `min_workers` are ready, that is, warm.
+    /// Starts the workers, and waits until `min_workers` are ready, that is, warm. Without this
+    /// call there are none: what was submitted waits until it is made, and ends with async_stop(),
+    /// the destructor, or its queue_deadline.
     /// @par Completion    void(error_code)
     /// @par Errors        `pool_errc::not_ready`: one of them could not be started, or said that it
     ///                    cannot work; explanation() says why. The pool goes on trying, with
