@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstring>
 #include <span>
 #include <utility>
@@ -12,6 +13,7 @@
 #include <procyard/ipc/type_description.hpp>
 
 #include "connection_packet.hpp"
+#include "hello_sort.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -19,7 +21,6 @@ namespace detail {
 
 namespace {
 
-constexpr std::uint64_t hello_magic = 0x5342555359435250;  // "PRCYSUBS" in memory
 // Goes up with every change that an older peer would misunderstand.
 constexpr std::uint32_t hello_version = 1;
 constexpr std::size_t descriptor_count = 2;
@@ -35,7 +36,9 @@ struct broadcast_hello_header {
     std::uint64_t start;
     std::uint64_t start_number;
 };
-static_assert(sizeof(broadcast_hello_header) == 64);
+static_assert(sizeof(broadcast_hello_header) == 64
+              && offsetof(broadcast_hello_header, role) == hello_role_offset);
+static_assert(sizeof(broadcast_hello_header) + type_description::max_bytes <= max_hello_bytes);
 
 using hello_bytes =
     std::array<std::byte, sizeof(broadcast_hello_header) + type_description::max_bytes>;
@@ -43,7 +46,7 @@ using hello_bytes =
 error_code check(const broadcast_hello_header& header, std::size_t received,
                  broadcast_role role) noexcept
 {
-    if (received < sizeof header || header.magic != hello_magic)
+    if (received < sizeof header || header.magic != broadcast_hello_magic)
         return channel_errc::bad_hello;
     if (header.version != hello_version)  // what comes after may mean anything
         return channel_errc::other_version;
@@ -55,7 +58,7 @@ error_code check(const broadcast_hello_header& header, std::size_t received,
 void send_broadcast_hello(int socket, const broadcast_hello& hello, int memory, int button,
                           error_code& ec)
 {
-    const broadcast_hello_header header{hello_magic,
+    const broadcast_hello_header header{broadcast_hello_magic,
                                         hello_version,
                                         static_cast<std::uint16_t>(hello.role),
                                         static_cast<std::uint16_t>(hello.manner),

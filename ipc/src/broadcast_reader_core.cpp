@@ -14,6 +14,7 @@
 
 #include "broadcast_hello.hpp"
 #include "connection_messages.hpp"
+#include "hello_sort.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -53,6 +54,25 @@ error_code check(const broadcast_hello& hello, const broadcast_terms& terms) noe
     if (hello.shape.unit_bytes == 1 && hello.start % record_alignment_bytes != 0)
         return channel_errc::bad_hello;
     return {};
+}
+
+// The writer's hello, which fits. `here`: what this end is.
+broadcast_hello take_hello(int socket, const broadcast_terms& terms, const std::string& here,
+                           std::string& explanation, error_code& ec)
+{
+    auto hello = receive_broadcast_hello(socket, broadcast_role::writer, ec);
+    // Whoever makes a subscription sends it first.
+    const bool is_missing = ec == asio::error::would_block || ec == asio::error::eof;
+    if (is_missing || ec == channel_errc::bad_hello) {
+        explanation = explain_sorts(here, name_of_peer(socket, broadcast_hello_magic));
+        ec = is_missing || explanation.empty() ? channel_errc::bad_hello
+                                               : channel_errc::other_direction;
+    }
+    if (!ec)
+        ec = check(hello, terms);
+    if (ec == channel_errc::other_type)
+        explanation = explain_mismatch(*terms.type, hello.description);
+    return hello;
 }
 
 // What a header says, on a private copy of it. A message has its number, and the rest of it is no
@@ -105,13 +125,8 @@ broadcast_reader_core::open(const asio::any_io_executor& ex, unique_fd socket,
         ec = make_errno(EBADF);
         return nullptr;
     }
-    auto hello = receive_broadcast_hello(socket.get(), broadcast_role::writer, ec);
-    if (ec == asio::error::would_block || ec == asio::error::eof)
-        ec = channel_errc::bad_hello;  // whoever makes a subscription sends it first
-    if (!ec)
-        ec = check(hello, terms);
-    if (ec == channel_errc::other_type)
-        explanation = explain_mismatch(*terms.type, hello.description);
+    const auto here = name_of(terms.sort, false, true);
+    auto hello = take_hello(socket.get(), terms, here, explanation, ec);
     if (ec)
         return nullptr;
     auto agreed = terms;
@@ -125,8 +140,7 @@ broadcast_reader_core::open(const asio::any_io_executor& ex, unique_fd socket,
     if (ec)
         return nullptr;
     if (const auto theirs = writer.sort(); theirs && *theirs != terms.sort) {
-        explanation =
-            "here " + name_of(terms.sort, false, true) + ", there " + name_of(*theirs, true, false);
+        explanation = explain_sorts(here, name_of(*theirs, true, false));
         ec = channel_errc::other_direction;
         return nullptr;
     }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstring>
 #include <span>
 #include <utility>
@@ -12,6 +13,7 @@
 #include <procyard/ipc/type_description.hpp>
 
 #include "connection_packet.hpp"
+#include "hello_sort.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -19,7 +21,6 @@ namespace detail {
 
 namespace {
 
-constexpr std::uint64_t hello_magic = 0x4f4c4c4859435250;  // "PRCYHLLO" in memory
 // Goes up with every change that an older peer would misunderstand.
 constexpr std::uint32_t hello_version = 1;
 constexpr std::size_t descriptor_count = 2;
@@ -32,13 +33,14 @@ struct hello_header {
     ring_shape shape;
     std::uint64_t memory_bytes;
 };
-static_assert(sizeof(hello_header) == 48);
+static_assert(sizeof(hello_header) == 48 && offsetof(hello_header, role) == hello_role_offset);
+static_assert(sizeof(hello_header) + type_description::max_bytes <= max_hello_bytes);
 
 using hello_bytes = std::array<std::byte, sizeof(hello_header) + type_description::max_bytes>;
 
 error_code check(const hello_header& header, std::size_t received) noexcept
 {
-    if (received < sizeof header || header.magic != hello_magic)
+    if (received < sizeof header || header.magic != channel_hello_magic)
         return channel_errc::bad_hello;
     if (header.version != hello_version)  // what comes after may mean anything
         return channel_errc::other_version;
@@ -52,8 +54,8 @@ error_code check(const hello_header& header, std::size_t received) noexcept
 void send_hello(int socket, ring_role role, const ring_shape& shape, std::uint64_t memory_bytes,
                 std::string_view description, int memory, int button, error_code& ec)
 {
-    const hello_header header{hello_magic, hello_version, static_cast<std::uint32_t>(role), shape,
-                              memory_bytes};
+    const hello_header header{channel_hello_magic, hello_version, static_cast<std::uint32_t>(role),
+                              shape, memory_bytes};
     hello_bytes bytes;
     const auto length = std::min(description.size(), type_description::max_bytes);
     std::memcpy(bytes.data(), &header, sizeof header);

@@ -20,6 +20,8 @@
 #include <procyard/ipc/syscall.hpp>
 
 #include "channel_hello.hpp"
+#include "connection_messages.hpp"
+#include "hello_sort.hpp"
 #include "memory_pages.hpp"
 #include "shortage.hpp"
 #include "spinning.hpp"
@@ -54,6 +56,12 @@ std::string explain_mismatch(const channel_terms& ours, const channel_hello& the
             + " bytes";
     };
     return "the ring has " + text(ours.shape) + " here, and " + text(theirs.shape) + " there";
+}
+
+std::string name_of(ring_role role)
+{
+    const bool sends = role == ring_role::producer;
+    return name_of(end_sort::channel, sends, !sends);
 }
 
 // The size of the pages that a sender may have rounded up to: huge ones, where this end's options
@@ -187,10 +195,17 @@ void channel_core::take_hello(error_code& ec)
         ec.clear();
         return fail(channel_errc::peer_died, "the peer has gone before it came to the channel");
     }
+    if (ec == channel_errc::bad_hello) {
+        const auto theirs = name_of_peer(socket_.get(), channel_hello_magic);
+        return theirs.empty()
+            ? fail(ec)
+            : fail(channel_errc::other_direction, explain_sorts(name_of(role_), theirs));
+    }
     if (ec)
         return;
     if (hello.role != other(role_))
-        return fail(channel_errc::not_a_channel, "the peer's end is of the same kind");
+        return fail(channel_errc::other_direction,
+                    explain_sorts(name_of(role_), name_of(hello.role)));
     if (hello.shape != terms_.shape)
         return fail(channel_errc::other_type, explain_mismatch(terms_, hello));
     if (const auto most = most_peer_bytes(terms_, hello); hello.memory_bytes > most)

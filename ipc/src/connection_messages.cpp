@@ -9,6 +9,8 @@
 
 #include <procyard/ipc/detail/ring_memory.hpp>
 
+#include "hello_sort.hpp"
+
 PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
@@ -118,9 +120,9 @@ connection_verdict compare(const end_plan& ours, const connection_side& theirs)
     if (ours.sort != theirs.sort || ours.sends.has_value() != theirs.receives.has_value()
         || ours.receives.has_value() != theirs.sends.has_value())
         return {connection_status::other_direction,
-                "here " + name_of(ours.sort, ours.sends.has_value(), ours.receives.has_value())
-                    + ", there "
-                    + name_of(theirs.sort, theirs.sends.has_value(), theirs.receives.has_value())};
+                explain_sorts(
+                    name_of(ours.sort, ours.sends.has_value(), ours.receives.has_value()),
+                    name_of(theirs.sort, theirs.sends.has_value(), theirs.receives.has_value()))};
     if (auto difference = explain_types(ours, theirs); !difference.empty())
         return {connection_status::other_type, std::move(difference)};
     return {};
@@ -173,6 +175,8 @@ connection_status status_of(const error_code& ec) noexcept
         return connection_status::other_version;
     if (ec == channel_errc::other_type)
         return connection_status::other_type;
+    if (ec == channel_errc::other_direction)
+        return connection_status::other_direction;
     if (ec == channel_errc::over_limit)
         return connection_status::over_limit;
     if (ec == errc::too_many_files_open || ec == errc::too_many_files_open_in_system

@@ -4,9 +4,12 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstring>
 #include <span>
+#include <string>
 #include <utility>
 
 #include <procyard/ipc/channel_error.hpp>
@@ -15,6 +18,7 @@
 #include <procyard/ipc/unix_socket.hpp>
 
 #include "connection_packet.hpp"
+#include "hello_sort.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -22,7 +26,6 @@ namespace detail {
 
 namespace {
 
-constexpr std::uint64_t work_magic = 0x4b524f5759435250;  // "PRCYWORK" in memory
 // Goes up with every change that an older peer would misunderstand, in the records as well.
 constexpr std::uint32_t work_version = 1;
 constexpr std::uint64_t most_leases = 4096;
@@ -54,7 +57,7 @@ unique_fd pack_consumer(const work_hello& hello, int items, int answers, error_c
     auto ends = make_raw_socket_pair(SOCK_SEQPACKET, ec);
     if (ec)
         return {};
-    const work_header header{work_magic,
+    const work_header header{work_hello_magic,
                              work_version,
                              hello.channels.across_users ? 1U : 0U,
                              hello.most_leases,
@@ -67,20 +70,26 @@ unique_fd pack_consumer(const work_hello& hello, int items, int answers, error_c
     return ec ? unique_fd() : std::move(ends.second);
 }
 
-work_hello unpack_consumer(unique_fd from, unique_fd& items, unique_fd& answers, error_code& ec)
+work_hello unpack_consumer(unique_fd from, unique_fd& items, unique_fd& answers,
+                           std::string& sender, error_code& ec)
 {
+    std::array<std::byte, max_hello_bytes> bytes;  // of whatever it is
     work_header header{};
     std::array<unique_fd, 2> descriptors;
-    const auto got =
-        receive_packet(from.get(), std::as_writable_bytes(std::span(&header, 1)), descriptors, ec);
+    const auto got = receive_packet(from.get(), bytes, descriptors, ec);
     if (ec == asio::error::would_block || ec == asio::error::eof)
         ec = channel_errc::already_taken;
     if (ec)
         return {};
+    std::memcpy(&header, bytes.data(), std::min(got.bytes, sizeof header));
     const bool is_one =
-        got.bytes >= sizeof header && header.magic == work_magic && got.descriptors == 2;
+        got.bytes == sizeof header && header.magic == work_hello_magic && got.descriptors == 2;
+    sender =
+        name_of_sender(std::span(bytes).first(got.bytes), descriptors[0].get(), work_hello_magic);
     if (is_one && header.version != work_version)
         ec = channel_errc::other_version;
+    else if (!sender.empty())
+        ec = channel_errc::other_direction;
     else if (!is_one || header.most_leases == 0 || header.most_leases > most_leases)
         ec = channel_errc::bad_hello;
     if (ec)

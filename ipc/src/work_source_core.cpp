@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <new>
+#include <string>
+#include <utility>
 
 #include <procyard/ipc/channel_error.hpp>
 #include <procyard/ipc/detail/channel_end.hpp>
@@ -15,13 +17,17 @@
 #include <procyard/ipc/detail/ring_memory.hpp>
 #include <procyard/ipc/syscall.hpp>
 
+#include "connection_messages.hpp"
+#include "hello_sort.hpp"
+
 PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
 
 std::shared_ptr<work_source_core>
 work_source_core::open(const asio::any_io_executor& ex, unique_fd from, const channel_options& own,
-                       channel_terms (*items_of)(const channel_options&), error_code& ec)
+                       channel_terms (*items_of)(const channel_options&), std::string& explanation,
+                       error_code& ec)
 {
     if (!from) {
         ec = make_errno(EBADF);
@@ -29,7 +35,14 @@ work_source_core::open(const asio::any_io_executor& ex, unique_fd from, const ch
     }
     unique_fd items;
     unique_fd answers;
-    auto hello = unpack_consumer(std::move(from), items, answers, ec);
+    std::string sender;
+    auto hello = unpack_consumer(std::move(from), items, answers, sender, ec);
+    const auto here = name_of(end_sort::work_queue, false, true);
+    if (ec == channel_errc::other_direction)
+        explanation = explain_sorts(here, sender);
+    if (ec == channel_errc::already_taken)
+        explanation = explain_sorts(
+            here, "nothing, as in one that is open already, or a channel whose other end is not");
     if (ec)
         return nullptr;
     std::shared_ptr<work_source_core> made(new work_source_core);
@@ -62,6 +75,8 @@ work_source_core::open(const asio::any_io_executor& ex, unique_fd from, const ch
     const auto why = made->answers_->failure();
     if (why != channel_errc::closed && why != channel_errc::peer_died)
         ec = why;
+    if (ec)
+        explanation = made->answers_->explanation();
     return ec ? nullptr : made;
 }
 

@@ -469,13 +469,13 @@ TEST_SUITE("broadcast: hostile writer")
         procyard::receiver<int> r(
             ctx.get_executor(),
             unopened<procyard::receiver<int>>(std::move(b.subscribe()).take(), {}));
-        CHECK(r.failure() == channel_errc::bad_hello);
+        CHECK(r.failure() == channel_errc::other_direction);
         auto ends = procyard::make_channel<int>();
         const procyard::sender<int> sender(ctx.get_executor(), std::move(ends.sender));
         error_code ec;
         const subscriber<int> s(ctx.get_executor(),
                                 unopened<subscriber<int>>(std::move(ends.receiver).take(), {}), ec);
-        CHECK(ec == channel_errc::bad_hello);
+        CHECK(ec == channel_errc::other_direction);
     }
 
     TEST_CASE("a process that writes random bytes over all of it, while we read: errors only")

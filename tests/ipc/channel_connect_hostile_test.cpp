@@ -250,7 +250,7 @@ TEST_SUITE("async_connect: hostile listeners")
                 channel_errc::bad_hello),
             greeting(
                 "the same direction", [](auto& p) { p.fields.role = 1; },
-                channel_errc::not_a_channel),
+                channel_errc::other_direction),
             greeting(
                 "another type", [](auto& p) { ++p.fields.shape.type; }, channel_errc::other_type),
             greeting(

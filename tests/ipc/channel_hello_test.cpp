@@ -156,7 +156,7 @@ TEST_SUITE("channel handshake: a hello that is none")
             peer.fields.role = 2;
             peer.greet();
         });
-        check_answer(channel_errc::not_a_channel, [](raw_peer<int>& peer) {
+        check_answer(channel_errc::other_direction, [](raw_peer<int>& peer) {
             peer.fields.role = static_cast<std::uint32_t>(ring_role::consumer);
             peer.greet();
         });

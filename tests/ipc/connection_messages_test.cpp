@@ -303,8 +303,8 @@ TEST_SUITE("connection messages: what is said")
              {status::refused, status::other_version, status::other_type, status::other_direction,
               status::bad_hello, status::over_limit, status::too_slow, status::unavailable})
             CHECK(to_error(each).category() == procyard::channel_category());
-        for (const auto each :
-             {status::other_version, status::other_type, status::bad_hello, status::over_limit})
+        for (const auto each : {status::other_version, status::other_type, status::other_direction,
+                                status::bad_hello, status::over_limit})
             CHECK(status_of(to_error(each)) == each);
         CHECK(to_error(status::accepted) == error_code());
         CHECK(to_error(static_cast<status>(77)) == channel_errc::refused);

@@ -162,20 +162,20 @@ TEST_SUITE("async_connect: hostile listeners of given ends")
         });
     }
 
-    TEST_CASE("an end of another kind is bad_hello, one of another type says of which")
+    TEST_CASE("an end of another kind, or of another type, says of which")
     {
         for_each_end([]<class End>() {
             const auto of_channel = told<End>([](auto&, auto& here) {
                 here.listener.ring().greet();
                 here.give(std::move(here.listener.offered));
             });
-            CHECK(of_channel == channel_errc::bad_hello);
+            CHECK(of_channel == channel_errc::other_direction);
             // A broadcast in the place of a latest value, and the reverse: below.
             using consumer = work_source<number>;
             using other = std::conditional_t<is_consumer<End>, subscriber<number>, consumer>;
             const auto of_other = told<End>(
                 [](auto& program, auto& here) { here.give(program.template make<other>()); });
-            CHECK(of_other == channel_errc::bad_hello);
+            CHECK(of_other == channel_errc::other_direction);
         });
         const auto check_type = []<class End, class Other>() {
             const descriptor_check no_leak;
@@ -230,7 +230,7 @@ TEST_SUITE("async_connect: hostile listeners of given ends")
                     check<End>("of a file", {}, [&](auto& l) { l.fds[place] = fd.get(); });
         });
         using consumer = work_source<number>;
-        const auto not_both = channel_errc::not_a_channel;
+        const auto not_both = channel_errc::other_direction;
         check<consumer>("items alone", not_both, [](auto& l) { l.fds[1] = l.fds[0]; });
         check<consumer>("answers alone", not_both, [](auto& l) { l.fds[0] = l.fds[1]; });
     }

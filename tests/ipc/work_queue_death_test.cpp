@@ -101,7 +101,9 @@ struct liar {
         auto end = queue.consumer();
         procyard::unique_fd items;
         procyard::unique_fd answers;
-        auto hello = procyard::detail::unpack_consumer(std::move(end).take(), items, answers, ec);
+        std::string other;
+        auto hello =
+            procyard::detail::unpack_consumer(std::move(end).take(), items, answers, other, ec);
         REQUIRE_FALSE(ec);
         options = procyard::detail::answer_options(hello);
         from = receiver<work_item<number>>(

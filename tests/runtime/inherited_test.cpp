@@ -119,8 +119,8 @@ TEST_SUITE("inherited")
         auto wrong = child_that("mirror");
         wrong.pass(std::move(numbers.receiver), "value");
         const auto about = complaint_of(std::move(wrong));
-        CHECK_MESSAGE(about.starts_with("inherited channel \"value\": the peer has sent no "
-                                        "handshake"),
+        CHECK_MESSAGE(about.starts_with("inherited channel \"value\" (here a latest_reader, there "
+                                        "a sender)"),
                       about);
     }
 

@@ -301,6 +301,7 @@ public:
     /// `full` says nothing; the others count, `max_peer_bytes` for the capacity, too.
     /// @par Errors   As receiver's constructor; EBADF: there is no end. `channel_errc::bad_hello`,
     ///               `other_version`, ENOTSOCK, ENOTCONN: what it was made of is no consumer's end;
+    ///               `other_direction`: it is one of another kind, which explanation() names;
     ///               `already_taken`: it has been opened before, or nothing was in it;
     ///               `over_limit`: the queue's ring is larger than `end.options().max_peer_bytes`.
     ///               What is wrong with the channel of answers, as `not_a_channel`; what is wrong
@@ -308,7 +309,8 @@ public:
     ///               and by the operations.
     work_source(const asio::any_io_executor& ex, unopened<work_source> end, error_code& ec)
         : core_(detail::work_source_core::open(ex, std::move(end).take(), end.options(),
-                                               &detail::terms_of<detail::work_item<T>>, ec))
+                                               &detail::terms_of<detail::work_item<T>>,
+                                               explanation_, ec))
     {
     }
     /// The same; throws boost::system::system_error.
@@ -317,7 +319,8 @@ public:
         error_code ec;
         *this = work_source(ex, std::move(end), ec);
         if (ec)
-            throw boost::system::system_error(ec, "open work_source");
+            throw boost::system::system_error(
+                ec, "open work_source" + (explanation_.empty() ? "" : " (" + explanation_ + ')'));
     }
     work_source(work_source&&) noexcept = default;
     work_source& operator=(work_source&& other) noexcept
@@ -325,6 +328,7 @@ public:
         if (this != &other) {
             close();
             core_ = std::move(other.core_);
+            explanation_ = std::move(other.explanation_);
         }
         return *this;
     }
@@ -340,7 +344,7 @@ public:
     }
     [[nodiscard]] std::string explanation() const
     {
-        return core_ ? items().explanation() : std::string();
+        return core_ ? items().explanation() : explanation_;
     }
 
     /// How many items may be on their way here while others are dealt with. 0, unless said: an item
@@ -408,6 +412,7 @@ private:
     }
     [[nodiscard]] detail::channel_core& items() const noexcept { return *core().items(); }
 
+    std::string explanation_;  // of one that could not be opened; made before what fills it in
     std::shared_ptr<detail::work_source_core> core_;
 };
 

@@ -135,7 +135,8 @@ public:
     [[nodiscard]] channel_statistics statistics() const noexcept;
 
     /// A sentence about the error that ended the channel, for a person: of `other_type`, both
-    /// sides' types and what is different. Empty where the error says it all.
+    /// sides' types and what is different; of `other_direction`, what both are. Empty where the
+    /// error says it all.
     [[nodiscard]] std::string explanation() const;
 
 protected:

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include <procyard/ipc/channel.hpp>
 #include <procyard/ipc/config.hpp>
@@ -33,8 +34,10 @@ struct work_hello {
 };
 [[nodiscard]] PROCYARD_IPC_EXPORT unique_fd pack_consumer(const work_hello& hello, int items,
                                                           int answers, error_code& ec);
+/// @param sender   Of `channel_errc::other_direction`: what it is instead, for a person.
 [[nodiscard]] PROCYARD_IPC_EXPORT work_hello unpack_consumer(unique_fd from, unique_fd& items,
-                                                             unique_fd& answers, error_code& ec);
+                                                             unique_fd& answers,
+                                                             std::string& sender, error_code& ec);
 /// Of the channel of answers: as many as can be under way.
 [[nodiscard]] PROCYARD_IPC_EXPORT channel_options answer_options(const work_hello& hello) noexcept;
 

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include <procyard/ipc/config.hpp>
@@ -40,10 +41,12 @@ namespace detail {
 class PROCYARD_IPC_EXPORT work_source_core {
 public:
     /// Opens both channels. `items_of` makes the terms of the one, once its options are known:
-    /// `own`, but for what the queue says of the capacity.
+    /// `own`, but for what the queue says of the capacity. `explanation`: of an error, if there is
+    /// anything to be said.
     [[nodiscard]] static std::shared_ptr<work_source_core>
     open(const asio::any_io_executor& ex, unique_fd from, const channel_options& own,
-         channel_terms (*items_of)(const channel_options&), error_code& ec);
+         channel_terms (*items_of)(const channel_options&), std::string& explanation,
+         error_code& ec);
     work_source_core(const work_source_core&) = delete;
     work_source_core& operator=(const work_source_core&) = delete;
     ~work_source_core();
