@@ -57,8 +57,8 @@ public:
     broadcaster() noexcept = default;
 
     /// Makes a broadcast.
-    /// @par Errors   `channel_errc::bad_shape`; ENOSPC or ENOMEM when there is no memory for the
-    ///               ring; EMFILE, ENFILE.
+    /// @par Errors   `channel_errc::bad_shape`; those of segment::create, where there is no memory
+    ///               for the ring; EMFILE, ENFILE.
     /// @par Cost     Two descriptors, a mapping; two descriptors more and a mapping for each
     ///               subscriber, and a third descriptor until it has come.
     broadcaster(const asio::any_io_executor& ex, const broadcast_options& options, error_code& ec)
@@ -74,8 +74,8 @@ public:
     /// Makes a subscription, which is opened here, or in another thread or process. It begins with
     /// the next message, or with those of `options.history`, from now on: one that holds back does
     /// so before it is opened.
-    /// @par Errors   EMFILE, ENFILE; ENOMEM; `channel_errc::too_many_subscribers`; EBADF: this end
-    ///               is closed.
+    /// @par Errors   EMFILE, ENFILE; ENOMEM, ENOBUFS; ENOSPC: the kernel has no room to watch it;
+    ///               ETOOMANYREFS; `channel_errc::too_many_subscribers`; EBADF: this end is closed.
     /// @par Cost     Some system calls. As long as a subscription has not been opened, each message
     ///               costs the writer a system call, which looks whether it has.
     [[nodiscard]] unopened<subscriber<T>> subscribe(const subscription_options& options,
@@ -150,11 +150,13 @@ public:
 
     /// Opens a subscription.
     /// @par Errors   `channel_errc::other_type`: the broadcast is of other messages;
-    ///               `other_direction`: it is a latest value; `bad_hello`, `other_version`,
-    ///               `bad_shape`, `not_a_channel`, ENOTSOCK, ENOTCONN: it is none; `over_limit`:
-    ///               its memory is larger than `end.options().max_peer_bytes`, and nothing of it is
-    ///               mapped; those of segment::attach; EMFILE, ENFILE; ENOMEM, ENOSPC; EBADF: there
-    ///               is no subscription. explanation() says more of the first two.
+    ///               `other_direction`: it is a latest value, or an end of another kind;
+    ///               `bad_hello`, `other_version`, `bad_shape`, `not_a_channel`, ENOTSOCK,
+    ///               ENOTCONN: it is none; `over_limit`: its memory is larger than
+    ///               `end.options().max_peer_bytes`, and nothing of it is mapped; those of
+    ///               segment::attach, and of segment::create for this side's words; EMFILE, ENFILE;
+    ///               ETOOMANYREFS; EBADF: there is no subscription. explanation() says more of the
+    ///               first two.
     /// @par Limits   Of the options `spin`, `across_users` and `max_peer_bytes` count. Where the
     ///               subscription was made, the latter is what the broadcast needs; in a child, of
     ///               a broadcast of more than 64 MiB, inherited() says it. The others are a

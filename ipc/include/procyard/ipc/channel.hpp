@@ -43,7 +43,8 @@ class receiver;
 ///                      end's operations count as its use: a strand for all of them, or one thread.
 ///                      The two ends may be in any two threads or processes.
 /// @par Lifetime        Operations do not need the object: it may be moved while they wait. Its
-///                      destructor closes.
+///                      destructor closes. As every I/O object of Asio's, it goes before its
+///                      io_context does, or with the operations that are destroyed there.
 /// @par Fork            Not to be used in a child of fork(), where it must be left alone.
 template <encodable_message T>
 class sender : public detail::channel_end {
@@ -57,8 +58,11 @@ public:
 
     /// Opens an end. The peer need not have opened its own, nor even exist: up to the capacity,
     /// messages wait for it.
-    /// @par Errors   `channel_errc::bad_shape`; ENOSPC or ENOMEM when there is no memory for the
-    ///               ring; EMFILE. What is wrong with the peer is told by the operations.
+    /// @par Errors   `channel_errc::bad_shape`, `bad_option`; EBADF: there is no end; ENOTSOCK,
+    ///               ENOTCONN: it is made of something else; those of segment::create, where there
+    ///               is no memory for the ring; EMFILE, ENFILE; ETOOMANYREFS: too many descriptors
+    ///               are on their way to peers. What is wrong with the peer, as `other_type` or
+    ///               `other_direction`, is told by failure(), explanation() and the operations.
     /// @par Cost     Two descriptors, two mappings.
     sender(asio::any_io_executor ex, unopened<sender> end, error_code& ec)
         : channel_end(detail::open_end(ex, detail::ring_role::producer, std::move(end).take(),
@@ -411,7 +415,7 @@ struct unopened_channel {
 };
 
 /// Makes a channel.
-/// @par Errors   `channel_errc::bad_shape`; EMFILE, ENFILE.
+/// @par Errors   `channel_errc::bad_shape`, `bad_option`; EMFILE, ENFILE; ENOMEM, ENOBUFS.
 /// @par Cost     Two descriptors, until the ends are opened.
 template <message T>
 [[nodiscard]] unopened_channel<T> make_channel(const channel_options& options, error_code& ec)

@@ -110,8 +110,9 @@ struct initiate_channel_connect {
 ///               `other_direction`, `other_version`, `over_limit`. Of who does not keep to the
 ///               protocol, and is no listener of ours: `bad_hello`, `not_a_channel`, `bad_shape`,
 ///               `already_taken`, `peer_broke_rules`; those of segment::attach; EBADMSG, ENOTSOCK,
-///               ENOTCONN: what it has passed is something else. EMFILE, ENFILE, ENOMEM, ENOBUFS;
-///               ENOSPC, EFBIG: no memory for the rings. `operation_aborted`. Nothing is left then.
+///               ENOTCONN: what it has passed is something else. EMFILE, ENFILE, ENOMEM, ENOBUFS,
+///               ETOOMANYREFS; those of segment::create: no memory for the rings.
+///               `operation_aborted`. Nothing is left then.
 /// @par Cancellation   terminal, partial, total: there is no channel. A listener that was told
 ///                     everything by then may have accepted an end that is closed.
 /// @par Limits   Waits for a listener that does not accept for as long as nobody cancels it. While

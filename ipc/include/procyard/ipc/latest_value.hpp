@@ -61,7 +61,7 @@ public:
     latest_value() noexcept = default;
 
     /// Makes one, without a value as yet.
-    /// @par Errors   ENOSPC or ENOMEM when there is no memory; EMFILE, ENFILE.
+    /// @par Errors   Those of segment::create, where there is no memory; EMFILE, ENFILE.
     /// @par Cost     As broadcaster's.
     latest_value(const asio::any_io_executor& ex, error_code& ec)
         : broadcast_writer_end(ex, detail::latest_value_terms<T>(), ec)
@@ -126,7 +126,7 @@ public:
 
     /// Opens a reader.
     /// @par Errors, limits, cost   As subscriber's constructor; `other_direction`: it is a
-    ///                             broadcast.
+    ///                             broadcast, or an end of another kind.
     latest_reader(const asio::any_io_executor& ex, unopened<latest_reader> end, error_code& ec)
         : broadcast_reader_end(ex, std::move(end).take(), end.options(),
                                detail::latest_value_terms<T>(), ec)

@@ -74,8 +74,9 @@ struct inheriting<duplex<Out, In>> {
 /// both ends are there. `spin` is this end's, as in channel_options.
 /// @par Errors   `channel_errc::not_passed`: the parent has passed no channel of this name;
 ///               `already_taken`: it has been opened before, or its descriptor been closed;
-///               whatever sender's constructor says. If the parent has opened its end, also what
-///               is wrong with that, as `other_type`: both types are named by what(), and by
+///               whatever the constructor of `End` says. If the parent has opened its end, also
+///               what is wrong with that, as `other_type`, or `other_direction`: it has passed an
+///               end of another kind. Both types, or kinds, are named by what(), and by
 ///               `explanation()` of what is returned.
 /// @par Thread safety   Safe if nobody changes the environment meanwhile.
 /// @par Limits   The channels are found by an environment variable, which the children of this
