@@ -17,6 +17,7 @@
 #include <doctest/doctest.h>
 
 #include "channel_fixture.hpp"
+#include "next_receiver.hpp"
 #include "numbered_messages.hpp"
 #include "single_step.hpp"
 #include "stepped_walk.hpp"
@@ -29,8 +30,8 @@ using procyard::make_channel;
 using procyard::receiver;
 using procyard::sender;
 using procyard::when_full;
+using procyard_test::ask_next;
 using procyard_test::finish_here;
-using procyard_test::is_numbered;
 using procyard_test::kill_everywhere;
 using procyard_test::numbered;
 using procyard_test::outcome;
@@ -80,23 +81,14 @@ public:
         REQUIRE_MESSAGE(ended.result() == channel_errc::peer_died, ended.result().message());
         receiver<T> next(ctx_.get_executor(), end_.resume());
         send(1);  // over the next one, if need be
-        std::uint64_t received = 0;
-        std::optional<std::uint64_t> known;
-        error_code ec;
-        for (T message{}; !ec || ec == channel_errc::lapped;) {
-            if (!next.try_receive(message, ec))
-                continue;
-            if (!known)
-                known = number_of(message) - next.lost();
-            REQUIRE(is_numbered(message, *known + received + next.lost()));
-            ++received;
-        }
-        REQUIRE(ec == asio::error::would_block);
-        REQUIRE(known);
-        REQUIRE(*known + received + next.lost() == sent_);
-        REQUIRE(end_.statistics().dropped >= next.lost());
-        lost = end_.statistics().dropped - next.lost();
-        return *known;
+        const auto told = ask_next(next);
+        REQUIRE(told.ec == asio::error::would_block);
+        REQUIRE(told.is_in_order);
+        REQUIRE(told.known);
+        REQUIRE(*told.known + told.received + told.lost == sent_);
+        REQUIRE(end_.statistics().dropped >= told.lost);
+        lost = end_.statistics().dropped - told.lost;
+        return *told.known;
     }
 
 private:
@@ -105,9 +97,6 @@ private:
         for (; count > 0; --count)
             REQUIRE(end_.try_send(numbered<T>(sent_++)));
     }
-    static std::uint64_t number_of(const whole& message) { return message.words[0]; }
-    static std::uint64_t number_of(const std::string& message) { return std::stoull(message); }
-
     asio::io_context ctx_;
     sender<T> end_;
     const reading<T>& what_;
