@@ -41,7 +41,10 @@ struct channel_row {
     ring_role role = ring_role::producer;
     std::uint64_t capacity = 0;    ///< messages, or bytes of records
     std::uint64_t unit_bytes = 0;  ///< 1: of records
-    std::uint64_t position = 0;    ///< units sent or received
+    /// Where it stands in its ring, in units: what it has sent or received since that was made, or
+    /// passed without having received it. After a resume() of a sender that drops the oldest also
+    /// what had been lost before, up to the next multiple of the capacity.
+    std::uint64_t position = 0;
     std::uint64_t sleeps = 0;
     bool asleep = false;
     bool closed = false;
@@ -59,7 +62,7 @@ struct channel_row {
 
     // Since readings were made of it:
     std::uint64_t deepest = 0;
-    std::optional<double> units_per_second{};
+    std::optional<double> units_per_second{};  ///< that its position has passed
     std::optional<double> stalls_per_second{};
 };
 

@@ -415,6 +415,26 @@ TEST_SUITE("inspect")
         CHECK_FALSE(rows[0].units_per_second);
     }
 
+    TEST_CASE("what a receiver was too slow for it has passed: that counts as getting on")
+    {
+        history past;
+        auto all = two_processes();
+        all[0].memories[0].view.overwrites = true;
+        auto rows = find_channels(all, {2});
+        REQUIRE(rows.size() == 1);
+        REQUIRE(rows[0].role == ring_role::consumer);
+        const auto position = rows[0].position;
+        const history::time_point start{};
+        past.note(rows, start);
+        all[1].memories[0].view.position += 10;
+        all[1].memories[0].view.dropped += 4;
+        rows = find_channels(all, {2});
+        past.note(rows, start + std::chrono::seconds(2));
+        CHECK(rows[0].position == position + 10);
+        CHECK(rows[0].units_per_second == 5.0);
+        CHECK(rows[0].dropped == 4);
+    }
+
     TEST_CASE("stalls are counted, and told by the second; a side that does not count says nothing")
     {
         history past;
