@@ -10,6 +10,8 @@
 #include <cerrno>
 #include <chrono>
 #include <new>
+#include <optional>
+#include <string>
 #include <unordered_map>
 #include <utility>
 
@@ -70,12 +72,23 @@ struct fan_in_core::source {
 
     const source_id id;
     const std::shared_ptr<channel_core> channel;
-    const std::string name;
+    std::string name;
     own_place place;
     watched in_epoll = watched::nothing;
     bool must_rearm = false;  // the socket has been told of, and is not watched until it is again
     bool is_abandoned = false;
     error_code ended;
+};
+
+// What can still be asked of a source that has gone. Not the source: that has the memory of its
+// channel, and nobody knows when the next one ends.
+struct told_source {
+    explicit told_source(source_id which) noexcept : id(which) { }
+
+    source_id id;
+    std::string name{};
+    std::string explanation{};
+    channel_statistics statistics{};
 };
 
 struct fan_in_core::sources {
@@ -90,7 +103,7 @@ struct fan_in_core::sources {
 
     fan_in_schedule schedule;
     std::unordered_map<std::uint64_t, std::unique_ptr<source>> by_id;
-    std::unique_ptr<source> told;  // the last one whose end was told
+    std::optional<told_source> told;  // the last one whose end was told
     std::uint64_t last_id = 0;
 };
 
@@ -162,6 +175,8 @@ bool fan_in_core::remove(source_id id) noexcept
     sources_->schedule.remove(s.place);
     unwatch(s);
     s.channel->close();
+    if (lender_ == s.channel)
+        lender_.reset();  // a batch that is still there has the channel for itself
     sources_->by_id.erase(at);
     operations_->wake();  // it may have been the last one
     return true;
@@ -185,8 +200,6 @@ void fan_in_core::close() noexcept
 
 const fan_in_core::source* fan_in_core::known(source_id id) const noexcept
 {
-    if (sources_->told && sources_->told->id == id)
-        return sources_->told.get();
     const auto at = sources_->by_id.find(static_cast<std::uint64_t>(id));
     return at == sources_->by_id.end() ? nullptr : at->second.get();
 }
@@ -198,18 +211,24 @@ std::size_t fan_in_core::source_count() const noexcept
 
 std::string fan_in_core::name(source_id id) const
 {
+    if (sources_->told && sources_->told->id == id)
+        return sources_->told->name;
     const auto* const s = known(id);
     return s != nullptr ? s->name : std::string();
 }
 
 std::string fan_in_core::explanation(source_id id) const
 {
+    if (sources_->told && sources_->told->id == id)
+        return sources_->told->explanation;
     const auto* const s = known(id);
     return s != nullptr ? s->channel->explanation() : std::string();
 }
 
 channel_statistics fan_in_core::statistics(source_id id) const noexcept
 {
+    if (sources_->told && sources_->told->id == id)
+        return sources_->told->statistics;
     const auto* const s = known(id);
     return s != nullptr ? s->channel->statistics() : channel_statistics{};
 }
@@ -383,7 +402,14 @@ void fan_in_core::has_told_end(const fan_in_found& found)
     sources_->schedule.remove(s.place);
     unwatch(s);
     s.channel->close();
-    sources_->told = std::move(at->second);
+    auto& told = sources_->told.emplace(s.id);
+    told.name = std::move(s.name);
+    told.statistics = s.channel->statistics();
+    try {
+        told.explanation = s.channel->explanation();
+    } catch (const std::bad_alloc&) {
+        told.explanation.clear();  // a sentence for a person, and the end is told without it
+    }
     sources_->by_id.erase(at);
 }
 

@@ -29,6 +29,7 @@
 
 #include "channel_fixture.hpp"
 #include "limit_guard.hpp"
+#include "mapped_segments.hpp"
 #include "message_samples.hpp"
 #include "skip.hpp"
 
@@ -43,6 +44,7 @@ using procyard::fixed_bytes;
 using procyard::make_channel;
 using procyard::sender;
 using procyard::source_id;
+using procyard_test::mapped_segments;
 using procyard_test::outcome;
 using procyard_test::run;
 
@@ -219,6 +221,40 @@ TEST_SUITE("fan_in: sources")
             CHECK((co_await m.from.async_receive()).message == 3);
         });
         CHECK(take_all(m.from).empty());
+    }
+
+    TEST_CASE(
+        "one that has gone leaves nothing mapped, and can be asked about until the next one's")
+    {
+        asio::io_context ctx;
+        many<int> m(ctx, 3);
+        CHECK(m.senders[0].try_send(1));
+        m.senders[0] = {};
+        const auto before = mapped_segments().mappings;
+        CHECK(take_all(m.from) == std::vector<int>{1, -1});
+        CHECK(mapped_segments().mappings == before - 2);  // its own, and that of its sender
+        CHECK(m.from.name(m.ids[0]) == "0");
+        CHECK(m.from.statistics(m.ids[0]).messages == 1);
+        m.senders[1] = {};
+        CHECK(take_all(m.from) == std::vector<int>{-1});
+        CHECK(m.from.name(m.ids[0]).empty());
+        CHECK(m.from.name(m.ids[1]) == "1");
+    }
+
+    TEST_CASE("one that is removed after a batch of it leaves nothing mapped")
+    {
+        asio::io_context ctx;
+        many<int> m(ctx, 2);
+        CHECK(m.senders[0].try_send(1));
+        m.senders[0] = {};
+        const auto before = mapped_segments().mappings;
+        outcome<error_code, arrivals<int>> got;
+        m.from.async_receive_some(got.handler());
+        ctx.poll();
+        REQUIRE(got.done());
+        got.result() = arrivals<int>();
+        CHECK(m.from.remove(m.ids[0]));
+        CHECK(mapped_segments().mappings == before - 2);
     }
 
     TEST_CASE("an end is not lost by a cancellation, nor by a race")
