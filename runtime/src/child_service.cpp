@@ -298,7 +298,9 @@ void child_service::drain()
         {
             const std::lock_guard lock(mutex_);
             for (int i = 0; i < count; ++i) {
-                if (const auto found = children_.find(events[i].data.u64); found != children_.end())
+                // A copy: epoll_event is packed, so a reference to its number is not aligned.
+                const std::uint64_t number = events[i].data.u64;
+                if (const auto found = children_.find(number); found != children_.end())
                     ready.push_back(found->second);
             }
         }
