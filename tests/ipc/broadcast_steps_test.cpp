@@ -417,7 +417,7 @@ TEST_SUITE("broadcaster: killed between two instructions (cases 29, 31)")
         kill_writer<whole>(
             {.body = &send_one<whole>, .sent_before = 2 * kept, .one_holds_back = false}, 1);
         // Over a padding as well, and over several that are shorter.
-        for (const std::uint64_t before : {60, 61, 62, 63}) {
+        for (const std::uint64_t before : {60U, 61U, 62U, 63U}) {
             CAPTURE(before);
             kill_writer<std::string>({.body = &send_one<std::string>,
                                       .options = few_bytes,

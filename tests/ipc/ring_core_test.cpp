@@ -233,7 +233,7 @@ TEST_SUITE("the announcement of sleep")
         constexpr std::uint64_t capacity = 4;
         for (const std::uint64_t start : {std::uint64_t{0}, end_of_numbers - 6}) {
             for (const bool producer_sleeps : {false, true}) {
-                for (const std::uint64_t published_at_once : {1, 2, 3, 4}) {
+                for (const std::uint64_t published_at_once : {1U, 2U, 3U, 4U}) {
                     CAPTURE(start);
                     CAPTURE(producer_sleeps);
                     CAPTURE(published_at_once);

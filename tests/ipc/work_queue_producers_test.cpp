@@ -107,7 +107,7 @@ TEST_SUITE("work_queue: producers")
     TEST_CASE("one that always has more to send, and an owner that pushes, take turns")
     {
         asio::io_context ctx;
-        for (const std::size_t capacity : {1, 4}) {
+        for (const std::size_t capacity : {1U, 4U}) {
             work_queue<int> queue(ctx.get_executor(), {.capacity = capacity});
             ctx.restart();
             run_with(ctx, queue, [&]() -> asio::awaitable<void> {

@@ -275,7 +275,6 @@ TEST_SUITE("work_queue: items")
             error_code ec;
             CHECK(queue.try_push(2, ec));  // for which it had asked
             co_await asio::post(ctx, asio::use_awaitable);
-            procyard_test::outcome<error_code> drained;
             work_source<int> other(ctx.get_executor(), queue.consumer());
             auto next = co_await other.async_take(asio::use_awaitable);
             CHECK(next.value() == 2);
@@ -433,7 +432,6 @@ TEST_SUITE("work_queue: ending")
         sender<int> producer(ctx.get_executor(), queue->producer());
         const auto never_opened = queue->consumer();
         outcome<error_code, leased<int>> taken;
-        outcome<error_code> pushed;
         consumer.async_take(taken.handler());
         ctx.poll();
         queue.reset();

@@ -658,7 +658,7 @@ TEST_SUITE("supervisor_fsm")
         for (const auto& how : {plain(), plain(), after({0}), plain(), after({2})})
             world.fsm.add(how);
         world.start_all();
-        for (const std::size_t gone : {1, 3}) {
+        for (const std::size_t gone : {1U, 3U}) {
             world.tell(kind::remove_service, gone);
             world.of(kind::ended_clean, gone);
         }

@@ -191,7 +191,7 @@ TEST_SUITE("survivors")
             book.write();
         }
         const auto whole = text_of(directory / "state");
-        for (const std::size_t lost : {2, 4, 5, 20}) {
+        for (const std::size_t lost : {2U, 4U, 5U, 20U}) {
             std::ofstream(directory / "state") << whole.substr(0, whole.size() - lost);
             CHECK(refusal(directory).find("state/state\": ") != std::string::npos);
         }
