@@ -13,7 +13,9 @@ function(procyard_make_precompiled)
         add_library(procyard_precompiled OBJECT "${nothing}")
         target_link_libraries(procyard_precompiled PRIVATE Boost::headers Threads::Threads)
         target_compile_features(procyard_precompiled PRIVATE cxx_std_20)
-        set_target_properties(procyard_precompiled PROPERTIES CXX_EXTENSIONS OFF)
+        # Position-independent code reads no precompiled header of other code, nor the other way round.
+        set_target_properties(procyard_precompiled PROPERTIES
+            CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE "${BUILD_SHARED_LIBS}")
         target_precompile_headers(procyard_precompiled PRIVATE
             "${procyard_SOURCE_DIR}/cmake/precompiled.hpp")
         # With the time of its making in it, it would be another one for ccache each time.
@@ -24,7 +26,8 @@ function(procyard_make_precompiled)
 endfunction()
 
 function(procyard_use_precompiled target)
-    if(TARGET procyard_precompiled)
+    get_target_property(type ${target} TYPE)
+    if(TARGET procyard_precompiled AND NOT (BUILD_SHARED_LIBS AND type STREQUAL "EXECUTABLE"))
         target_precompile_headers(${target} REUSE_FROM procyard_precompiled)
     endif()
 endfunction()
