@@ -217,8 +217,8 @@ def pool_checks(results, bench, row, _tags):
         results.of(bench, row, name) for name in ("procyard", "procyard, spinning", "raw channels")
     )
     of_best = [
-        check(bench, row, f"{how}speed of {best}", *inverse(value, peers.get(best)), 5, True)
-        for how, value in (("", ours), ("spinning, ", spinning))
+        check(bench, row, f"speed of {best}{how}", *inverse(value, peers.get(best)), 5, True)
+        for how, value in (("", ours), (", spinning", spinning))
     ]
     if row.endswith(("p50", "p99")):
         found = [check(bench, row, "of raw channels", ours, raw, 1 / 0.9), of_best[1]]

@@ -195,6 +195,9 @@ std::uintptr_t address_of(Function function)
 // The sender's look at the position, and then at the places, which nobody notices.
 void add_reckoning(walk& known)
 {
+    // Where no instruction's address is known, the walk goes one step after the other anyway.
+    if (known.instructions.empty() || known.instructions.front() == 0)
+        return;
     const auto begin = known.instructions.begin();
     const auto from = std::find(begin, known.instructions.end(),
                                 address_of(&procyard::detail::ring_staging::reckon));
