@@ -43,7 +43,8 @@ struct channel_row {
     std::uint64_t unit_bytes = 0;  ///< 1: of records
     /// Where it stands in its ring, in units: what it has sent or received since that was made, or
     /// passed without having received it. After a resume() of a sender that drops the oldest also
-    /// what had been lost before, up to the next multiple of the capacity.
+    /// what was lost and the receiver before had not noticed, up to the next multiple of the
+    /// capacity.
     std::uint64_t position = 0;
     std::uint64_t sleeps = 0;
     bool asleep = false;

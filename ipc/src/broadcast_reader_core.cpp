@@ -64,9 +64,10 @@ broadcast_hello take_hello(int socket, const broadcast_terms& terms, const std::
     // Whoever makes a subscription sends it first.
     const bool is_missing = ec == asio::error::would_block || ec == asio::error::eof;
     if (is_missing || ec == channel_errc::bad_hello) {
-        explanation = explain_sorts(here, name_of_peer(socket, broadcast_hello_magic));
-        ec = is_missing || explanation.empty() ? channel_errc::bad_hello
-                                               : channel_errc::other_direction;
+        ec = channel_errc::bad_hello;
+        explanation = explain_sorts(here, name_of_peer(socket, broadcast_hello_magic, ec));
+        if (!is_missing && !explanation.empty())
+            ec = channel_errc::other_direction;
     }
     if (!ec)
         ec = check(hello, terms);
@@ -172,6 +173,8 @@ broadcast_reader_core::open(const asio::any_io_executor& ex, unique_fd socket,
     // A writer that has gone has left what it had sent.
     made->writer_gone_ =
         ec == boost::system::errc::broken_pipe || ec == boost::system::errc::connection_reset;
+    if (ec == asio::error::would_block)  // whoever has made it has filled it up
+        ec = channel_errc::bad_hello;
     if (ec && !made->writer_gone_)
         return nullptr;
     ec.clear();

@@ -255,8 +255,6 @@ channel_connector::ending channel_connector::enter(const connection_answer& answ
             return;
         }
         core = open_end(executor_, role, std::move(sockets[taken++]), *terms, ec);
-        if (ec == asio::error::would_block)  // whoever sent it has filled it up
-            ec = channel_errc::bad_hello;
         if (ec)
             return;
         // An honest listener's hello is there before its answer is, so whoever is not connected now
@@ -288,8 +286,6 @@ channel_connector::ending channel_connector::open_given(const connection_answer&
     error_code ec;
     std::string explanation;
     make_end(executor_, std::move(sockets.front()), own, ec, explanation);
-    if (ec == asio::error::would_block)  // as above
-        ec = channel_errc::bad_hello;
     if (ec)
         return connect_failure{ec, std::move(explanation)};
     state_ = state::entering;

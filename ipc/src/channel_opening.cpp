@@ -159,6 +159,8 @@ std::shared_ptr<channel_core> channel_core::open(const asio::any_io_executor& ex
     // A peer that has gone may have left its hello, and messages.
     made->peer_gone_ =
         ec == boost::system::errc::broken_pipe || ec == boost::system::errc::connection_reset;
+    if (ec == asio::error::would_block)  // whoever has made it has filled it up
+        ec = channel_errc::bad_hello;
     if (ec && !made->peer_gone_)
         return nullptr;
     ec.clear();
@@ -196,10 +198,9 @@ void channel_core::take_hello(error_code& ec)
         return fail(channel_errc::peer_died, "the peer has gone before it came to the channel");
     }
     if (ec == channel_errc::bad_hello) {
-        const auto theirs = name_of_peer(socket_.get(), channel_hello_magic);
-        return theirs.empty()
-            ? fail(ec)
-            : fail(channel_errc::other_direction, explain_sorts(name_of(role_), theirs));
+        const auto theirs = name_of_peer(socket_.get(), channel_hello_magic, ec);
+        if (!theirs.empty())
+            return fail(channel_errc::other_direction, explain_sorts(name_of(role_), theirs));
     }
     if (ec)
         return;

@@ -18,6 +18,7 @@
 
 #include "connection_messages.hpp"
 #include "connection_packet.hpp"
+#include "shortage.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -71,17 +72,19 @@ std::string name_of_sender(std::span<const std::byte> packet, int memory,
     return {};
 }
 
-std::string name_of_peer(int socket, std::uint64_t expected_magic)
+std::string name_of_peer(int socket, std::uint64_t expected_magic, error_code& ec)
 {
     std::array<std::byte, max_hello_bytes> bytes;
     std::array<unique_fd, 2> descriptors;
-    error_code ec;
-    const auto got = peek_packet(socket, bytes, descriptors, ec);
-    if (ec == asio::error::would_block)
+    error_code told;
+    const auto got = peek_packet(socket, bytes, descriptors, told);
+    if (told == asio::error::would_block)
         return "something that has said nothing, as a channel whose other end is not open";
-    if (ec == asio::error::eof)
+    if (told == asio::error::eof)
         return "something that has gone, and had said nothing";
-    if (ec)
+    if (is_shortage(told))
+        ec = told;
+    if (told)
         return {};
     return name_of_sender(std::span(bytes).first(got.bytes), descriptors[0].get(), expected_magic);
 }

@@ -34,8 +34,9 @@ inline constexpr std::size_t max_hello_bytes = 64 + type_description::max_bytes;
 [[nodiscard]] std::string name_of_sender(std::span<const std::byte> packet, int memory,
                                          std::uint64_t expected_magic);
 
-// Of the packet that comes next, which stays in the socket. "something …": there is none.
-[[nodiscard]] std::string name_of_peer(int socket, std::uint64_t expected_magic);
+// Of the packet that comes next, which stays in the socket. "something …": there is none. With a
+// shortage (shortage.hpp) it is not known yet, and `ec` says so.
+[[nodiscard]] std::string name_of_peer(int socket, std::uint64_t expected_magic, error_code& ec);
 
 // "here a receiver, there a broadcast"; empty, if there is nothing to be said of the peer.
 [[nodiscard]] std::string explain_sorts(const std::string& here, const std::string& there);

@@ -4,6 +4,9 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/system/system_error.hpp>
 
+#include <sys/socket.h>
+
+#include <cstddef>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -17,6 +20,7 @@
 #include <procyard/ipc/channel_error.hpp>
 #include <procyard/ipc/latest_value.hpp>
 #include <procyard/ipc/unique_fd.hpp>
+#include <procyard/ipc/unix_socket.hpp>
 #include <procyard/ipc/unopened.hpp>
 #include <procyard/ipc/work_queue.hpp>
 #include <procyard/ipc/work_source.hpp>
@@ -173,7 +177,27 @@ TEST_SUITE("ends of another kind")
         }
     }
 
-    TEST_CASE("one whose other side has gone, and that of no handshake at all, are no other kind")
+    TEST_CASE("one that is of no handshake at all is no other kind, and nothing is said of it")
+    {
+        for (const auto& opener : openers()) {
+            for (const std::size_t size : {8U, 64U}) {
+                CAPTURE(opener.here);
+                CAPTURE(size);
+                open_sides sides;
+                error_code ec;
+                auto ends = procyard::make_raw_socket_pair(SOCK_SEQPACKET, ec);
+                REQUIRE(!ec);
+                const std::vector<char> garbage(size, 'x');
+                REQUIRE(::send(ends.first.get(), garbage.data(), size, 0)
+                        == static_cast<ssize_t>(size));
+                const auto told = opener.open(sides, ends.second);
+                CHECK_MESSAGE(told.ec == channel_errc::bad_hello, told.ec.message());
+                CHECK(told.explanation == "");
+            }
+        }
+    }
+
+    TEST_CASE("one whose other side has gone is no other kind")
     {
         for (const auto& opener : openers()) {
             if (!opener.of_nothing)

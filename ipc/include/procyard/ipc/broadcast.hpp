@@ -155,8 +155,9 @@ public:
     ///               ENOTCONN: it is none; `over_limit`: its memory is larger than
     ///               `end.options().max_peer_bytes`, and nothing of it is mapped; those of
     ///               segment::attach, and of segment::create for this side's words; EMFILE, ENFILE;
-    ///               ETOOMANYREFS; EBADF: there is no subscription. explanation() says more of the
-    ///               first two.
+    ///               ENOBUFS, ETOOMANYREFS; EBADMSG, EACCES, ENOENT: its doorbell is something
+    ///               else, or another user's; EBADF: there is no subscription. explanation() says
+    ///               more of the first two.
     /// @par Limits   Of the options `spin`, `across_users` and `max_peer_bytes` count. Where the
     ///               subscription was made, the latter is what the broadcast needs; in a child, of
     ///               a broadcast of more than 64 MiB, inherited() says it. The others are a

@@ -59,10 +59,12 @@ public:
     /// Opens an end. The peer need not have opened its own, nor even exist: up to the capacity,
     /// messages wait for it.
     /// @par Errors   `channel_errc::bad_shape`, `bad_option`; EBADF: there is no end; ENOTSOCK,
-    ///               ENOTCONN: it is made of something else; those of segment::create, where there
-    ///               is no memory for the ring; EMFILE, ENFILE; ETOOMANYREFS: too many descriptors
-    ///               are on their way to peers. What is wrong with the peer, as `other_type` or
-    ///               `other_direction`, is told by failure(), explanation() and the operations.
+    ///               ENOTCONN, `bad_hello`: it is made of something else; those of
+    ///               segment::create, where there is no memory for the ring; EMFILE, ENFILE;
+    ///               ENOBUFS, ETOOMANYREFS: there is no memory to tell the peer, or too many
+    ///               descriptors are on their way to peers. What is wrong with the peer, as
+    ///               `other_type` or `other_direction`, is told by failure(), explanation() and the
+    ///               operations.
     /// @par Cost     Two descriptors, two mappings.
     sender(asio::any_io_executor ex, unopened<sender> end, error_code& ec)
         : channel_end(detail::open_end(ex, detail::ring_role::producer, std::move(end).take(),
