@@ -27,7 +27,8 @@ asio::awaitable<void> co_main()
 {
     auto executor = co_await asio::this_coro::executor;
     // No token: what is returned can be awaited once, and throws the error.
-    std::cout << "coroutine: " << co_await async_output(command("echo").arg("one"), executor);
+    const std::string text = co_await async_output(command("echo").arg("one"), executor);
+    std::cout << "coroutine: " << text;
 
     // Whichever is first; the other is cancelled. A cancelled run has stopped its child by then.
     using namespace asio::experimental::awaitable_operators;
