@@ -730,13 +730,6 @@ void pool_core::arm()
             }));
 }
 
-void pool_core::on_timer()
-{
-    timer_.reset();
-    armed_for_.reset();
-    enter(true, [] { });  // which is what the time is for
-}
-
 }  // namespace detail
 
 PROCYARD_NAMESPACE_END

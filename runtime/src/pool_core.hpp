@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <span>
@@ -99,6 +100,9 @@ private:
     void enter(bool now, Function what);
     void catch_up();
     void pass_time();
+    template <class Function>
+    void attempt(Function what) noexcept;
+    void end_turn();
     [[nodiscard]] timer_clock::time_point next_due() const noexcept;
     void settle(bool now);
     void tell(std::vector<news> batch, bool now);
@@ -155,6 +159,7 @@ private:
     // Who has started the first worker: a pool that has none yet may be made before a daemon forks.
     pid_t owner_ = 0;
     bool inside_ = false;
+    std::exception_ptr failure_{};  // of this turn, or of a hearing since the last
     bool started_ = false;
     bool abandoned_ = false;
     bool stopping_ = false;

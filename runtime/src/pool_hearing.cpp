@@ -59,12 +59,46 @@ void pool_core::pass_time()
     carry_out(now);
 }
 
+// What fails is for run(), but not before the turn is over: a machine that is held, or a core that
+// takes itself for one that is inside, would let go of neither until a worker says something.
+template <class Function>
+void pool_core::attempt(Function what) noexcept
+{
+    try {
+        what();
+    } catch (...) {
+        failure_ = std::current_exception();
+    }
+}
+
+void pool_core::end_turn()
+{
+    const auto self = shared_from_this();
+    settle(true);
+    if (failure_)
+        std::rethrow_exception(std::exchange(failure_, nullptr));
+}
+
+void pool_core::on_timer()
+{
+    timer_.reset();
+    armed_for_.reset();
+    if (abandoned_)
+        return;
+    attempt([&] { catch_up(); });  // which is what the time is for
+    if (!inside_)
+        end_turn();
+}
+
+// Not for the caller either, who may be the destructor of a task: what has failed is thrown by the
+// next turn of the pool's own, and who was not heard ends, so that there is one.
 void pool_core::hear_all(timer_clock::time_point now)
 {
     // While it is held the machine starts nobody, and a worker that is heard ends in another turn.
     fsm_.hold();
     for (const auto& [number, process] : processes_) {
-        process->hear();
+        if (auto failed = process->hear_or_end())
+            failure_ = std::move(failed);
         fsm_.worker_runs(number, process->record().begun(), now);
     }
     if (watched_ == 0)
@@ -135,8 +169,8 @@ void pool_core::on_asked(pool_process& from)
         return;
     if (auto* const process = find_process(from.number()))
         mark_dirty(*process);
-    pass_time();
-    settle(true);
+    attempt([&] { pass_time(); });
+    end_turn();
 }
 
 // An answer to what is over already: its worker has room again.
@@ -215,8 +249,8 @@ void pool_core::on_answers_told()
 {
     if (abandoned_)
         return;
-    pass_time();
-    settle(true);
+    attempt([&] { pass_time(); });
+    end_turn();
 }
 
 void pool_core::on_ended(pool_process& from, std::shared_ptr<const death_report> report)
@@ -225,9 +259,9 @@ void pool_core::on_ended(pool_process& from, std::shared_ptr<const death_report>
         return;
     const auto self = shared_from_this();
     inside_ = true;
-    pass_time();  // what it has answered comes first
-    forget_worker(from, std::move(report));
-    settle(true);
+    attempt([&] { pass_time(); });  // what it has answered comes first
+    attempt([&] { forget_worker(from, std::move(report)); });
+    end_turn();
 }
 
 void pool_core::forget_worker(pool_process& from, std::shared_ptr<const death_report> report)

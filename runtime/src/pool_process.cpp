@@ -138,6 +138,7 @@ void pool_process::start(const trace_context& trace_of_it)
     trace = trace_of_it;
     all_told_ = std::make_shared<asio::cancellation_signal>();
     spawning_ = std::make_shared<asio::cancellation_signal>();
+    report_ = std::make_shared<death_report>();
     going_ = std::make_shared<asio::cancellation_signal>();
     error_code ec;
     auto what = command(std::string());
@@ -211,38 +212,79 @@ void pool_process::post_end(std::optional<exit_status> status)
     asio::post(setup_->executor, [me = shared_from_this(), status] { me->tell_end(status); });
 }
 
+// Its end is told whatever fails for its last answers, since nobody tells it again: tasks whose
+// answers are lost end by it. What it takes memory for was taken when it was started.
 void pool_process::tell_end(const std::optional<exit_status>& status)
 {
     if (std::exchange(told_, true))
         return;
-    hear();
+    std::exception_ptr failure;
+    try {
+        hear();
+    } catch (...) {
+        failure = std::current_exception();
+    }
     tx_.close();
     rx_.close();
     if (child_)
         child_.std_err().close();
-    if (owner_ == nullptr)
-        return;
-    // That a program is none that works is seen by nothing else: it may well end with 0.
-    if (status && !greeted_ && !asked_ && text_.empty())
-        text_ = "it ended before it was ready: in its warm-up, or it does not call "
-                "worker_entries::run_if_worker()";
-    auto report = std::make_shared<death_report>();
+    if (owner_ != nullptr)
+        owner_->on_ended(*this, report_of(status));
+    if (failure)
+        std::rethrow_exception(failure);
+}
+
+std::shared_ptr<const death_report>
+pool_process::report_of(const std::optional<exit_status>& status) noexcept
+{
+    const auto report = std::exchange(report_, nullptr);
     report->status = status;
-    report->text = text_;
-    report->error_tail = tail_.get();
     report->uptime = setup_->clock->now() - started_;
     report->asked = asked_;
-    owner_->on_ended(*this, std::move(report));
+    try {
+        // That a program is none that works is seen by nothing else: it may well end with 0.
+        if (status && !greeted_ && !asked_ && text_.empty())
+            text_ = "it ended before it was ready: in its warm-up, or it does not call "
+                    "worker_entries::run_if_worker()";
+        report->text = text_;
+        report->error_tail = tail_.get();
+    } catch (const std::bad_alloc&) {
+        report->text = std::move(text_);  // as much as there is memory for
+    }
+    return report;
+}
+
+// For want of memory nor that is said.
+void pool_process::explain(const char* why) noexcept
+{
+    try {
+        if (text_.empty())
+            text_ = why;
+    } catch (const std::bad_alloc&) {
+        text_.clear();
+    }
+}
+
+// Whether that was sent, or nobody is there any more: to look whom one that was reaped has left
+// takes memory, and what ends it is on its way.
+bool pool_process::kill_now() noexcept
+{
+    error_code ec;
+    try {
+        if (child_)
+            child_.signal_tree(SIGKILL, ec);
+    } catch (const std::bad_alloc&) {
+        return true;
+    }
+    return child_ && !ec;
 }
 
 // There was no memory to wait for its end. It has to have one all the same.
 void pool_process::lost_sight()
 {
-    text_ = "killed: its end could not be waited for";
-    if (child_) {
-        error_code ec;
-        child_.signal_tree(SIGKILL, ec);
-    }
+    text_.clear();
+    explain("killed: its end could not be waited for");
+    (void)kill_now();
     tell_end(std::nullopt);
 }
 
@@ -251,9 +293,8 @@ void pool_process::supervise(asio::awaitable<void> part)
     // One that fails (there is no memory) leaves a worker that nobody listens to.
     asio::co_spawn(setup_->executor, std::move(part),
                    [me = shared_from_this()](const std::exception_ptr& error) {
-                       error_code ec;
-                       if (error && me->child_)
-                           me->child_.signal_tree(SIGKILL, ec);
+                       if (error)
+                           (void)me->kill_now();
                    });
 }
 
@@ -341,9 +382,7 @@ void pool_process::abandon() noexcept
         unsent_.clear();
         kill();
     } catch (...) {  // no memory for a ladder
-        error_code ec;
-        if (child_)
-            child_.signal_tree(SIGKILL, ec);
+        (void)kill_now();
     }
 }
 
@@ -471,32 +510,20 @@ void pool_process::listen()
 }
 
 // Whatever is thrown is for run(), when all is done: what throws may be a function of the user's
-// (pool_options::spans), which makes nobody deaf, or there is no memory. Then an answer is lost, or
-// all that come: so the worker ends, which its tasks are told of. Rejected: to try again later,
+// that must not (pool_options::spans), which makes nobody deaf, or there is no memory. Then an
+// answer is lost, or all that come: so the worker ends, which its tasks are told of. Rejected: to try again later,
 // since a timer takes memory, too, and what was half heard cannot be heard again.
 void pool_process::on_readable(const error_code& ec)
 {
-    std::exception_ptr failure;
-    const auto attempt = [&](auto what) {
-        try {
-            what();
-        } catch (const std::bad_alloc&) {
-            failure = std::current_exception();
-            end_unheard();
-        } catch (...) {
-            failure = std::current_exception();
-        }
-    };
-    attempt([&] {
-        if (!ec)
-            hear();
-    });
-    attempt([&] {
+    auto failure = ec ? nullptr : hear_or_end();
+    const auto deaf = or_end([&] {
         if (ec || broken_)
             stopped_listening(ec);
         else
             listen();
     });
+    if (deaf)
+        failure = deaf;
     // The last thing that is done: it may throw, and must not make anybody deaf.
     if (!ec && owner_ != nullptr)
         owner_->on_answers_told();
@@ -504,18 +531,31 @@ void pool_process::on_readable(const error_code& ec)
         std::rethrow_exception(failure);
 }
 
+template <class Function>
+std::exception_ptr pool_process::or_end(Function what) noexcept
+{
+    try {
+        what();
+    } catch (const std::bad_alloc&) {
+        end_unheard();
+        return std::current_exception();
+    } catch (...) {
+        return std::current_exception();
+    }
+    return nullptr;
+}
+
+std::exception_ptr pool_process::hear_or_end() noexcept
+{
+    return or_end([&] { hear(); });
+}
+
+// Killed is who was sent it: where the kernel refuses that, the machine's kill climbs a ladder.
 void pool_process::end_unheard() noexcept
 {
-    asked_ = killed_ = true;
-    try {
-        if (text_.empty())
-            text_ = "killed: there was no memory to hear it";
-    } catch (const std::bad_alloc&) {
-        text_.clear();  // nor to say so
-    }
-    error_code ec;
-    if (child_)
-        child_.signal_tree(SIGKILL, ec);
+    asked_ = true;
+    explain("killed: there was no memory to hear it");
+    killed_ = kill_now() || killed_;
 }
 
 void pool_process::stopped_listening(const error_code& ec)

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <span>
@@ -45,7 +46,7 @@ public:
     // One of its answers. False: that is none it can give.
     [[nodiscard]] virtual bool on_answer(pool_process& from, const parsed_record& answer,
                                          timer_clock::time_point now) = 0;
-    // All answers that were there have been told. Not after hear(), which is a call of the owner's.
+    // All answers that were there have been told. Not after hear_or_end(), which is a call of the owner's.
     // May throw what a handler of a user has thrown.
     virtual void on_answers_told() = 0;
     // What it was asked, and had to wait for room in the channel, is there: see has_been_asked().
@@ -98,8 +99,9 @@ public:
     // Whether all is in the channel, with something that it was asked since the last time.
     [[nodiscard]] bool has_been_asked() noexcept;
 
-    // Tells the owner what has come by now.
-    void hear();
+    // Tells the owner what has come by now. What fails is returned; where there was no memory the
+    // worker is killed, for what was half heard cannot be heard again.
+    [[nodiscard]] std::exception_ptr hear_or_end() noexcept;
 
     // `overdue`: because it is not ready yet.
     void terminate(bool overdue);
@@ -150,11 +152,16 @@ private:
     void supervise(asio::awaitable<void> part);
     void lost_sight();
     void end_unheard() noexcept;
+    void explain(const char* why) noexcept;
+    [[nodiscard]] bool kill_now() noexcept;
 
     void say(pool_header header);
     void send_first();
     void could_not_send(const error_code& ec);
     void has_gone(const outgoing& what) noexcept;
+    void hear();
+    template <class Function>
+    [[nodiscard]] std::exception_ptr or_end(Function what) noexcept;
     void listen();
     void on_readable(const error_code& ec);
     void stopped_listening(const error_code& ec);
@@ -166,6 +173,8 @@ private:
     void one_source_ended();
     void post_end(std::optional<exit_status> status);
     void tell_end(const std::optional<exit_status>& status);
+    [[nodiscard]] std::shared_ptr<const death_report>
+    report_of(const std::optional<exit_status>& status) noexcept;
 
     pool_process_owner* owner_;
     std::shared_ptr<const pool_process_setup> setup_;
@@ -180,6 +189,7 @@ private:
     peer_worker_record record_{};
     output_tail tail_;
     std::string text_{};  // why it had to end
+    std::shared_ptr<death_report> report_{};
 
     std::vector<outgoing> unsent_{};
     std::uint64_t sent_ = 0;     // tasks

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // A pool to which the kernel refuses what it needs, or for which there is no memory.
+#include <procyard/runtime/clock.hpp>
 #include <procyard/runtime/process_pool.hpp>
 
+#include <boost/asio/any_completion_handler.hpp>
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/io_context.hpp>
 
@@ -12,9 +15,13 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
+#include <numeric>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -26,6 +33,7 @@
 #include "temporary_directory.hpp"
 
 using namespace procyard_test;
+using namespace std::chrono_literals;
 using procyard::pool_errc;
 using outcome_of_next = outcome<procyard::error_code, answer>;
 
@@ -56,6 +64,83 @@ void must_come(pooled& pool, procyard::pool_stream<answer>& from, std::uint64_t 
     REQUIRE_MESSAGE(!got.error(), number, ": ", from.report().to_string());
     REQUIRE(got.result().number == number);
 }
+
+// For some long items at once.
+procyard::pool_options with_room()
+{
+    auto options = of_workers(1);
+    options.channels.capacity_bytes = 1U << 20U;
+    return options;
+}
+
+// All that come, at most so many, and what is behind them.
+procyard::error_code end_of(pooled& pool, procyard::pool_stream<answer>& items, std::uint64_t most)
+{
+    for (std::uint64_t taken = 0;; ++taken) {
+        outcome_of_next got;
+        items.async_next(got.handler());
+        run_until(pool.ctx, [&] { return got.done(); });
+        if (got.error())
+            return got.error();
+        REQUIRE(taken < most);
+        REQUIRE(got.result().number == taken);
+    }
+}
+
+// All has come, or there was no memory for an item, or none for the worker.
+bool is_clear(const procyard::error_code& ec)
+{
+    return ec == procyard::channel_errc::closed || ec == pool_errc::bad_message
+        || ec == pool_errc::truncated;
+}
+
+std::uint64_t ended(const pooled& pool)
+{
+    const auto ends = pool.it->metrics().outcomes;
+    return std::accumulate(ends.begin(), ends.end(), std::uint64_t{0});
+}
+
+// There is no memory at all, until that is told.
+void run_out(boost::asio::io_context& ctx)
+{
+    const exhausted_memory none(1);
+    ctx.restart();
+    CHECK_THROWS_AS(ctx.poll(), std::bad_alloc);
+}
+
+// Between its next two looks the nth allocation fails. The end of a worker looks before it hears the
+// last of it, and behind that.
+class failing_clock final : public procyard::timer_clock {
+public:
+    explicit failing_clock(std::size_t nth) : nth_(nth) { }
+    void arm() noexcept { armed_ = true; }
+    [[nodiscard]] bool is_over() const noexcept { return over_; }
+    [[nodiscard]] bool has_failed() const noexcept { return has_failed_; }
+    [[nodiscard]] time_point now() const noexcept override
+    {
+        if (none_) {
+            has_failed_ = none_->has_failed();
+            none_.reset();
+            over_ = true;
+        }
+        if (std::exchange(armed_, false))
+            none_.emplace(nth_);
+        return std::chrono::steady_clock::now();
+    }
+
+private:
+    void start_wait(boost::asio::any_io_executor ex, time_point when,
+                    boost::asio::any_completion_handler<void(procyard::error_code)> h) override
+    {
+        procyard::steady_timer_clock()->async_wait_until(std::move(ex), when, std::move(h));
+    }
+
+    std::size_t nth_;
+    mutable bool armed_ = false;
+    mutable bool over_ = false;
+    mutable bool has_failed_ = false;
+    mutable std::optional<failing_allocation> none_{};
+};
 
 }  // namespace
 
@@ -165,19 +250,94 @@ TEST_CASE("a worker for which there is no memory to hear it is heard later, or e
         auto items = stream_of(pool, make_work("note items", 2, path));
         pooled::stand_still_until_lines(path, 2);  // they are in the channel
         const bool has_failed = fail_in(nth, pool.ctx, [&] { pool.ctx.poll(); });
-        procyard::error_code ec;
-        for (std::size_t taken = 0; !ec; ++taken) {
-            CAPTURE(taken);
-            REQUIRE(taken < 3);
-            outcome_of_next got;
-            items.async_next(got.handler());
-            run_until(pool.ctx, [&] { return got.done(); });
-            ec = got.error();
-        }
+        const auto ec = end_of(pool, items, 2);
         INFO(items.report().to_string());
         const bool is_good = ec == procyard::channel_errc::closed || ec == pool_errc::truncated;
         CHECK_MESSAGE(is_good, ec.message());
         // And the pool goes on.
+        auto others = stream_of(pool, make_work("items", 1));
+        must_come(pool, others, 0);
+        pool.stop();
+        return has_failed;
+    };
+    CHECK(fail_each(is_short) > 1);
+}
+
+// Whatever looks at the time first hears all of them, before the channel says that it is readable.
+TEST_CASE("a worker for which there is no memory to hear it when a time is over is heard later, or "
+          "ends: none is waited for for ever")
+{
+    for (const bool by_call : {false, true}) {
+        CAPTURE(by_call);
+        const auto is_short = [&](std::size_t nth) {
+            CAPTURE(nth);
+            const temporary_directory where;
+            const auto path = (where.path() / "notes").string();
+            const auto clock = std::make_shared<procyard::manual_clock>();
+            auto options = with_room();
+            options.clock = clock;
+            options.prefetch = 0;
+            pooled pool(options, "items");
+            pool.must_start();
+            auto items = stream_of(pool, make_work("note long items", 2, path));
+            pooled::stand_still_until_lines(path, 2);  // they are in the channel
+            procyard::submit_options how;
+            how.queue_deadline = 1h;
+            auto waits = pool.submit(make_work("items", 1), how);
+            clock->advance(1h);
+            const bool has_failed = fail_in(nth, pool.ctx, [&] {
+                if (by_call)
+                    waits.cancel();
+                else
+                    pool.ctx.poll_one();
+            });
+            try {
+                pool.until([&] { return ended(pool) == 2; });
+            } catch (
+                const std::bad_alloc&) {  // a call's: not for who calls, who may be a destructor
+                CHECK(by_call);
+            }
+            const auto ec = end_of(pool, items, 2);
+            INFO(items.report().to_string());
+            CHECK_MESSAGE(is_clear(ec), ec.message());
+            CHECK(pool.error(waits) == pool_errc::queue_deadline);
+            // And the pool goes on.
+            auto others = stream_of(pool, make_work("items", 1));
+            must_come(pool, others, 0);
+            pool.stop();
+            return has_failed;
+        };
+        CHECK(fail_each(is_short) > 1);
+    }
+}
+
+// It was killed since there was no memory to hear it, nor to listen on: what it has answered is
+// heard when its end is told.
+TEST_CASE("a worker that has died with answers in its channel is heard as far as there is memory, "
+          "and its end is told")
+{
+    const auto is_short = [](std::size_t nth) {
+        CAPTURE(nth);
+        const temporary_directory where;
+        const auto path = (where.path() / "notes").string();
+        const auto clock = std::make_shared<failing_clock>(nth);
+        auto options = with_room();
+        options.clock = clock;
+        pooled pool(options, "items");
+        pool.must_start();
+        auto items = stream_of(pool, make_work("note long items", 3, path));
+        pooled::stand_still_until_lines(path, 3);
+        run_out(pool.ctx);
+        clock->arm();
+        try {
+            pool.until([&] { return clock->is_over(); });
+        } catch (const std::bad_alloc&) {  // as told by has_failed()
+        }
+        REQUIRE(clock->is_over());
+        const bool has_failed = clock->has_failed();
+        const auto ec = end_of(pool, items, 3);
+        INFO(items.report().to_string());
+        CHECK_MESSAGE(is_clear(ec), ec.message());
         auto others = stream_of(pool, make_work("items", 1));
         must_come(pool, others, 0);
         pool.stop();
