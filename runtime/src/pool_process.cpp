@@ -16,7 +16,9 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
+#include <limits>
 #include <new>
 #include <utility>
 
@@ -409,14 +411,28 @@ void pool_process::ask(const pool_task_state& task, bool only_unbegun)
     say(header);
 }
 
+// One record, as long as that waits: a worker that gives items and takes nothing would fill the
+// memory of its pool. Of more than can be said it is told as many as can.
 void pool_process::give_credits(const pool_task_state& task, std::uint32_t items)
 {
+    for (auto& one : unsent_) {
+        if (one.credited != task.number || one.attempt != task.attempt)
+            continue;
+        pool_header header{};
+        std::memcpy(&header, one.own.data(), sizeof header);
+        header.credits +=
+            std::min(items, std::numeric_limits<std::uint32_t>::max() - header.credits);
+        write_header(header, one.own);
+        return;
+    }
     pool_header header{};
     header.kind = static_cast<std::uint8_t>(pool_record::credit);
     header.task = task.number;
     header.attempt = task.attempt;
     header.credits = items;
     say(header);
+    unsent_.back().credited = task.number;
+    unsent_.back().attempt = task.attempt;
 }
 
 void pool_process::retire()

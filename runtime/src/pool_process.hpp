@@ -138,7 +138,9 @@ private:
     struct outgoing {
         std::shared_ptr<pool_task_state> task;  // its record, or
         std::vector<std::byte> own;
-        std::uint64_t worker = 0;  // that it was delivered to: another one may have it by now
+        std::uint64_t worker = 0;    // that it was delivered to: another one may have it by now
+        std::uint64_t credited = 0;  // of credits: the task, and which attempt at it
+        std::uint32_t attempt = 0;
         [[nodiscard]] bytes get() const noexcept { return task ? bytes(task->record) : bytes(own); }
     };
 

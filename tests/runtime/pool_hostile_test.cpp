@@ -158,6 +158,30 @@ TEST_SUITE("process_pool: hostile workers")
         pool.stop(0ns);
     }
 
+    // A channel of 4096 bytes has room for a hundred records.
+    TEST_CASE("one that gives items behind a bad one, and takes nothing, takes no memory for their "
+              "credits")
+    {
+        auto options = of_workers(1);
+        options.term_grace = options.ask_grace = 1h;
+        options.channels.capacity_bytes = 4096;
+        pooled pool(options, "work", liar("floods"));
+        pool.must_start();
+        outcome<procyard::error_code, procyard::pool_stream<answer>> submitted;
+        pool.it->async_submit_stream(make_work("items", 1), {}, submitted.handler());
+        run_until(pool.ctx, [&] { return submitted.done(); });
+        auto stream = std::move(submitted.result());
+        outcome<procyard::error_code, answer> item;
+        stream.async_next(item.handler());
+        run_until(pool.ctx, [&] { return item.done(); });
+        CHECK(item.error() == pool_errc::bad_message);
+        const auto& records = stream.report().text;
+        REQUIRE_FALSE(records.empty());
+        REQUIRE_MESSAGE(records.find_first_not_of("0123456789") == std::string::npos, records);
+        CHECK_MESSAGE(std::stoul(records) < 500, records);
+        pool.stop();
+    }
+
     TEST_CASE("what its record says of the tasks that it has begun is clamped to what it had")
     {
         pooled pool(quick(), "work", liar("begun much"));

@@ -130,6 +130,33 @@ void begin_and_die(ends& all, int times)
     (void)::kill(::getpid(), SIGKILL);
 }
 
+// Gives items that are none, and takes nothing meanwhile. Then it says in how many records its
+// credits have come back.
+asio::awaitable<void> flood(ends& all, const pool_header& task)
+{
+    constexpr std::uint32_t items = 4000;
+    all.memory.begin();
+    for (std::uint32_t n = 0; n < items; ++n) {
+        auto record = make_record(header_of(pool_record::item, task));
+        record.resize(pool_header_bytes + 3);
+        co_await all.say(std::move(record));
+    }
+    std::vector<std::byte> kept;
+    std::uint32_t records = 0;
+    for (std::uint32_t credits = 0; credits < items;) {
+        const auto record = co_await all.next(kept);
+        if (record.kind() != pool_record::credit)
+            continue;
+        credits += record.header.credits;
+        ++records;
+    }
+    const auto text = std::to_string(records);
+    auto end = make_record(header_of(pool_record::failed, task));
+    for (const char c : text)
+        end.push_back(static_cast<std::byte>(c));
+    co_await all.say(std::move(end));
+}
+
 asio::awaitable<void> answer_falsely(ends& all, const pool_header& task)
 {
     auto header = header_of(pool_record::result, task);
@@ -195,7 +222,9 @@ asio::awaitable<void> work(asio::any_io_executor ex)
             co_return;
         if (record.kind() == pool_record::task && lie == "dies of it")
             (void)::raise(SIGKILL);
-        if (record.kind() == pool_record::task)
+        if (record.kind() == pool_record::task && lie == "floods")
+            co_await flood(all, record.header);
+        else if (record.kind() == pool_record::task)
             co_await answer_falsely(all, record.header);
     }
 }
