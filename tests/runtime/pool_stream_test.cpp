@@ -79,6 +79,14 @@ struct procyard::codec<choosy::moody_item> {
 
 namespace {
 
+// No worker is ended since it is slow.
+procyard::pool_options patient()
+{
+    auto options = of_workers(1);
+    options.ask_grace = options.term_grace = std::chrono::hours(1);
+    return options;
+}
+
 struct streamed : pooled {
     explicit streamed(const procyard::pool_options& options = of_workers(1),
                       const std::string& entry = "items")
@@ -277,18 +285,21 @@ TEST_SUITE("pool_stream")
     {
         asio::io_context ctx;
         procyard::process_pool<work, choosy::moody_item> pool(ctx.get_executor(), pool_worker(),
-                                                              "moody items", of_workers(1));
+                                                              "moody items", patient());
         outcome<procyard::error_code> started;
         pool.async_start(started.handler());
         run_until(ctx, [&] { return started.done(); });
         REQUIRE_MESSAGE(!started.error(), pool.explanation());
         const auto before = pool.workers();
-        // More often than a window has credits: they come back.
-        for (std::uint32_t i = 0; i < procyard::detail::stream_window + 1; ++i) {
-            CAPTURE(i);
-            constexpr auto endless = std::numeric_limits<std::uint64_t>::max();
+        // The first giver ends when it is cancelled. The second one goes on, and has more than a
+        // window has credits for behind the bad item: they come back, or it would never end.
+        for (const bool heeds : {true, false}) {
+            CAPTURE(heeds);
+            const auto request = heeds
+                ? make_work("", std::numeric_limits<std::uint64_t>::max())
+                : make_work("deaf", std::uint64_t{8} * procyard::detail::stream_window);
             outcome<procyard::error_code, procyard::pool_stream<choosy::moody_item>> got;
-            pool.async_submit_stream(make_work("", endless), {}, got.handler());
+            pool.async_submit_stream(request, {}, got.handler());
             run_until(ctx, [&] { return got.done(); });
             REQUIRE_FALSE(got.error());
             auto items = std::move(got.result());

@@ -275,8 +275,11 @@ asio::awaitable<void> give_items(work request, pool_job j)
 }
 
 // `number` items; each second one cannot be given, and its number is what the giver hears of that.
+// "deaf": whoever cancels it.
 asio::awaitable<void> give_moody_items(work request, pool_job j)
 {
+    if (request.what == "deaf")
+        co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
     for (std::uint64_t n = 0; n < request.number; ++n) {
         pool_test::moody_item item{.number = n, .throws = n % 2 == 1};
         const auto [ec] = co_await j.async_yield(item, asio::as_tuple(asio::use_awaitable));
