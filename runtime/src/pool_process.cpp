@@ -114,6 +114,8 @@ command pool_process::prepare(const trace_context& trace_of_it, error_code& ec)
     what.env(std::string(pool_entry_variable), setup_->entry);
     if (setup_->channels.spin > 0ns)
         what.env(std::string(pool_spin_variable), std::to_string(setup_->channels.spin.count()));
+    else if (!command_access::environment(what).contains(std::string(pool_spin_variable)))
+        what.env_remove(std::string(pool_spin_variable));  // this process may be a worker itself
     set_trace(what, trace_of_it);
     tell_grace(what, setup_->grace);
 

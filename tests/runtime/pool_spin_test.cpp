@@ -8,9 +8,12 @@
 
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "pool_fixture.hpp"
 #include "skip.hpp"
@@ -38,6 +41,13 @@ std::uint64_t waits_of(std::int64_t pid)
     status >> count;
     REQUIRE_FALSE(status.fail());
     return count;
+}
+
+// As it was started with.
+std::string environment_of(pid_t pid)
+{
+    std::ifstream file("/proc/" + std::to_string(pid) + "/environ");
+    return {std::istreambuf_iterator<char>(file), {}};
 }
 
 }  // namespace
@@ -68,9 +78,28 @@ TEST_SUITE("process_pool: spinning")
         pool.stop();
     }
 
+    TEST_CASE(
+        "what this process was told of spinning itself is not told to a worker that shall not")
+    {
+        REQUIRE(::setenv("PROCYARD_POOL_SPIN_NS", "1000", 1) == 0);
+        for (const bool by_command : {false, true}) {
+            CAPTURE(by_command);
+            auto program = pool_worker();
+            if (by_command)
+                program.env("PROCYARD_POOL_SPIN_NS", "7");
+            pooled pool(of_workers(1), "work", std::move(program));
+            pool.must_start();
+            const auto told = environment_of(pool.it->workers().front());
+            CHECK((told.find("PROCYARD_POOL_SPIN_NS=7") != std::string::npos) == by_command);
+            CHECK_MESSAGE(told.find("PROCYARD_POOL_SPIN_NS=1000") == std::string::npos, told);
+            pool.stop();
+        }
+        REQUIRE(::unsetenv("PROCYARD_POOL_SPIN_NS") == 0);
+    }
+
     TEST_CASE("a worker that is told how long to spin in no number does not spin, and works")
     {
-        for (const auto* const text : {"", "soon", "-1", "99999999999999999999"}) {
+        for (const auto* const text : {"", "soon", "5x", "-1", "99999999999999999999"}) {
             CAPTURE(text);
             pooled pool(of_workers(1), "work", pool_worker().env("PROCYARD_POOL_SPIN_NS", text));
             pool.must_start();
