@@ -2,16 +2,16 @@
 #include <procyard/runtime/shutdown.hpp>
 
 #include <algorithm>
-#include <charconv>
-#include <cstdint>
+#include <chrono>
 #include <cstdlib>
 #include <limits>
+#include <optional>
 #include <string>
-#include <string_view>
 
 #include <procyard/runtime/supervisor.hpp>
 
 #include "child_access.hpp"
+#include "nanoseconds.hpp"
 #include "shutdown_core.hpp"
 #include "shutdown_target.hpp"
 #include "stop_budget.hpp"
@@ -20,18 +20,11 @@ PROCYARD_NAMESPACE_BEGIN
 
 namespace {
 
-// A positive number of nanoseconds, and nothing else.
+// Null: there is none.
 std::optional<std::chrono::nanoseconds> read_nanoseconds(const char* variable)
 {
     const char* const text = std::getenv(variable);
-    if (text == nullptr)
-        return std::nullopt;
-    const std::string_view all(text);
-    std::int64_t count = 0;
-    const auto [end, ec] = std::from_chars(all.data(), all.data() + all.size(), count);
-    if (ec != std::errc() || end != all.data() + all.size() || count < 0)
-        return std::nullopt;
-    return std::chrono::nanoseconds(count);
+    return text == nullptr ? std::nullopt : detail::parse_nanoseconds(text);
 }
 
 }  // namespace

@@ -4,9 +4,7 @@
 #include <boost/asio/io_context.hpp>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
-#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -15,6 +13,7 @@
 #include <string>
 #include <string_view>
 
+#include "nanoseconds.hpp"
 #include "pool_wire.hpp"
 #include "worker_core.hpp"
 
@@ -63,10 +62,9 @@ std::optional<std::string> take_variable(std::string_view name)
 // None, or none that can be read: none is needed.
 std::chrono::nanoseconds take_spin()
 {
-    std::int64_t ns = 0;
-    if (const auto text = take_variable(detail::pool_spin_variable))
-        (void)std::from_chars(text->data(), text->data() + text->size(), ns);
-    return std::chrono::nanoseconds(std::max<std::int64_t>(ns, 0));
+    const auto text = take_variable(detail::pool_spin_variable);
+    return text ? detail::parse_nanoseconds(*text).value_or(std::chrono::nanoseconds(0))
+                : std::chrono::nanoseconds(0);
 }
 
 }  // namespace

@@ -4,11 +4,13 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <cstring>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "nanoseconds.hpp"
 #include "resident_memory.hpp"
 #include "worker_record.hpp"
 
@@ -37,6 +39,18 @@ bool parses(const pool_header& header, pool_side from, std::size_t payload = 0)
 
 TEST_SUITE("pool_wire")
 {
+    TEST_CASE("a time in a variable is a number that is not negative, and nothing else")
+    {
+        for (const auto* const text :
+             {"", " ", "soon", "5x", "5 ", " 5", "+5", "-1", "1e3", "0x5", "9223372036854775808"}) {
+            CAPTURE(text);
+            CHECK_FALSE(parse_nanoseconds(text));
+        }
+        CHECK(parse_nanoseconds("0")->count() == 0);
+        CHECK(parse_nanoseconds("5")->count() == 5);
+        CHECK(parse_nanoseconds("9223372036854775807") == std::chrono::nanoseconds::max());
+    }
+
     TEST_CASE("a header is where the description of the protocol says")
     {
         pool_header header = header_of(pool_record::task, 0x0102030405060708, 0x11121314);
