@@ -529,8 +529,8 @@ void pool_process::listen()
 
 // Whatever is thrown is for run(), when all is done: what throws may be a function of the user's
 // that must not (pool_options::spans), which makes nobody deaf, or there is no memory. Then an
-// answer is lost, or all that come: so the worker ends, which its tasks are told of. Rejected: to try again later,
-// since a timer takes memory, too, and what was half heard cannot be heard again.
+// answer is lost, or all that come: so the worker ends, which its tasks are told of. Rejected: to
+// try again later, since a timer takes memory, too, and what was half heard cannot be heard again.
 void pool_process::on_readable(const error_code& ec)
 {
     auto failure = ec ? nullptr : hear_or_end();

@@ -46,8 +46,8 @@ public:
     // One of its answers. False: that is none it can give.
     [[nodiscard]] virtual bool on_answer(pool_process& from, const parsed_record& answer,
                                          timer_clock::time_point now) = 0;
-    // All answers that were there have been told. Not after hear_or_end(), which is a call of the owner's.
-    // May throw what a handler of a user has thrown.
+    // All answers that were there have been told. Not after hear_or_end(), which is a call of the
+    // owner's. May throw what a handler of a user has thrown.
     virtual void on_answers_told() = 0;
     // What it was asked, and had to wait for room in the channel, is there: see has_been_asked().
     // May throw, too.

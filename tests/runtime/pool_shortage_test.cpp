@@ -108,8 +108,8 @@ void run_out(boost::asio::io_context& ctx)
     CHECK_THROWS_AS(ctx.poll(), std::bad_alloc);
 }
 
-// Between its next two looks the nth allocation fails. The end of a worker looks before it hears the
-// last of it, and behind that.
+// Between its next two looks the nth allocation fails. The end of a worker looks before it hears
+// the last of it, and behind that.
 class failing_clock final : public procyard::timer_clock {
 public:
     explicit failing_clock(std::size_t nth) : nth_(nth) { }
