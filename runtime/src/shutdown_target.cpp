@@ -43,11 +43,15 @@ void keep(const promise& told, Look look)
 // in its own order, and a descendant that takes a second SIGTERM for an order to go at once would
 // get one from each of its ancestors. What is left when it has ended, or has had its time, is asked
 // in the last fifth, and killed a tenth before the end, so that the tree can be seen to be empty.
+//
+// Weak, and through the gate: one that has ended is nobody's but its handle's, and has executors,
+// whose strands go with its context. Kept here it would outlive them. What a child has left behind
+// that has ended, and that nobody holds, is not looked after: its drop policy let it go.
 class child_target final : public shutdown_target {
 public:
-    explicit child_target(std::shared_ptr<child_core> child)
-        : child_(std::move(child)),
-          gate_(context_gate::of(child_->executor))
+    explicit child_target(const std::shared_ptr<child_core>& child)
+        : child_(child),
+          gate_(context_gate::of(child->executor))
     {
     }
 
@@ -55,7 +59,12 @@ public:
     {
         return shutdown_leftover::kind::child;
     }
-    [[nodiscard]] bool has_ended() const noexcept override { return child_->status().has_value(); }
+    [[nodiscard]] bool has_ended() const noexcept override
+    {
+        bool lives = false;
+        use([&lives](const auto& child) { lives = !child->status(); });
+        return !lives;
+    }
     [[nodiscard]] asio::awaitable<shutdown_remains> stop(shutdown_step step) override
     {
         const auto time = step.remaining();
@@ -67,22 +76,31 @@ public:
         bool is_begun = false;
         co_return co_await wait_afar<shutdown_remains>(
             [this, &ladder](const promise& told) {
-                if (const auto inside = gate_->enter())
-                    start_child_stop(child_, std::move(ladder),
+                use([&](const auto& child) {
+                    start_child_stop(child, std::move(ladder),
                                      [told](const error_code&, const stop_result& stopped) {
                                          keep(told,
                                               [&](auto& remains) { describe(stopped, remains); });
                                      });
+                });
             },
             is_begun);
     }
     void kill() noexcept override
     {
         error_code ignored;  // it is gone, or cannot be signalled
-        child_->signal_tree(SIGKILL, ignored);
+        use([&ignored](const auto& child) { child->signal_tree(SIGKILL, ignored); });
     }
 
 private:
+    // If it is still there. Inside it is let go of, too: it may be the last reference.
+    template <class Function>
+    void use(Function what) const
+    {
+        const auto inside = gate_->enter();
+        if (const auto child = inside ? child_.lock() : nullptr)
+            what(child);
+    }
     static void describe(const stop_result& stopped, shutdown_remains& remains)
     {
         remains.took = stopped.duration();
@@ -90,7 +108,7 @@ private:
             remains.left.push_back({shutdown_leftover::kind::child, {}});
     }
 
-    std::shared_ptr<child_core> child_;
+    std::weak_ptr<child_core> child_;
     std::shared_ptr<context_gate> gate_;
 };
 
@@ -260,9 +278,9 @@ public:
 
 }  // namespace
 
-std::shared_ptr<shutdown_target> make_child_target(std::shared_ptr<child_core> child)
+std::shared_ptr<shutdown_target> make_child_target(const std::shared_ptr<child_core>& child)
 {
-    return std::make_shared<child_target>(std::move(child));
+    return std::make_shared<child_target>(child);
 }
 
 std::shared_ptr<shutdown_target>

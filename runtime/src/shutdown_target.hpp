@@ -49,8 +49,9 @@ public:
     virtual void kill() noexcept = 0;
 };
 
-[[nodiscard]] std::shared_ptr<shutdown_target> make_child_target(std::shared_ptr<child_core> child);
-// These may go before: then there is nothing to be stopped.
+// What they are for may go before: then there is nothing to be stopped.
+[[nodiscard]] std::shared_ptr<shutdown_target>
+make_child_target(const std::shared_ptr<child_core>& child);
 [[nodiscard]] std::shared_ptr<shutdown_target>
 make_supervisor_target(const std::shared_ptr<supervisor_core>& core);
 [[nodiscard]] std::shared_ptr<shutdown_target>
