@@ -142,7 +142,7 @@ private:
 // Waits for what `begin` gives a std::shared_ptr<far_promise> to: in this turn, or by what it posts
 // there. What it throws is thrown here. `is_begun` says that it has thrown nothing.
 template <class Result, class Begin>
-asio::awaitable<Result> wait_afar(Begin begin, bool& is_begun, bool may_be_cancelled = false)
+asio::awaitable<Result> wait_afar(Begin begin, bool* is_begun, bool may_be_cancelled = false)
 {
     const asio::any_io_executor home = co_await asio::this_coro::executor;
     asio::use_awaitable_t<> token;
@@ -154,7 +154,7 @@ asio::awaitable<Result> wait_afar(Begin begin, bool& is_begun, bool may_be_cance
             // Not out of here: Asio would destroy the coroutine, and tell nobody.
             try {
                 begin(promise);
-                is_begun = true;
+                *is_begun = true;
             } catch (...) {
                 promise->break_it(std::current_exception());
             }

@@ -512,7 +512,7 @@ asio::awaitable<void> shutdown_core::stop_part(std::weak_ptr<shutdown_core> whol
                 told->keep(std::move(result));  // of one that has been destroyed it is empty
             });
         },
-        is_begun, may_be_cancelled);
+        &is_begun, may_be_cancelled);
     if (const auto self = whole.lock())
         self->adopt(report);
 }

@@ -84,7 +84,7 @@ public:
                                      });
                 });
             },
-            is_begun);
+            &is_begun);
     }
     void kill() noexcept override
     {
@@ -152,7 +152,7 @@ public:
                     }
                 });
             },
-            unfinished.is_begun);
+            &unfinished.is_begun);
         remains.took = step.clock->now() - began;
         co_return remains;
     }
