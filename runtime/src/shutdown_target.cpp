@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <boost/asio/post.hpp>
+#include <boost/system/errc.hpp>
 
 #include <array>
 #include <atomic>
@@ -39,6 +40,18 @@ void keep(const promise& told, Look look)
     }
 }
 
+// Where there is no memory to stop it, it is killed: a stop that throws, or that Asio has lost with
+// its coroutine, is one that nobody repeats.
+struct killed_unless_begun {
+    shutdown_target& target;
+    bool is_begun = false;
+    ~killed_unless_begun()
+    {
+        if (!is_begun)
+            target.kill();
+    }
+};
+
 // The child alone is asked, not its tree as `polite` does: what it has started is its own to end,
 // in its own order, and a descendant that takes a second SIGTERM for an order to go at once would
 // get one from each of its ancestors. What is left when it has ended, or has had its time, is asked
@@ -67,13 +80,13 @@ public:
     }
     [[nodiscard]] asio::awaitable<shutdown_remains> stop(shutdown_step step) override
     {
+        killed_unless_begun unfinished{*this};
         const auto time = step.remaining();
         auto ladder = stop_ladder{}
                           .close_stdin()
                           .signal(SIGTERM, time / 5 * 4, stop_scope::child)
                           .signal(SIGTERM, time / 10);
         ladder.clock = step.clock;
-        bool is_begun = false;
         co_return co_await wait_afar<shutdown_remains>(
             [this, &ladder](const promise& told) {
                 use([&](const auto& child) {
@@ -84,12 +97,17 @@ public:
                                      });
                 });
             },
-            &is_begun);
+            &unfinished.is_begun);
     }
     void kill() noexcept override
     {
         error_code ignored;  // it is gone, or cannot be signalled
-        use([&ignored](const auto& child) { child->signal_tree(SIGKILL, ignored); });
+        try {
+            use([&ignored](const auto& child) { child->signal_tree(SIGKILL, ignored); });
+        } catch (const std::bad_alloc&) {
+            // Only of one that has ended: whom it has left behind nobody can look for.
+            ignored = make_error_code(boost::system::errc::not_enough_memory);
+        }
     }
 
 private:
@@ -120,9 +138,6 @@ std::chrono::nanoseconds budget_of(const shutdown_step& step)
 }
 
 // Of what has an executor of its own, from where alone it may be used.
-//
-// Where there is no memory to stop it, it is killed: a stop that throws, or that Asio has lost with
-// its coroutine, is one that nobody repeats.
 template <class Core>
 class core_target : public shutdown_target {
 public:
@@ -167,16 +182,6 @@ public:
 private:
     // Given back when there is no memory to say that somebody is to be killed.
     using reserve = std::array<std::byte, 1024>;
-
-    struct killed_unless_begun {
-        core_target& target;
-        bool is_begun = false;
-        ~killed_unless_begun()
-        {
-            if (!is_begun)
-                target.kill();
-        }
-    };
 
     bool try_to_kill() noexcept
     {
