@@ -72,7 +72,7 @@ void context_gate::close() noexcept
     {
         std::unique_lock lock(mutex_);
         closed_ = true;
-        left_.wait(lock, [this] { return inside_ == 0; });
+        left_.wait(lock, [this] { return inside_ == 0 || owner_ != ::getpid(); });
         last.swap(tenants_);
     }
     for (const auto& one : last)

@@ -4,6 +4,8 @@
 
 #include <boost/asio/any_io_executor.hpp>
 
+#include <unistd.h>
+
 #include <condition_variable>
 #include <cstddef>
 #include <list>
@@ -70,6 +72,8 @@ private:
     void leave() noexcept;
     void close() noexcept;
 
+    // A copy by fork has none of the threads that were inside.
+    const pid_t owner_ = ::getpid();
     std::mutex mutex_;
     std::condition_variable left_;
     std::size_t inside_ = 0;

@@ -502,15 +502,25 @@ asio::awaitable<void> shutdown_core::stop_part(std::weak_ptr<shutdown_core> whol
     const auto report = co_await wait_afar<shutdown_report>(
         [&](const std::shared_ptr<far_promise<shutdown_report>>& told) {
             const auto inside = gate->enter();
-            const auto there = inside ? part.lock() : nullptr;
+            auto there = inside ? part.lock() : nullptr;
             if (!there)  // nothing is left of it
                 return;
-            shutdown_request wanted;
-            wanted.reason = step.reason;
-            there->request(wanted, step.deadline);
-            there->start_wait([told](const error_code&, shutdown_report result) {
-                told->keep(std::move(result));  // of one that has been destroyed it is empty
-            });
+            const auto ex = there->executor();
+            // Not kept here: if it is the last to go, it goes where it is used.
+            asio::post(
+                ex,
+                [there = std::move(there), told, reason = step.reason, deadline = step.deadline] {
+                    try {
+                        shutdown_request wanted;
+                        wanted.reason = reason;
+                        there->request(wanted, deadline);
+                        there->start_wait([told](const error_code&, shutdown_report result) {
+                            told->keep(std::move(result));  // of one that has been destroyed: empty
+                        });
+                    } catch (...) {
+                        told->break_it(std::current_exception());
+                    }
+                });
         },
         &is_begun, may_be_cancelled);
     if (const auto self = whole.lock())
