@@ -28,6 +28,15 @@
 /// A broken contract of the caller, as opposed to a failure of the world (which is an error_code).
 #define PROCYARD_ASSERT(condition_and_sentence) BOOST_ASSERT(condition_and_sentence)
 
+/// ThreadSanitizer looks on. GCC says so by a macro, Clang by a feature.
+#if defined(__SANITIZE_THREAD__)
+#define PROCYARD_DETAIL_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define PROCYARD_DETAIL_TSAN 1
+#endif
+#endif
+
 namespace boost::asio {
 }
 

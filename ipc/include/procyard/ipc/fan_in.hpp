@@ -108,7 +108,8 @@ public:
         error_code ec;
         const auto id = add(std::move(from), options, ec);
         if (ec)
-            throw boost::system::system_error(ec, "fan_in: add " + options.name);
+            throw boost::system::system_error(
+                ec, options.name.empty() ? "fan_in: add" : "fan_in: add " + options.name);
         return id;
     }
     /// Opens an end here and takes it. Also the errors of receiver's constructor.

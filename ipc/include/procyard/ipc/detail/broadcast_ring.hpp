@@ -43,7 +43,7 @@ namespace detail {
 
 /// machine_atomics with the fences of one direction.
 struct broadcast_atomics : machine_atomics {
-#if defined(__SANITIZE_THREAD__)
+#if defined(PROCYARD_DETAIL_TSAN)
     // ThreadSanitizer knows no fences; what they put in order here are atomic words, of which it
     // believes everything. On the machines that it runs on, they concern the compiler alone.
     static void release_fence() noexcept { compiler_fence(); }

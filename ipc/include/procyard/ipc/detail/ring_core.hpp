@@ -86,7 +86,7 @@ struct machine_atomics {
 
     static void full_fence() noexcept
     {
-#if defined(__SANITIZE_THREAD__)
+#if defined(PROCYARD_DETAIL_TSAN)
         // ThreadSanitizer knows no fences. Nothing that it looks at hangs on this one: data is
         // published by release and acquire. A locked operation is a full fence of the machine.
         std::atomic<int> here{0};
