@@ -64,7 +64,8 @@ std::uint64_t to_ns(std::chrono::nanoseconds limit)
 
 }  // namespace
 
-// Notices that the context goes down, while somebody may wait for something.
+// Notices that the context goes down, while somebody may wait for something. One that there was no
+// memory to keep notices nothing.
 class pool_core::sentinel {
 public:
     explicit sentinel(std::weak_ptr<pool_core> core) noexcept : core_(std::move(core)) { }
@@ -74,7 +75,8 @@ public:
     sentinel& operator=(sentinel&&) = delete;
     ~sentinel()
     {
-        if (const auto core = core_.lock())
+        const auto core = core_.lock();
+        if (core && core->watching_)
             core->drop_all();
     }
     void operator()(const error_code&) { core_.reset(); }
@@ -190,6 +192,7 @@ void pool_core::start(handler h)
     wait(ready_waits_, std::move(h));
     enter(false, [&] {
         keep_watch();
+        make_room_for_workers(options_.max_workers);
         if (!std::exchange(started_, true)) {
             const auto time = options_.clock->now();
             fsm_.start(time);
@@ -358,6 +361,7 @@ void pool_core::carry_out(timer_clock::time_point now)
     recorder_.record(fsm_, now);
     for (const auto& one : fsm_.outputs())
         carry_out(one);
+    end_unstarted();
 }
 
 void pool_core::carry_out(const pool_output& what)
@@ -400,6 +404,8 @@ void pool_core::admit(const pool_output& what)
         news_.push_back({task, false});
 }
 
+// What the machine wants behind this is wanted all the same, and who waits for this worker waits
+// for its end, or for the next one: so a want of memory is the end of a worker, and no exception.
 void pool_core::start_worker(const pool_output& what)
 {
     pool_span span;
@@ -407,11 +413,35 @@ void pool_core::start_worker(const pool_output& what)
     trace_context trace;
     if (options_.spans.begin)
         trace = options_.spans.begin(span);
-    auto process = std::make_shared<pool_process>(*this, setup_, what.worker, what.slot);
-    processes_.emplace(what.worker, process);
-    if (owner_ == 0)
-        owner_ = ::getpid();
-    process->start(trace);
+    try {
+        auto process = std::make_shared<pool_process>(*this, setup_, what.worker, what.slot);
+        processes_.emplace(what.worker, process);
+        if (owner_ == 0)
+            owner_ = ::getpid();
+        process->start(trace);
+    } catch (const std::bad_alloc&) {
+        if (auto* const begun = find_process(what.worker))
+            begun->forget_owner();  // it may have posted that it is lost
+        processes_.erase(what.worker);
+        unstarted_.push_back(what.worker);  // has room for all that there can be
+        end_span(0, what.worker, trace, pool_outcome::done);
+    }
+}
+
+// Not before all that the machine wished is carried out: it is told of an end, and wishes anew.
+// Each of these waits longer before the next, so this comes to an end.
+void pool_core::end_unstarted()
+{
+    while (!unstarted_.empty()) {
+        const auto now = options_.clock->now();
+        fsm_.make_room();
+        fsm_.worker_ended(unstarted_.back(), 0, 0, 0, now);
+        unstarted_.pop_back();
+        carry_out(now);
+        if (!stopping_)
+            complete_ready_waits(pool_errc::not_ready);
+        explanation_ = "there was no memory to start a worker";
+    }
 }
 
 void pool_core::deliver(const pool_output& what)
@@ -530,6 +560,7 @@ void pool_core::resize(unsigned min_workers, unsigned max_workers)
         throw std::invalid_argument("process_pool: " + problem);
     enter(false, [&] {
         const auto now = options_.clock->now();
+        make_room_for_workers(max_workers);
         fsm_.resize(min_workers, max_workers, now);
         carry_out(now);
     });
@@ -627,9 +658,9 @@ void pool_core::keep_watch()
 {
     if (watching_)
         return;
-    watching_ = true;
     watch_.expires_at(asio::steady_timer::time_point::max());
     watch_.async_wait(sentinel(weak_from_this()));
+    watching_ = true;
 }
 
 // The context goes down: handlers may own the pool, and with it themselves.

@@ -111,6 +111,13 @@ private:
     void carry_out(timer_clock::time_point now);
     void carry_out(const pool_output& what);
     void start_worker(const pool_output& what);
+    void end_unstarted();
+    // One that serves and its successor have one slot.
+    void make_room_for_workers(std::size_t slots)
+    {
+        unstarted_.reserve(2 * slots);
+        recorder_.make_room(slots);
+    }
     void deliver(const pool_output& what);
     void ask(const pool_output& what);
     void look_what_has_begun(const pool_process& process);
@@ -175,6 +182,7 @@ private:
 
     std::unordered_map<std::uint64_t, process_pointer> processes_{};
     std::vector<process_pointer> dirty_{};
+    std::vector<std::uint64_t> unstarted_{};  // workers that there was no memory for
     std::vector<news> news_{};
     std::vector<news> told_{};  // of tell(): kept for its memory
     // While it is told: the one that has ended, and how.

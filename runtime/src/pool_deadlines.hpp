@@ -20,6 +20,14 @@ class pool_deadlines {
 public:
     using time_point = timer_clock::time_point;
 
+    // So that those below `places` can be set without memory.
+    void reserve(std::size_t places)
+    {
+        heap_.reserve(places);
+        if (places > where_.size())
+            where_.resize(places, no_place);
+    }
+
     // time_point::max(): never.
     void set(pool_place which, time_point due)
     {

@@ -269,6 +269,8 @@ private:
         return one.stands == phase::stopping || one.stands == phase::killing;
     }
 
+    // What workers come to takes no memory from here on, but for what their tasks come to.
+    void grow(std::size_t slots);
     // Each input is one of these: begin(), what is special to it, settle().
     void begin() noexcept { outputs_.clear(); }
     void settle(time_point now);

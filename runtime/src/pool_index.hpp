@@ -46,11 +46,17 @@ public:
         return cells_[at].place;
     }
 
+    // So that so many can be in it without memory.
+    void reserve(std::size_t numbers)
+    {
+        while (2 * numbers > cells_.size())
+            grow();
+    }
+
     // @pre number is not 0, and not there
     void insert(std::uint64_t number, pool_place place)
     {
-        if (2 * (size_ + 1) > cells_.size())
-            grow();
+        reserve(size_ + 1);
         put(number, place);
         ++size_;
     }

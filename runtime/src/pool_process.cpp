@@ -31,6 +31,7 @@
 
 #include "command_access.hpp"
 #include "stop_budget.hpp"
+#include "watched_completion.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
 
@@ -151,11 +152,20 @@ void pool_process::start(const trace_context& trace_of_it)
         what = prepare(trace_of_it, ec);
     if (ec)
         text_ = "its channels: " + ec.message();
-    asio::co_spawn(setup_->executor, keep(shared_from_this(), &pool_process::live, std::move(what)),
-                   [me = shared_from_this()](const std::exception_ptr& error) {
-                       if (error)
-                           me->lost_sight();
-                   });
+    begin(keep(shared_from_this(), &pool_process::live, std::move(what)),
+          &pool_process::lost_sight);
+}
+
+// What it does when it throws, or comes to an operation that cannot be begun.
+void pool_process::begin(asio::awaitable<void> part, void (pool_process::*failed)())
+{
+    const auto over = [me = shared_from_this(), failed](const std::exception_ptr& error) {
+        if (error)
+            (*me.*failed)();
+    };
+    const auto lost = [me = shared_from_this(), failed] { (*me.*failed)(); };
+    asio::co_spawn(setup_->executor, std::move(part),
+                   watched_completion(setup_->executor, over, lost));
 }
 
 asio::awaitable<void> pool_process::live(command what)
@@ -295,11 +305,12 @@ void pool_process::lost_sight()
 void pool_process::supervise(asio::awaitable<void> part)
 {
     // One that fails (there is no memory) leaves a worker that nobody listens to.
-    asio::co_spawn(setup_->executor, std::move(part),
-                   [me = shared_from_this()](const std::exception_ptr& error) {
-                       if (error)
-                           (void)me->kill_now();
-                   });
+    begin(std::move(part), &pool_process::kill_unheard);
+}
+
+void pool_process::kill_unheard()
+{
+    (void)kill_now();
 }
 
 asio::awaitable<void> pool_process::read_errors()

@@ -152,7 +152,9 @@ private:
     asio::awaitable<void> put_down(std::chrono::nanoseconds grace);
     void end_hard();
     void supervise(asio::awaitable<void> part);
+    void begin(asio::awaitable<void> part, void (pool_process::*failed)());
     void lost_sight();
+    void kill_unheard();
     void end_unheard() noexcept;
     void explain(const char* why) noexcept;
     [[nodiscard]] bool kill_now() noexcept;

@@ -29,6 +29,9 @@ public:
     {
     }
 
+    // So that a worker of each of these is noted without memory.
+    void make_room(std::size_t slots) { used_.resize(std::max(used_.size(), slots), false); }
+
     // After each call of the machine that had outputs or has changed something.
     void record(const pool_fsm& fsm, time_point now)
     {
@@ -88,8 +91,7 @@ private:
     void note_start(std::size_t slot)
     {
         ++totals_.workers_started;
-        if (slot >= used_.size())
-            used_.resize(slot + 1, false);
+        make_room(slot + 1);
         totals_.restarts += used_[slot] ? 1 : 0;
         used_[slot] = true;
     }

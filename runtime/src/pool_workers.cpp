@@ -33,11 +33,9 @@ pool_fsm::duration part_of(pool_fsm::duration whole, double part)
 pool_fsm::pool_fsm(const setup& what, std::uint64_t seed)
     : how_(what),
       random_(seed),
-      slots_(what.max_workers),
       loads_(what.max_workers, what.tasks_per_worker + what.prefetch + 1)
 {
-    if (how_.balance == pool_balance::sticky_key)
-        homes_.resize(what.max_workers);
+    grow(what.max_workers);
 }
 
 void pool_fsm::start(time_point now)
@@ -98,18 +96,26 @@ void pool_fsm::recycle_all(time_point now)
     settle(now);
 }
 
+// One that serves and its successor have one slot, and in one turn each is told little.
+void pool_fsm::grow(std::size_t slots)
+{
+    outputs_.reserve(16 + 4 * slots);
+    workers_.reserve(2 * slots);
+    slot_dues_.reserve(slots);
+    if (how_.balance == pool_balance::sticky_key)
+        homes_.resize(slots);
+    loads_.grow(slots);
+    slots_.resize(slots);
+}
+
 void pool_fsm::resize(unsigned min_workers, unsigned max_workers, time_point now)
 {
     BOOST_ASSERT_MSG(max_workers > 0 && min_workers <= max_workers, "pool_fsm: no such size");
+    if (slots_.size() < max_workers)
+        grow(max_workers);
     begin();
     how_.min_workers = min_workers;
     how_.max_workers = max_workers;
-    if (slots_.size() < max_workers) {
-        slots_.resize(max_workers);
-        loads_.grow(max_workers);
-        if (how_.balance == pool_balance::sticky_key)
-            homes_.resize(max_workers);
-    }
     homes_moved_ = how_.balance == pool_balance::sticky_key;
     // At once, so that none of those gets a further task.
     leave_too_many(now);

@@ -10,6 +10,7 @@
 
 #include <doctest/doctest.h>
 
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 
@@ -71,6 +72,27 @@ procyard::pool_options with_room()
     auto options = of_workers(1);
     options.channels.capacity_bytes = 1U << 20U;
     return options;
+}
+
+procyard::pool_options of_workers_by(const std::shared_ptr<procyard::manual_clock>& clock,
+                                     unsigned count)
+{
+    auto options = of_workers(count);
+    options.clock = clock;
+    options.start_timeout = 24h;
+    return options;
+}
+
+// Waits for the next worker, or for what is wrong with it.
+procyard::error_code start_by(procyard::manual_clock& clock, pooled& pool)
+{
+    outcome<procyard::error_code> got;
+    pool.it->async_start(got.handler());
+    pool.until([&] {
+        clock.advance(soon().cap);
+        return got.done();
+    });
+    return got.error();
 }
 
 // All that come, at most so many, and what is behind them.
@@ -340,6 +362,56 @@ TEST_CASE("a worker that has died with answers in its channel is heard as far as
         CHECK_MESSAGE(is_clear(ec), ec.message());
         auto others = stream_of(pool, make_work("items", 1));
         must_come(pool, others, 0);
+        pool.stop();
+        return has_failed;
+    };
+    CHECK(fail_each(is_short) > 1);
+}
+
+// A manual clock's waits know what to do without memory; Asio's timers (1.81) do not.
+TEST_CASE(
+    "a worker that there is no memory to start is started later, and who waits for it is told")
+{
+    const auto is_short = [](std::size_t nth) {
+        CAPTURE(nth);
+        const auto clock = std::make_shared<procyard::manual_clock>();
+        pooled pool(of_workers_by(clock, 2));
+        outcome<procyard::error_code> first;
+        bool has_failed = false;
+        {
+            const failing_allocation none(nth);
+            try {
+                pool.it->async_start(first.handler());
+            } catch (const std::bad_alloc&) {  // as told by has_failed()
+            }
+            has_failed = none.has_failed();
+        }
+        while (const auto ec = start_by(*clock, pool)) {
+            REQUIRE(ec == pool_errc::not_ready);
+            CHECK_MESSAGE(!pool.it->explanation().empty(), nth);
+        }
+        CHECK(pool.call(make_work("length", 0, "four")).number == 4);
+        pool.stop();
+        return has_failed;
+    };
+    CHECK(fail_each(is_short) > 1);
+}
+
+TEST_CASE("a worker that has died is replaced later when there was no memory to do so")
+{
+    const auto is_short = [](std::size_t nth) {
+        CAPTURE(nth);
+        const auto clock = std::make_shared<procyard::manual_clock>();
+        pooled pool(of_workers_by(clock, 1));
+        pool.must_start();
+        REQUIRE(::kill(pool.it->workers().at(0), SIGKILL) == 0);
+        pool.until([&] { return pool.it->workers().empty(); });
+        auto waits = pool.submit(make_work("length", 0, "four"));
+        clock->advance(soon().first);
+        const bool has_failed = fail_in(nth, pool.ctx, [&] { pool.ctx.poll(); });
+        while (start_by(*clock, pool))
+            CHECK(!pool.it->explanation().empty());
+        CHECK(pool.result(waits).number == 4);
         pool.stop();
         return has_failed;
     };
