@@ -9,8 +9,15 @@ import contenders
 # bench_pool_NAME: the contenders it has, as (name in the result, arguments).
 # Spinning: an end that finds nothing to do looks again for 20 us before it sleeps.
 SPINNING = {"spin_us": "20"}
+# A request has all tasks of a window, as `batches` and `map in chunks` have in a message.
+CHUNKS = {"way": "chunks"}
 EXECUTABLES = {
-    "procyard": (("procyard", {}), ("procyard, spinning", SPINNING)),
+    "procyard": (
+        ("procyard", {}),
+        ("procyard, spinning", SPINNING),
+        ("procyard, requests of 64", CHUNKS),
+        ("procyard, requests of 64, spinning", {**CHUNKS, **SPINNING}),
+    ),
     "raw": (("raw channels", {}), ("raw channels, spinning", SPINNING)),
     "pipes": (
         ("fork + pipes, by hand", {}),
@@ -54,7 +61,7 @@ def find(directory):
             left_out[f"pool_{executable}"] = contenders.reason(directory, f"pool_{executable}")
             continue
         for name, arguments in entries:
-            only_if = only_throughput if "batches" in arguments.values() else always
+            only_if = only_throughput if "way" in arguments else always
             found.append(
                 contenders.Contender(name, [str(path)], ("tasks",), arguments, only_if)
             )
