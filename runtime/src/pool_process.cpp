@@ -255,6 +255,10 @@ pool_process::report_of(const std::optional<exit_status>& status) noexcept
     report->status = status;
     report->uptime = setup_->clock->now() - started_;
     report->asked = asked_;
+    report->cause = overdue_          ? service_cause::start_timeout
+        : asked_                      ? service_cause::asked
+        : status && status->success() ? service_cause::ended
+                                      : service_cause::crashed;
     try {
         // That a program is none that works is seen by nothing else: it may well end with 0.
         if (status && !greeted_ && !asked_ && text_.empty())
@@ -356,6 +360,7 @@ asio::awaitable<void> pool_process::put_down(std::chrono::nanoseconds grace)
 void pool_process::terminate(bool overdue)
 {
     asked_ = unwanted_ = true;
+    overdue_ = overdue_ || overdue;
     if (overdue && text_.empty())
         text_ = "it was not ready in time: its warm-up takes longer, or it does not call "
                 "worker_entries::run_if_worker()";

@@ -203,6 +203,7 @@ private:
     bool greeted_ = false;
     bool broken_ = false;
     bool asked_ = false;     // to end, by whatever
+    bool overdue_ = false;   // because it was not ready in time
     bool unwanted_ = false;  // the owner did that
     bool killed_ = false;
     bool gone_ = false;  // the process itself; what it has started may be there

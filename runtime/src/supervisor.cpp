@@ -34,18 +34,34 @@ std::string last_line(const std::string& text)
                        end - (begin == std::string::npos ? 0 : begin + 1) + 1);
 }
 
+// What is not said by the rest.
+std::string cause_of(const death_report& death)
+{
+    switch (death.cause) {
+    case service_cause::asked:
+    case service_cause::ended:
+    case service_cause::crashed: return {};
+    default: return " (" + std::string(to_string(death.cause)) + ')';
+    }
+}
+
+std::string text_of(const death_report& death, const std::string& cause)
+{
+    std::string text = death.status ? death.status->to_string()
+        : death.exception           ? "threw: " + what_of(death.exception)
+        : !death.text.empty()       ? death.text
+                                    : std::string("ended");
+    text += " after " + detail::to_text(death.uptime) + cause;
+    if (const auto line = last_line(death.error_tail); !line.empty())
+        text += "; stderr ends with: \"" + line + '"';
+    return text;
+}
+
 }  // namespace
 
 std::string death_report::to_string() const
 {
-    std::string text_of = status ? status->to_string()
-        : exception              ? "threw: " + what_of(exception)
-        : !text.empty()          ? text
-                                 : std::string("ended");
-    text_of += " after " + detail::to_text(uptime);
-    if (const auto line = last_line(error_tail); !line.empty())
-        text_of += "; stderr ends with: \"" + line + '"';
-    return text_of;
+    return text_of(*this, cause_of(*this));
 }
 
 std::string service_event::to_string() const
@@ -63,7 +79,7 @@ std::string service_event::to_string() const
     if (to == service_state::backoff)
         text += ", next start in " + detail::to_text(delay);
     if (death)
-        text += ": " + death->to_string();
+        text += ": " + text_of(*death, death->cause == cause ? std::string() : cause_of(*death));
     return text;
 }
 

@@ -252,6 +252,7 @@ void supervisor_core::on_ended(std::size_t number, std::uint64_t generation, boo
         return;
     auto& one = found->second;
     one.runners.erase(generation);
+    report->cause = fsm_.cause_of_end(number, generation, clean);
     one.last_death = std::move(report);
     one.last_dead = generation;
     one.history->last_death = one.last_death;

@@ -272,6 +272,18 @@ void supervisor_fsm::on_end(std::size_t which, std::uint64_t generation, bool cl
         on_end_of_main(which, clean, now);
 }
 
+service_cause supervisor_fsm::cause_of_end(std::size_t number, std::uint64_t generation,
+                                           bool clean) const noexcept
+{
+    const auto itself = clean ? service_cause::ended : service_cause::crashed;
+    const auto* const one = known(number);
+    if (one == nullptr)
+        return itself;
+    if (one->extra && one->extra->generation == generation)
+        return one->extra->stopped_for.value_or(itself);
+    return one->main.generation == generation ? one->main.stopped_for.value_or(itself) : itself;
+}
+
 void supervisor_fsm::on_end_of_main(std::size_t which, bool clean, time_point now)
 {
     auto& one = services_[which];
@@ -621,6 +633,7 @@ void supervisor_fsm::begin_stop(std::size_t which, incarnation& one, service_cau
     const auto& dependants = services_[which].dependants;
     one.out_of_order = one.fault || !to_be_stopped(services_[which])
         || std::any_of(dependants.begin(), dependants.end(), goes_on);
+    one.stopped_for = cause;
     move_to(which, one, stopping, cause, now);
     order(supervisor_output::kind::stop, which, one.generation, one.kill_at);
     // There is no grace: not with a tick of its own.
@@ -631,6 +644,7 @@ void supervisor_fsm::begin_stop(std::size_t which, incarnation& one, service_cau
 void supervisor_fsm::kill(std::size_t which, incarnation& one, service_cause cause, time_point now)
 {
     one.out_of_order = one.out_of_order || one.phase != stopping;
+    one.stopped_for = one.stopped_for.value_or(cause);
     move_to(which, one, killing, cause, now);
     order(supervisor_output::kind::kill, which, one.generation);
 }

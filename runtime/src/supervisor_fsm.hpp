@@ -167,6 +167,9 @@ public:
         const auto* const one = known(number);
         return one != nullptr && lives(*one);
     }
+    // Why an incarnation that has not been told of as ended has come to its end.
+    [[nodiscard]] service_cause cause_of_end(std::size_t number, std::uint64_t generation,
+                                             bool clean) const noexcept;
     // Removed, or it will be when it has ended.
     [[nodiscard]] bool leaves(std::size_t number) const noexcept
     {
@@ -192,6 +195,7 @@ private:
         time_point ready_since = time_point::max();
         // It was stopped because of this, and its end is a failure.
         std::optional<service_cause> fault{};
+        std::optional<service_cause> stopped_for{};  // or killed for without a stop
         // The stop was not held back by who depends on it: a fault, a replacement, the budget, or
         // they are to go on without it.
         bool out_of_order = false;

@@ -385,6 +385,38 @@ TEST_SUITE("supervisor")
         CHECK(f.last(service_state::failed).death->status->signal() == SIGABRT);
     }
 
+    TEST_CASE("a death says why: by itself, for a fault, or since it was asked to")
+    {
+        const auto clock = std::make_shared<manual_clock>();
+        fixture f(by(clock));
+        const auto temporary = [](service one) { return one.restart(restart_kind::temporary); };
+        f.it().add(temporary(service("ends", command::shell("exit 0"))));
+        f.it().add(temporary(service("fails", command::shell("exit 3"))));
+        f.it().add(temporary(service("none", command("/nonexistent"))));
+        f.it().add(temporary(sleeper("asked")));
+        f.it().add(temporary(service("late", helper({"--mode=pause"}))
+                                 .ready_when(readiness::line_with("never said"))
+                                 .start_timeout(10s)));
+        f.it().start();
+        f.until("ends", service_state::exited);
+        f.until("fails", service_state::failed);
+        f.until("none", service_state::failed);
+        f.until("asked", service_state::ready);
+        clock->advance(10s);
+        f.until("late", service_state::failed);
+        f.stop();
+        const auto cause = [&](const std::string& name) { return f.of(name).last_death->cause; };
+        CHECK(cause("ends") == procyard::service_cause::ended);
+        CHECK(cause("fails") == procyard::service_cause::crashed);
+        CHECK(cause("none") == procyard::service_cause::crashed);
+        CHECK(cause("asked") == procyard::service_cause::asked);
+        CHECK(cause("late") == procyard::service_cause::start_timeout);
+        const auto text = f.of("late").last_death->to_string();
+        CHECK_MESSAGE(text.find("(it was not ready in time)") != std::string::npos, text);
+        const auto event = f.last(service_state::failed).to_string();
+        CHECK_MESSAGE(event.find("not ready in time") == event.rfind("not ready in time"), event);
+    }
+
     TEST_CASE("a watchdog runs from readiness, also that of one that takes another's place")
     {
         const auto clock = std::make_shared<manual_clock>();

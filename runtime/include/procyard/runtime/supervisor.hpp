@@ -49,8 +49,13 @@ struct PROCYARD_RUNTIME_EXPORT death_report {
     std::chrono::nanoseconds uptime{};
     /// It was asked to stop.
     bool asked = false;
+    /// Why: what it was asked to stop for, or killed for without that; else `ended` with success, or
+    /// `crashed`, which is also said of one that could not be started. Of a pool's worker: `asked`
+    /// (what for is in the outcome of its task, if it had one), `start_timeout`, `ended`, `crashed`.
+    service_cause cause = service_cause::ended;
 
-    /// `signal SIGSEGV (core dumped) after 1.5 s; stderr ends with: "…"`
+    /// `killed by SIGSEGV (core dumped) after 1.5 s; stderr ends with: "…"`, and in parentheses the
+    /// cause of who was stopped for a fault: `killed by SIGABRT after 9 s (its watchdog has run out)`
     [[nodiscard]] std::string to_string() const;
 };
 
@@ -76,7 +81,8 @@ struct PROCYARD_RUNTIME_EXPORT service_event {
     /// Of an incarnation that has ended.
     std::shared_ptr<const death_report> death{};
 
-    /// `12 web.3: ready -> backoff (it has failed), next start in 400 ms: exit code 1 after 2 s`
+    /// `12 web.3: ready -> backoff (it has failed), next start in 400 ms: exit code 1 after 2 s`,
+    /// with the death's own cause where that is another one
     [[nodiscard]] std::string to_string() const;
 };
 
