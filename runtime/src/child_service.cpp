@@ -60,6 +60,14 @@ std::uint64_t find_ignored_realtime_signals() noexcept
     return mask;
 }
 
+unique_fd make_epoll()
+{
+    unique_fd made(::epoll_create1(EPOLL_CLOEXEC));
+    if (!made)
+        throw boost::system::system_error(last_error(), "child service: epoll_create1");
+    return made;
+}
+
 // In a forked copy of the process: an object whose destructor must not run there. It is lost, once.
 template <class T>
 void leave_behind(std::unique_ptr<T>& object) noexcept
@@ -74,11 +82,9 @@ asio::execution_context::id child_service::id;
 child_service::child_service(asio::execution_context& context)
     : service(context),
       process_(::getpid()),
-      epoll_(::epoll_create1(EPOLL_CLOEXEC)),
+      epoll_(make_epoll()),
       ignored_realtime_(find_ignored_realtime_signals())
 {
-    if (!epoll_)
-        throw boost::system::system_error(last_error(), "child service: epoll_create1");
 }
 
 child_service::~child_service() = default;

@@ -228,13 +228,13 @@ TEST_SUITE("supervisor")
         run_until(f.ctx, [&] { return f.of("a").last_death != nullptr; });
         CHECK(f.of("a").last_death->status == procyard::exit_status::exited(3));
         f.stop();
-        // Nobody reads it any more, which ends it. It is ours if this process is a subreaper, and so
-        // is what it has just started then.
+        // Nobody reads it any more, which ends it. It is ours if this process is a subreaper, and
+        // so is what it has just started in its group.
         pid_t stranger = 0;
         std::ifstream(number) >> stranger;
         REQUIRE(stranger > 0);
         int reaped = 0;
-        while (::waitpid(-1, nullptr, 0) > 0)
+        while (::waitpid(-stranger, nullptr, 0) > 0)
             ++reaped;
         CHECK(reaped <= 2);
     }

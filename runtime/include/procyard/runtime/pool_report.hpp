@@ -34,7 +34,8 @@ struct PROCYARD_RUNTIME_EXPORT pool_task_report {
     /// From then until the pool has heard of its end.
     std::chrono::nanoseconds run_time{};
 
-    /// `poisoned after 3 attempts; the last worker: killed by SIGSEGV after 2 ms`
+    /// `poisoned after 3 attempts, waited 1.2 ms, ran 6 ms; the last worker: killed by SIGSEGV
+    /// after 2 ms`
     [[nodiscard]] std::string to_string() const;
 };
 

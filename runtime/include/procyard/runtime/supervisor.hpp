@@ -49,13 +49,15 @@ struct PROCYARD_RUNTIME_EXPORT death_report {
     std::chrono::nanoseconds uptime{};
     /// It was asked to stop.
     bool asked = false;
-    /// Why: what it was asked to stop for, or killed for without that; else `ended` with success, or
-    /// `crashed`, which is also said of one that could not be started. Of a pool's worker: `asked`
-    /// (what for is in the outcome of its task, if it had one), `start_timeout`, `ended`, `crashed`.
+    /// Why: what it was asked to stop for, or killed for without that; else `ended` with success,
+    /// or `crashed`, which is also said of one that could not be started. Of a pool's worker:
+    /// `asked` (what for is in the outcome of its task, if it had one), `start_timeout`, `ended`,
+    /// `crashed`.
     service_cause cause = service_cause::ended;
 
-    /// `killed by SIGSEGV (core dumped) after 1.5 s; stderr ends with: "…"`, and in parentheses the
-    /// cause of who was stopped for a fault: `killed by SIGABRT after 9 s (its watchdog has run out)`
+    /// `killed by SIGSEGV (core dumped) after 1.5 s; stderr ends with: "…"`, and in parentheses
+    /// the cause, if it was stopped for one: `killed by SIGABRT after 9 s (its watchdog has run
+    /// out)`
     [[nodiscard]] std::string to_string() const;
 };
 
