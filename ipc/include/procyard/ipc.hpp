@@ -4,6 +4,7 @@
 #define PROCYARD_IPC_HPP
 
 #include <procyard/ipc/allowed_peers.hpp>
+#include <procyard/ipc/arrival.hpp>
 #include <procyard/ipc/async_copy.hpp>
 #include <procyard/ipc/broadcast.hpp>
 #include <procyard/ipc/broadcast_options.hpp>
@@ -23,6 +24,7 @@
 #include <procyard/ipc/channel_statistics.hpp>
 #include <procyard/ipc/codec.hpp>
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/connectable_end.hpp>
 #include <procyard/ipc/copy_result.hpp>
 #include <procyard/ipc/descriptor_passing.hpp>
 #include <procyard/ipc/duplex.hpp>

@@ -22,7 +22,8 @@ PROCYARD_NAMESPACE_BEGIN
 /// Back-pressured: no more is read than the sink takes. Between a pipe_reader and a pipe_writer,
 /// one of them on a pipe, the kernel moves the bytes with `splice` and the process never sees them;
 /// where it cannot (two sockets, a file opened for appending), and between any other two streams,
-/// the bytes go through a buffer. The result says which it was. Neither stream is closed.
+/// the bytes go through a buffer. The result says which it was. Neither stream is closed. Sockets
+/// of datagrams (UDP) are no streams: with those, receive and send in a loop of your own.
 ///
 /// A copy takes bounded turns of the event loop, however fast both sides are.
 ///

@@ -291,9 +291,9 @@ public:
     ///               received; `peer_died`: the same with a sender that has died; `bad_message`,
     ///               `peer_broke_rules`: it does not keep to the protocol; EBADF: this end is
     ///               closed; EMFILE, ENFILE, ENOMEM: see sender::async_send.
-    /// @par Limits   Who only tries does not hear of the sender's death: that takes an operation
-    ///               that waits, as async_wait_readable. Goes ahead of operations that have not had
-    ///               their turn.
+    /// @par Limits   Whoever only tries hears of the sender's death after 1,024 looks in vain, at
+    ///               the latest; an operation that waits, as async_wait_readable, hears at once.
+    ///               Goes ahead of operations that have not had their turn.
     /// @par Cost     A copy out of the ring, and one system call if the sender waits for room. No
     ///               allocation. Where it keeps up with a busy sender it looks for more at most
     ///               once in a microsecond, and waits for that: both are faster so.

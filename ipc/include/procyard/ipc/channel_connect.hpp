@@ -15,6 +15,7 @@
 #include <procyard/ipc/channel_address.hpp>
 #include <procyard/ipc/channel_connect_options.hpp>
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/connectable_end.hpp>
 #include <procyard/ipc/detail/channel_connector.hpp>
 #include <procyard/ipc/detail/end_plan.hpp>
 #include <procyard/ipc/unique_fd.hpp>

@@ -15,8 +15,8 @@ PROCYARD_NAMESPACE_BEGIN
 
 /// What can be wrong with a channel, beyond what errno and `segment_errc` say.
 enum class channel_errc {
-    /// No ring can have that shape: a capacity that is no power of two, cells without bytes, or
-    /// more than memory can be addressed. Equal to `errc::invalid_argument`.
+    /// No ring can have that shape: channel_options::capacity_messages for messages that differ in
+    /// length, or more than memory can be addressed. Equal to `errc::invalid_argument`.
     bad_shape = 1,
     /// The memory is not that of a channel's end, or of the wrong end. Equal to
     /// `errc::bad_message`.

@@ -11,6 +11,7 @@
 #include <procyard/ipc/channel_address.hpp>
 #include <procyard/ipc/channel_listen_options.hpp>
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/connectable_end.hpp>
 #include <procyard/ipc/detail/channel_acceptor.hpp>
 #include <procyard/ipc/detail/end_plan.hpp>
 #include <procyard/ipc/detail/listener_end.hpp>

@@ -13,6 +13,7 @@
 #include <procyard/ipc/channel_address.hpp>
 #include <procyard/ipc/channel_listen_options.hpp>
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/connectable_end.hpp>
 #include <procyard/ipc/detail/applicant.hpp>
 #include <procyard/ipc/detail/channel_acceptor.hpp>
 #include <procyard/ipc/detail/end_plan.hpp>

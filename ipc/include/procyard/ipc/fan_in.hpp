@@ -12,6 +12,7 @@
 #include <string>
 #include <utility>
 
+#include <procyard/ipc/arrival.hpp>
 #include <procyard/ipc/channel.hpp>
 #include <procyard/ipc/channel_error.hpp>
 #include <procyard/ipc/channel_statistics.hpp>
@@ -44,8 +45,8 @@ PROCYARD_NAMESPACE_BEGIN
 /// @par Cost            One descriptor (an epoll set), and those of the sources. A source that has
 ///                      nothing costs nothing. No allocation, and, while there is something to be
 ///                      received, no system call for a message.
-/// @par Limits          A message of a lane above is noticed after as many messages of other lanes
-///                      at most as there are sources without any. A busy fan-in hears of a death
+/// @par Limits          A message of a more urgent lane may be noticed only after as many others as
+///                      there are sources that have nothing. A busy fan-in hears of a death
 ///                      after 1,024 messages of others at most, and by operations that wait only,
 ///                      not by try_receive.
 /// @par Example         @snippet examples/guide/fan_in.cpp receive
@@ -151,9 +152,9 @@ public:
     ///               arrival::ended.
     /// @par Limits   Goes ahead of operations that have not had their turn. Who only tries does not
     ///               hear of deaths.
-    /// @par Cost     A copy out of the ring, a look at one source more for each lane that is not
-    ///               below, and one system call if the sender waits for room. Where no source is
-    ///               known to have something, a look at all of them.
+    /// @par Cost     A copy out of the ring, a look at one source more for each lane that is at
+    ///               least as urgent, and one system call if the sender waits for room. Where no
+    ///               source is known to have something, a look at all of them.
     bool try_receive(arrival<T>& got, error_code& ec)
         requires(!borrows_message<T>)
     {

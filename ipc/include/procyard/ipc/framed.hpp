@@ -29,8 +29,9 @@ PROCYARD_NAMESPACE_BEGIN
 ///
 /// `framed<tcp::socket, request, reply>` owns its stream, `framed<tcp::socket&, …>` refers to one.
 /// The stream is an AsyncReadStream if something is received, and an AsyncWriteStream if something
-/// is sent: a socket of any kind, a pipe_reader for one side and a pipe_writer for
-/// the other. Several kinds of message are one std::variant. How a type becomes bytes: see codec.
+/// is sent: a stream socket of any kind, a pipe_reader for one side and a pipe_writer for the
+/// other. Datagrams (UDP) are no stream: send and receive those by Asio's own operations. Several
+/// kinds of message are one std::variant. How a type becomes bytes: see codec.
 ///
 /// Each message is a frame: a header of 12 bytes with the length, and the message. The peer may be
 /// hostile: what it sends is checked, a length before anything is allocated for it.

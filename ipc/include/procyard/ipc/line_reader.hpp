@@ -47,8 +47,10 @@ PROCYARD_NAMESPACE_BEGIN
 /// line_reader lines(child.std_out());
 /// for (;;) {
 ///     const auto [ec, line] = co_await lines.async_read_line(asio::as_tuple(asio::deferred));
+///     if (ec == asio::error::eof)
+///         break;
 ///     if (ec)
-///         break;  // asio::error::eof at the end
+///         throw boost::system::system_error(ec);  // line_too_long, say
 ///     use(line);
 /// }
 /// ```

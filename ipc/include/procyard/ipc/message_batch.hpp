@@ -88,6 +88,7 @@ private:
     detail::channel_lease lease_;
 };
 
+/// Takes a message at each step, and holds a copy of it until the next one.
 template <decodable_message T>
 class message_batch<T>::iterator {
 public:

@@ -174,7 +174,9 @@ struct raw_socket_pair {
 /// @par Example
 /// @code
 /// auto pair = make_raw_socket_pair(SOCK_STREAM, ec);
-/// auto both = pair.second.duplicate(ec);  // one socket, in and out
+/// auto both = ec ? unique_fd() : pair.second.duplicate(ec);  // one socket, in and out
+/// if (ec)
+///     throw boost::system::system_error(ec);
 /// auto child = spawn(command("bc").std_in(stdio::descriptor(std::move(pair.second)))
 ///                                 .std_out(stdio::descriptor(std::move(both))), executor);
 /// @endcode

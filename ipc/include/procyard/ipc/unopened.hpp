@@ -40,7 +40,7 @@ enum class when_full : std::uint8_t {
 /// How a channel is made.
 struct channel_options {
     /// How many messages it holds, rounded up to a power of two. 0: as many as `capacity_bytes`
-    /// holds. Only for messages of one length (fixed_bytes); refused for others.
+    /// holds. Only for messages of one length (fixed_bytes); for others `channel_errc::bad_shape`.
     std::size_t capacity_messages = 0;
     /// How many bytes of messages it holds, rounded up to a power of two; at least one message of a
     /// fixed length. Others take 8 bytes more than their own, rounded up to 8.

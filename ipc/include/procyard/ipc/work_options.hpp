@@ -26,7 +26,9 @@ struct work_queue_options {
     /// The channels by which items come in and go out. Of messages of different lengths: an item
     /// takes some 50 bytes more on its way out than on its way in. `full` is what a producer does
     /// whose channel is full; an item that goes out waits for room. A queue that forgets what it
-    /// has got is none: drop_oldest is refused as `channel_errc::bad_option`.
+    /// has got is none: drop_oldest is refused as `channel_errc::bad_option`. `spin` is that of
+    /// producers and consumers alone: the queue's own ends never spin, since each would keep the
+    /// others from being heard.
     channel_options channels{};
 };
 
@@ -43,6 +45,15 @@ enum class return_reason : std::uint8_t {
     lease_overrun,   ///< the consumer has kept it for too long
     consumer_ended,  ///< the consumer has died, closed, or broken the rules
     unsendable,      ///< it was never handed out: too long for a consumer's channel, or not encoded
+};
+
+/// An item that nobody could deal with.
+template <class T>
+struct dead_letter {
+    std::uint64_t id = 0;
+    T value{};
+    unsigned attempts = 0;                       ///< times that it was handed out
+    return_reason reason = return_reason::none;  ///< why it came back the last time
 };
 
 /// What a work queue has done.

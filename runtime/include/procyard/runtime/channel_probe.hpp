@@ -15,6 +15,7 @@
 #include <procyard/ipc/channel_connect.hpp>
 #include <procyard/ipc/codec.hpp>
 #include <procyard/ipc/config.hpp>
+#include <procyard/ipc/connectable_end.hpp>
 #include <procyard/ipc/duplex.hpp>
 #include <procyard/runtime/probes.hpp>
 #include <procyard/runtime/service.hpp>

@@ -46,8 +46,8 @@ start_wait_tree(const std::shared_ptr<child_core>& core,
 
 /// A running (or finished) child process: its pid, its streams, its end.
 ///
-/// Made by `spawn`. The event loop owns the waiting: there is no SIGCHLD handler, no thread, and
-/// one place that reaps, so any number of waiters get the same status at any time. An object that
+/// Made by `spawn`. The event loop owns the waiting: it takes no SIGCHLD handler and no thread, and
+/// one place reaps, so any number of waiters get the same status at any time. An object that
 /// is dropped while the child runs acts by its drop policy, by default it kills the child's whole
 /// tree; see `on_drop` and `detach`.
 ///
@@ -201,12 +201,15 @@ public:
     /// The same.
     /// @throws boost::system::system_error   e.g. EPERM for a child that changed its user
     void signal(int number);
+    /// `signal(SIGINT)`, which throws, as the next four do: `signal(number, ec)` does not.
     void interrupt() { signal(SIGINT); }
+    /// `signal(SIGTERM)`
     void terminate() { signal(SIGTERM); }
+    /// `signal(SIGKILL)`
     void kill() { signal(SIGKILL); }
-    /// SIGSTOP: the child stands still until `resume()`.
+    /// `signal(SIGSTOP)`: the child stands still until `resume()`.
     void suspend() { signal(SIGSTOP); }
-    /// SIGCONT
+    /// `signal(SIGCONT)`
     void resume() { signal(SIGCONT); }
     /// To every member of the child's tree, also after the child itself has ended.
     void signal_tree(int number, error_code& ec);

@@ -21,8 +21,10 @@ PROCYARD_NAMESPACE_BEGIN
 /// Where deadlines and graces take their time from: the machine's steady clock, or a clock that a
 /// test moves by hand.
 ///
-/// Everything in Procyard that waits for time takes a `std::shared_ptr<timer_clock>` in its
-/// options, null meaning `steady_timer_clock()`. Derive from it to bring a clock of your own.
+/// Runs, stop ladders, task groups, shutdowns, supervisors, pools, watchdogs and rotating files
+/// take a `std::shared_ptr<timer_clock>` in their options, null meaning `steady_timer_clock()`.
+/// What takes none goes by the machine's clock: channels, calls and work queues, drop policies, and
+/// `supervisor_options::sweep_budget`. Derive from it to bring a clock of your own.
 /// @par Thread safety   Distinct and shared objects: safe. A derived class must keep that.
 class PROCYARD_RUNTIME_EXPORT timer_clock {
 public:

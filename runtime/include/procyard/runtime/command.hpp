@@ -145,7 +145,8 @@ public:
     /// Passes an end of a channel to the child, which opens it by `inherited<End>(executor, name)`.
     ///
     /// It goes along with the first child that is spawned from this command or a copy of it, and
-    /// cannot be passed twice: a second spawn is refused. A spawn that fails keeps it.
+    /// cannot be passed twice: a second spawn is refused, so a `service` with it would never be
+    /// started again (give that a channel_listener). A spawn that fails keeps it.
     /// `name` consists of letters, digits, `_`, `-` and `.`. The ends of a duplex count as
     /// `NAME.out` and `NAME.in`.
     /// @par Example   @snippet examples/09_channel_to_child.cpp parent
@@ -242,8 +243,9 @@ public:
     /// and `async_run` that is as a rule the event loop's, so many belong to `async_spawn`.
     command& text_busy_retries(unsigned count);
 
-    /// Lets the option of this step fail without failing the spawn. Only the attributes and the
-    /// place in the system are options; a spawn that lets another step fail is refused.
+    /// Lets the option of this step fail without failing the spawn. Only the working directory, the
+    /// attributes and the place in the system are options; a spawn that lets another step fail is
+    /// refused.
     command& optional(spawn_step step);
 
     [[nodiscard]] const std::string& program() const noexcept { return program_; }

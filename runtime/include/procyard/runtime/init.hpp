@@ -66,8 +66,8 @@ struct PROCYARD_RUNTIME_EXPORT init_result {
 };
 
 /// Makes this process an init, for as long as a main child runs: the first process of a container
-/// (or any other, which becomes a subreaper then), for which a program that is none of it leaves
-/// orphans unreaped and signals unanswered.
+/// (or any other, which then becomes a subreaper). A program that is no init leaves orphans
+/// unreaped there, and signals unanswered.
 ///
 /// - Signals are passed on to the main child. Those that came before it was there are, too.
 /// - Whoever has lost its parent comes to this process, and is reaped when it ends. By its own
@@ -99,10 +99,11 @@ struct PROCYARD_RUNTIME_EXPORT init_result {
 ///                      which.
 /// @throws boost::system::system_error; what `init_options::on_orphan` throws, when nobody is left
 /// @par Process-wide effects   The dispositions of the forwarded signals and of SIGCHLD, until it
-///                             returns: this is the one function of the library that listens to
-///                             SIGCHLD (and calls the handler that was there, as a `signal_set`
-///                             does). Where SIGCHLD is ignored it is not, meanwhile, and children
-///                             that were there before are reaped: nobody waits for them.
+///                             returns. It listens to SIGCHLD, as nothing else in the library
+///                             does but a supervisor with a command (see `service`), and calls the
+///                             handler that was there, as a `signal_set` does. Where SIGCHLD is
+///                             ignored it is not, meanwhile, and children that were there before
+///                             are reaped: nobody waits for them.
 ///                             Unless it is the first process: a child subreaper, for good.
 /// @par Limits          A main child that `namespaces` puts into a pid namespace of its own is the
 ///                      init there; what is orphaned in there comes to it.

@@ -133,8 +133,8 @@ struct pool_options {
     /// on; more workers than entries begin with the first entry again. Empty: all. One that this
     /// process may not use, or the cgroup that the command names, is refused.
     std::vector<std::vector<unsigned>> affinity{};
-    /// Names of counters that handlers add to (`pool_job::count`). What a worker has counted is
-    /// kept when it dies.
+    /// Names of counters that handlers add to (`pool_job::count`), 64 at most. What a worker has
+    /// counted is kept when it dies.
     std::vector<std::string> counters{};
     /// The channels to and from each worker. `channels.spin` is both sides': how long the pool, and
     /// each worker, look again for the next message before they sleep. It holds up the executor of

@@ -83,7 +83,7 @@ struct PROCYARD_RUNTIME_EXPORT service_event {
     /// Of an incarnation that has ended.
     std::shared_ptr<const death_report> death{};
 
-    /// `12 web.3: ready -> backoff (it has failed), next start in 400 ms: exit code 1 after 2 s`,
+    /// `12 web.3: ready -> backoff (it has failed), next start in 400 ms: exit 1 after 2 s`,
     /// with the death's own cause where that is another one
     [[nodiscard]] std::string to_string() const;
 };

@@ -14,8 +14,9 @@ PROCYARD_NAMESPACE_BEGIN
 /// How a child and everything it starts shall be kept together, so that stopping the child stops
 /// all of it.
 enum class tree_mode : std::uint8_t {
-    /// `cgroup` when this process has a cgroup of its own to give away (delegated to it, or named
-    /// with `command::cgroup_parent`), else `process_group`.
+    /// `cgroup` where this process may make one below its own (it was delegated to it), else
+    /// `process_group`, or for a `service` `subreaper`. With `command::cgroup_parent` it is
+    /// `cgroup` there, or the spawn fails.
     automatic,
     /// A cgroup v2 leaf per child, or the spawn fails. Nothing can leave it, however it forks.
     cgroup,
@@ -27,7 +28,7 @@ enum class tree_mode : std::uint8_t {
     subreaper,
     /// The child leads a process group. A kill freezes the group and every descendant that can be
     /// found, sessions and groups of their own included, and then kills them. A daemon that was
-    /// orphaned into a session of its own before the kill escapes.
+    /// orphaned into a session of its own before the first signal to the tree escapes.
     process_group,
     /// The child alone.
     none,

@@ -35,6 +35,7 @@ enum class second_signal : std::uint8_t {
     dies_of_it,
 };
 
+/// How a set of signals behaves.
 struct signal_set_options {
     signal_mode mode = signal_mode::automatic;
     second_signal second = second_signal::is_told;

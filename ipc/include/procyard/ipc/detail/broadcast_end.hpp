@@ -28,7 +28,7 @@ namespace detail {
 [[noreturn]] PROCYARD_IPC_EXPORT void throw_broadcast(const error_code& ec, const char* what,
                                                       const type_description& type);
 
-/// The end that writes.
+/// What a broadcaster and a latest_value have in common.
 class PROCYARD_IPC_EXPORT broadcast_writer_end {
 public:
     using executor_type = asio::any_io_executor;
@@ -80,7 +80,7 @@ protected:
     std::shared_ptr<broadcast_writer_core> core_;
 };
 
-/// An end that reads.
+/// What a subscriber and a latest_reader have in common.
 class PROCYARD_IPC_EXPORT broadcast_reader_end {
 public:
     using executor_type = asio::any_io_executor;

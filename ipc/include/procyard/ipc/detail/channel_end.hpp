@@ -61,7 +61,7 @@ template <class T>
     return terms;
 }
 
-/// What sender and receiver have in common.
+/// What a sender and a receiver have in common.
 class PROCYARD_IPC_EXPORT channel_end {
 public:
     using executor_type = asio::any_io_executor;
@@ -112,9 +112,9 @@ public:
     /// anything.
     void cancel() noexcept;
 
-    /// Waits until the channel has ended, for who has nothing to send or does not want to receive,
-    /// and would not hear of it otherwise. Takes nothing: what has been sent can be received before
-    /// and after. Other operations go on meanwhile.
+    /// Waits until the channel has ended, for a program that has nothing to send or does not want
+    /// to receive, and would not hear of it otherwise. Takes nothing: what has been sent can be
+    /// received before and after. Other operations go on meanwhile.
     ///
     /// `how`: `channel_errc::closed` or `peer_died`, of the peer; or what failure() says.
     /// @par Completion    void(error_code, error_code how)
@@ -131,6 +131,7 @@ public:
                                                                          token, core_);
     }
 
+    /// What has gone through this end so far, and what is in the ring now.
     /// @par Cost   Of messages that differ in length: a look at each that is in the ring.
     [[nodiscard]] channel_statistics statistics() const noexcept;
 

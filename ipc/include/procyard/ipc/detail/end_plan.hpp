@@ -3,7 +3,6 @@
 #define PROCYARD_IPC_DETAIL_END_PLAN_HPP
 
 #include <array>
-#include <concepts>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -159,17 +158,6 @@ struct end_kind<End> {
 };
 
 }  // namespace detail
-
-/// What async_connect() returns: a sender, a receiver, or a duplex of both; a subscriber, a
-/// latest_reader, a work_source.
-template <class End>
-concept connectable_end = requires(const channel_options& options) {
-    { detail::end_kind<End>::plan(options) } -> std::same_as<detail::end_plan>;
-};
-
-/// What a channel_listener gives out: an end of a channel, or a duplex.
-template <class End>
-concept acceptable_end = connectable_end<End> && !detail::given_end<End>;
 
 PROCYARD_NAMESPACE_END
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include <procyard/ipc/arrival.hpp>
 #include <procyard/ipc/codec.hpp>
 #include <procyard/ipc/config.hpp>
 #include <procyard/ipc/detail/channel_lease.hpp>
@@ -12,28 +13,9 @@
 #include <procyard/ipc/detail/fan_in_core.hpp>
 #include <procyard/ipc/detail/message_transport.hpp>
 #include <procyard/ipc/detail/operation_queue.hpp>
-#include <procyard/ipc/fan_in_options.hpp>
 #include <procyard/ipc/message_batch.hpp>
 
 PROCYARD_NAMESPACE_BEGIN
-
-/// What a fan-in receives: a message of a source, or that the source has ended.
-template <class T>
-struct arrival {
-    source_id source{};
-    /// Set: there is no message, nor will there be one of this source. `channel_errc::closed`: its
-    /// sender has closed; `peer_died`, `peer_broke_rules`, `bad_message`, `other_type`, …
-    error_code ended{};
-    T message{};
-};
-
-/// The same of all the messages that one source has, read in place.
-template <class T>
-struct arrivals {
-    source_id source{};
-    error_code ended{};
-    message_batch<T> messages{};
-};
 
 namespace detail {
 

@@ -64,7 +64,7 @@ struct initiate_accept_for {
     }
 };
 
-/// A listener, all but what it listens for and what it gives out.
+/// What a channel_listener and an end_listener have in common.
 class listener_end {
 public:
     using executor_type = asio::any_io_executor;

@@ -99,7 +99,7 @@ struct initiate_wait {
     }
 };
 
-// What pipe_reader and pipe_writer have in common.
+/// What a pipe_reader and a pipe_writer have in common.
 class PROCYARD_IPC_EXPORT stream_end {
 public:
     using executor_type = asio::any_io_executor;

@@ -25,15 +25,6 @@
 
 PROCYARD_NAMESPACE_BEGIN
 
-/// An item that nobody could deal with.
-template <class T>
-struct dead_letter {
-    std::uint64_t id = 0;
-    T value{};
-    unsigned attempts = 0;                       ///< times that it was handed out
-    return_reason reason = return_reason::none;  ///< why it came back the last time
-};
-
 namespace detail {
 
 /// What of a work queue depends on the type of its items.
