@@ -76,9 +76,11 @@ asio::awaitable<void> ask(std::string program)
     std::uint64_t id = 0;
     for (const char* text : {"to be or not to be", "that is the question", "crash"}) {
         request asked{++id, text};
-        co_await tx.async_send(std::move(asked), asio::use_awaitable);
-        error_code ec;
-        response r = co_await rx.async_receive(asio::redirect_error(asio::use_awaitable, ec));
+        error_code ec;  // no exception for peer_died: the status, below, says more
+        co_await tx.async_send(std::move(asked), asio::redirect_error(asio::use_awaitable, ec));
+        response r{};
+        if (!ec)
+            r = co_await rx.async_receive(asio::redirect_error(asio::use_awaitable, ec));
         if (ec)
             std::cout << text << ": " << ec.message() << '\n';
         else

@@ -8,6 +8,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/system/system_error.hpp>
 
 #include <chrono>
 #include <cstdint>
@@ -18,6 +19,7 @@
 #include <utility>
 
 #include <procyard/ipc/channel.hpp>
+#include <procyard/ipc/channel_error.hpp>
 #include <procyard/runtime.hpp>
 #include <procyard/runtime/inherited.hpp>
 
@@ -65,13 +67,10 @@ struct sensor {
 };
 
 // [race]
-asio::awaitable<void> follow(std::string program)
+asio::awaitable<void> take_all(sensor& indoors, sensor& outdoors)
 {
     using namespace asio::experimental::awaitable_operators;
-    auto executor = co_await asio::this_coro::executor;
-    sensor indoors(executor, program);
-    sensor outdoors(executor, program);
-    asio::steady_timer deadline(executor, 10s);
+    asio::steady_timer deadline(co_await asio::this_coro::executor, 10s);
 
     while (indoors.last + outdoors.last < 2 * readings_each) {
         auto first = co_await (indoors.readings.async_receive(asio::use_awaitable)
@@ -93,6 +92,26 @@ asio::awaitable<void> follow(std::string program)
                            || deadline.async_wait(asio::use_awaitable));
     std::cout << "after that " << (after.index() == 2 ? "nothing until the deadline" : "more")
               << '\n';
+}
+
+// What fails does not win, so a race does not hear that a sensor has died. This does.
+asio::awaitable<void> until_it_dies(sensor& from)
+{
+    const error_code how = co_await from.readings.async_wait_closed(asio::use_awaitable);
+    if (how == channel_errc::closed)  // it has sent all, and what it has sent is still there
+        throw boost::system::system_error(how);  // does not win, either
+}
+
+asio::awaitable<void> follow(std::string program)
+{
+    using namespace asio::experimental::awaitable_operators;
+    auto executor = co_await asio::this_coro::executor;
+    sensor indoors(executor, program);
+    sensor outdoors(executor, program);
+    const auto first =
+        co_await (take_all(indoors, outdoors) || until_it_dies(indoors) || until_it_dies(outdoors));
+    if (first.index() != 0)
+        throw std::runtime_error("a sensor has died");
     co_await indoors.process.async_wait(asio::use_awaitable);
     co_await outdoors.process.async_wait(asio::use_awaitable);
 }

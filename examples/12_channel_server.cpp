@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // A server that any process of this user can ask, and clients that find it by its name. Each client
 // has two channels, one for its questions and one for the answers; here all are one program.
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
+#include <boost/asio/error.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/redirect_error.hpp>
@@ -12,12 +13,15 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <exception>
 #include <iostream>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -54,13 +58,27 @@ asio::awaitable<void> serve(duplex<answer, question> client)
 }
 // [serve]
 
+// What one client's coroutine throws is not the end of the others.
+void report(const std::exception_ptr& error)
+try {
+    if (error)
+        std::rethrow_exception(error);
+} catch (const std::exception& failure) {
+    std::cerr << "a client: " << failure.what() << std::endl;
+}
+
 // [server]
 asio::awaitable<void> accept_all(channel_listener<duplex<answer, question>>& listener)
 {
     auto executor = co_await asio::this_coro::executor;
-    for (;;) {
-        auto [client, peer] = co_await listener.async_accept(asio::use_awaitable);
-        asio::co_spawn(executor, serve(std::move(client)), asio::detached);
+    while (listener.is_open()) {
+        auto [ec, accepted] = co_await listener.async_accept(asio::as_tuple(asio::use_awaitable));
+        if (ec == asio::error::operation_aborted)
+            co_return;  // it was closed
+        if (ec)         // EMFILE, say: the clients wait, and the next accept takes its time
+            std::cerr << "no client: " << ec.message() << std::endl;
+        else
+            asio::co_spawn(executor, serve(std::move(accepted.end)), report);
     }
 }
 // [server]
@@ -90,8 +108,9 @@ asio::awaitable<void> run_stranger(std::string path)
     std::cout << ec.message() + ": " + failure.explanation << std::endl;
 }
 
-// First the stranger, then three at once.
-asio::awaitable<void> run_clients(std::string program, std::string path)
+// First the stranger, then three at once. Then the server is closed.
+asio::awaitable<void> run_clients(std::string program, std::string path,
+                                  channel_listener<duplex<answer, question>>& listener)
 {
     auto executor = co_await asio::this_coro::executor;
     auto stranger = spawn(command(program, {path, "0"}), executor);
@@ -101,6 +120,7 @@ asio::awaitable<void> run_clients(std::string program, std::string path)
         clients.push_back(spawn(command(program, {path, id}), executor));
     for (auto& client : clients)
         std::cout << "client: " << co_await client.async_wait(asio::use_awaitable) << std::endl;
+    listener.close();
 }
 
 asio::awaitable<void> run_all(std::string program, std::string path)
@@ -113,7 +133,27 @@ asio::awaitable<void> run_all(std::string program, std::string path)
         std::cout << "sent away: " << refusal.explanation << std::endl;
     };
     channel_listener<duplex<answer, question>> listener(executor, path, options);
-    co_await (accept_all(listener) || run_clients(program, path));
+    co_await (accept_all(listener) && run_clients(program, path, listener));
+}
+
+// A name in /tmp itself could be guessed, and taken by somebody else first.
+struct own_directory {
+    own_directory()
+    {
+        if (::mkdtemp(path) == nullptr)
+            throw std::system_error(errno, std::generic_category(), path);
+    }
+    own_directory(const own_directory&) = delete;
+    own_directory& operator=(const own_directory&) = delete;
+    ~own_directory() { ::rmdir(path); }
+
+    char path[32] = "/tmp/procyard-example-XXXXXX";
+};
+
+asio::awaitable<void> run_all_in_own_directory(std::string program)
+{
+    const own_directory directory;
+    co_await run_all(std::move(program), std::string(directory.path) + "/sums");
 }
 
 int main(int argc, char** argv)
@@ -121,11 +161,9 @@ int main(int argc, char** argv)
     try {
         asio::io_context context;
         const std::uint64_t id = argc > 2 ? std::stoull(argv[2]) : 0;
-        const auto path =
-            argc > 2 ? argv[1] : "/tmp/procyard-example-" + std::to_string(::getpid());
-        auto what = argc < 3 ? run_all(argv[0], path)
-            : id == 0        ? run_stranger(path)
-                             : run_client(path, id);
+        auto what = argc < 3 ? run_all_in_own_directory(argv[0])
+            : id == 0        ? run_stranger(argv[1])
+                             : run_client(argv[1], id);
         asio::co_spawn(context, std::move(what), [](std::exception_ptr error) {
             if (error)
                 std::rethrow_exception(error);

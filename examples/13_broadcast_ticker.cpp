@@ -48,8 +48,9 @@ asio::awaitable<void> follow(std::string name)
         else
             sum += t.price, ++received;
     }
+    const double mean = received == 0 ? 0 : sum / static_cast<double>(received);
     std::cout << name << ": " << received << " received, " << ticks.lost() << " lost, mean "
-              << static_cast<int>(sum / static_cast<double>(received)) << '\n';
+              << static_cast<int>(mean) << '\n';
 }
 // [child]
 

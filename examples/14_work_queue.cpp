@@ -6,9 +6,12 @@
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <exception>
 #include <iostream>
@@ -22,6 +25,7 @@
 namespace asio = boost::asio;
 using namespace procyard;
 using namespace asio::experimental::awaitable_operators;
+using namespace std::chrono_literals;
 
 struct job {
     std::string text;
@@ -52,13 +56,17 @@ asio::awaitable<void> work()
 asio::awaitable<void> supervise(work_queue<job>& queue, std::string program)
 {
     auto executor = co_await asio::this_coro::executor;
-    exit_status status = exit_status::exited(1);
-    while (status != exit_status::exited(0)) {
+    asio::steady_timer pause(executor);
+    for (auto delay = 10ms;; delay = std::min(2 * delay, 5000ms)) {
         command what(program, {"worker"});
         what.pass(queue.consumer(), "jobs");
         child worker = spawn(what, executor);
-        status = co_await worker.async_wait(asio::use_awaitable);
+        const auto status = co_await worker.async_wait(asio::use_awaitable);
         std::cout << "a worker: " << status << std::endl;
+        if (status.success())
+            co_return;
+        pause.expires_after(delay);  // longer and longer: the next one may fail at once, too
+        co_await pause.async_wait(asio::use_awaitable);
     }
 }
 

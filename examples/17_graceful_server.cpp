@@ -9,6 +9,7 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/buffer.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/read_until.hpp>
@@ -18,11 +19,14 @@
 #include <boost/asio/write.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdlib>
 #include <exception>
 #include <iostream>
 #include <string>
+#include <tuple>
 #include <utility>
+#include <variant>
 
 #include <procyard/runtime.hpp>
 
@@ -38,6 +42,18 @@ struct counters {
 };
 
 // [serve]
+// The length of the next request; 0: there is none, or one that is too long or takes its time.
+asio::awaitable<std::size_t> read_request(tcp::socket& client, std::string& text)
+{
+    using namespace asio::experimental::awaitable_operators;
+    asio::steady_timer limit(client.get_executor(), 10s);
+    auto first = co_await (asio::async_read_until(client, asio::dynamic_buffer(text, 8192),
+                                                  "\r\n\r\n", asio::as_tuple(asio::use_awaitable))
+                           || limit.async_wait(asio::use_awaitable));
+    const auto* read = std::get_if<0>(&first);
+    co_return read != nullptr && !std::get<0>(*read) ? std::get<1>(*read) : 0;
+}
+
 // `work` is what the drain waits for: the whole connection, so that no request which is on its way
 // finds it closed. From the announcement on, the next answer is the last.
 asio::awaitable<void> serve(tcp::socket client, shutdown_work work,
@@ -46,9 +62,8 @@ asio::awaitable<void> serve(tcp::socket client, shutdown_work work,
     const auto ending = stop.token(shutdown_phase::announce);
     std::string text;
     for (bool last = false; !last;) {
-        auto [ec, length] = co_await asio::async_read_until(
-            client, asio::dynamic_buffer(text), "\r\n\r\n", asio::as_tuple(asio::use_awaitable));
-        if (ec) {
+        const auto length = co_await read_request(client, text);
+        if (length == 0) {
             count.broken += text.empty() ? 0 : 1;
             co_return;
         }

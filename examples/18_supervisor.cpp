@@ -56,10 +56,15 @@ asio::awaitable<void> watch_over()
 
 int main()
 {
-    asio::io_context context;
-    asio::co_spawn(context, watch_over(), [](const std::exception_ptr& error) {
-        if (error)
-            std::rethrow_exception(error);
-    });
-    context.run();
+    try {
+        asio::io_context context;
+        asio::co_spawn(context, watch_over(), [](const std::exception_ptr& error) {
+            if (error)
+                std::rethrow_exception(error);
+        });
+        context.run();
+    } catch (const std::exception& error) {
+        std::cerr << error.what() << '\n';
+        return 1;
+    }
 }

@@ -11,6 +11,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/read_until.hpp>
@@ -18,6 +19,7 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
+#include <boost/system/system_error.hpp>
 
 #include <chrono>
 #include <exception>
@@ -35,12 +37,23 @@ using namespace std::chrono_literals;
 
 const tcp::endpoint anywhere(asio::ip::address_v4::loopback(), 0);
 
-// One line, and back it goes. `work` is what a shutdown waits for.
+// One line, and back it goes.
+asio::awaitable<void> echo(tcp::socket& client)
+try {
+    std::string line;
+    co_await asio::async_read_until(client, asio::dynamic_buffer(line, 4096), '\n',
+                                    asio::use_awaitable);
+    co_await asio::async_write(client, asio::buffer(line), asio::use_awaitable);
+} catch (const boost::system::system_error&) {
+    // A client that breaks off, or whose line is too long, is no failure of ours.
+}
+
+// `work` is what a shutdown waits for: a client that says nothing does not hold it up for long.
 asio::awaitable<void> answer(tcp::socket client, [[maybe_unused]] shutdown_work work)
 {
-    std::string line;
-    co_await asio::async_read_until(client, asio::dynamic_buffer(line), '\n', asio::use_awaitable);
-    co_await asio::async_write(client, asio::buffer(line), asio::use_awaitable);
+    using namespace asio::experimental::awaitable_operators;
+    asio::steady_timer limit(client.get_executor(), 5s);
+    (void)co_await (echo(client) || limit.async_wait(asio::use_awaitable));
 }
 
 asio::awaitable<void> listen(tcp::acceptor acceptor, shutdown_coordinator& stop)

@@ -11,10 +11,13 @@ boost::asio::awaitable<void> co_main(boost::asio::any_io_executor executor)
 }
 
 int main()
-{
+try {
     boost::asio::io_context context;
     auto done = co_spawn(context, co_main(context.get_executor()), boost::asio::use_future);
     context.run();
     done.get();  // throws what was not a success: a failed spawn, `exit 2`, a deadline
+} catch (const std::exception& error) {
+    std::cerr << error.what() << '\n';
+    return 1;
 }
 // [readme]

@@ -114,8 +114,10 @@ asio::awaitable<void> lines_and_copies()
     line_reader lines(seq.std_out());  // refers to the stream, which must stay
     for (;;) {
         auto [ec, line] = co_await lines.async_read_line(asio::as_tuple(asio::use_awaitable));
+        if (ec == asio::error::eof)
+            break;  // after the last line
         if (ec)
-            break;  // asio::error::eof after the last line; line_too_long would be one, too
+            throw boost::system::system_error(ec, "seq");  // line_too_long, say
         std::cout << "line " << line << '\n';
     }
     // [lines]

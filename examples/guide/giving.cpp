@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -27,11 +28,25 @@ struct order {
 };
 
 // [broadcast]
+// Not each error is the end: at EMFILE the clients wait, and the next accept takes its time.
+template <class End>
+asio::awaitable<end_request<End>> next_client(end_listener<End>& listener)
+{
+    for (;;) {
+        auto [ec, client] = co_await listener.async_accept(asio::as_tuple(asio::use_awaitable));
+        if (!ec)
+            co_return std::move(client);
+        if (ec == asio::error::operation_aborted || !listener.is_open())
+            throw boost::system::system_error(ec, "accept");
+        std::cerr << "no client: " << ec.message() << '\n';
+    }
+}
+
 asio::awaitable<void> let_subscribe(end_listener<subscriber<tick>>& listener,
                                     broadcaster<tick>& ticks)
 {
     for (;;) {
-        auto client = co_await listener.async_accept(asio::use_awaitable);
+        auto client = co_await next_client(listener);
         error_code ec;
         client.give(ticks.subscribe(), ec);  // an error is this client's: it has gone meanwhile
     }
@@ -49,12 +64,18 @@ asio::awaitable<double> last_price(std::string path)
 // [subscribe]
 
 // [returning]
+constexpr std::size_t most_clients = 100;
+
 asio::awaitable<void> hand_out(end_listener<receiver<order>>& listener,
                                std::map<std::uint64_t, sender<order>>& clients)
 {
     auto executor = co_await asio::this_coro::executor;
     for (;;) {
-        auto client = co_await listener.async_accept(asio::use_awaitable);
+        auto client = co_await next_client(listener);
+        if (clients.size() >= most_clients && !clients.contains(client.ticket())) {
+            client.refuse();  // anybody can make up a ticket; erase those that are done
+            continue;
+        }
         auto [known, is_new] = clients.try_emplace(client.ticket());
         unopened<receiver<order>> end;
         error_code ec;

@@ -108,12 +108,13 @@ void copied()
     signal_set signals(context.get_executor(), {SIGUSR1});
     error_code ec;
     pid_t copy = fork_process(context, ec);
+    if (ec)
+        throw boost::system::system_error(ec, "fork");
     if (copy == 0) {
         raise(SIGUSR1);
         _exit(signals.try_wait() ? 0 : 1);  // told here
     }
     // [fork]
-    expect(copy > 0, "forked");
     int status = 1;
     waitpid(copy, &status, 0);
     expect(status == 0, "the copy has heard it");
@@ -144,6 +145,11 @@ asio::awaitable<void> co_main()
 
 int main()
 {
-    copied();
+    try {
+        copied();
+    } catch (const std::exception& error) {
+        std::cerr << error.what() << '\n';
+        return 1;
+    }
     return run_main(co_main());
 }
