@@ -61,11 +61,21 @@ bool read_policies(std::string_view& text, channel_options& options) noexcept
     return true;
 }
 
-// The next of the list. Empty: it is malformed, and nobody's.
-std::optional<entry> take_entry(std::string_view& list, std::string_view& name) noexcept
+// Of an entry that says nothing else of an end that has one of its own; see passed_end.hpp.
+std::optional<std::size_t> peer_bytes_of(std::string_view one) noexcept
 {
-    auto one = cut(list, ';');
-    name = cut(one, '=');
+    std::size_t bytes = 0;
+    if (!one.starts_with(peer_bytes_field))
+        return std::nullopt;
+    one.remove_prefix(peer_bytes_field.size());
+    if (!read(one, bytes) || !one.empty())
+        return std::nullopt;
+    return bytes;
+}
+
+// What is behind a name. Empty: it is malformed, and nobody's.
+std::optional<entry> read_entry(std::string_view one) noexcept
+{
     entry found;
     int across = 0;
     if (!read(one, found.number) || !read(one, found.inode)
@@ -88,9 +98,13 @@ bool is_still_it(const entry& found) noexcept
 std::optional<entry> find_entry(std::string_view list, std::string_view wanted) noexcept
 {
     std::optional<entry> result;
+    std::optional<std::size_t> peer_bytes;
     while (!list.empty()) {
-        std::string_view name;
-        const auto found = take_entry(list, name);
+        auto one = cut(list, ';');
+        const auto name = cut(one, '=');
+        if (const auto bytes = peer_bytes_of(one); bytes && name == wanted)
+            peer_bytes = bytes;
+        const auto found = read_entry(one);
         if (!found)
             continue;
         if (is_still_it(*found))
@@ -98,6 +112,8 @@ std::optional<entry> find_entry(std::string_view list, std::string_view wanted) 
         if (name == wanted)
             result = found;
     }
+    if (result && peer_bytes)
+        result->options.max_peer_bytes = *peer_bytes;
     return result;
 }
 

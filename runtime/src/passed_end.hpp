@@ -27,10 +27,18 @@ namespace detail {
 //
 // a name, the descriptor's number, its inode (so that another descriptor with this number, later,
 // is not taken for it), the capacity in messages and in bytes, whether it goes across users, what
-// its sender does when it is full, the longest message, and what the channel is called.
+// its sender does when it is full, the longest message, and what the channel is called. Where the
+// end maps another number of its peer's bytes than it would without being told, an entry of its own
+// says so, behind this one:
+//
+//     ;ticks=max_peer_bytes:134221824
+//
+// which a child that is older takes for a malformed one, and skips. (One more field would have been
+// a part of the name to it, and bad; a number is expected behind each name.)
 inline constexpr std::string_view channels_variable = "PROCYARD_CHANNELS";
 /// In it: how many values a when_full has.
 inline constexpr unsigned when_full_count = 4;
+inline constexpr std::string_view peer_bytes_field = "max_peer_bytes:";
 
 [[nodiscard]] inline bool is_channel_name(std::string_view name) noexcept
 {

@@ -203,6 +203,10 @@ std::string channels_entry(const command& what)
             + std::to_string(policies_of(end->options())) + ':'
             + std::to_string(end->options().max_message_bytes) + ':'
             + std::string(end->options().name.view());
+        if (const auto bytes = end->options().max_peer_bytes;
+            bytes != channel_options().max_peer_bytes)
+            entry +=
+                ';' + end->name() + '=' + std::string(peer_bytes_field) + std::to_string(bytes);
     }
     return entry;
 }

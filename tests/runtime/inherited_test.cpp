@@ -159,6 +159,42 @@ TEST_SUITE("inherited")
         }());
     }
 
+    TEST_CASE("a child has a subscription to more memory than it would map without being told")
+    {
+        asio::io_context ctx;
+        run_coroutine(ctx, []() -> asio::awaitable<void> {
+            auto executor = co_await asio::this_coro::executor;
+            constexpr auto much = channel_options().max_peer_bytes;  // and a page for its words
+            broadcaster<std::uint64_t> numbers(executor, {.capacity_bytes = much});
+            auto ends = make_channel<std::uint64_t>();
+            auto subscription = numbers.subscribe();
+            CHECK(subscription.options().max_peer_bytes > much);
+            auto what = child_that("listen");
+            what.pass(std::move(subscription), "numbers").pass(std::move(ends.sender), "seen");
+            receiver<std::uint64_t> seen(executor, std::move(ends.receiver));
+            auto c = spawn(what, executor);
+            for (std::uint64_t n = 0; n < 10; ++n)
+                CHECK(numbers.try_send(n));
+            numbers.close();
+            CHECK((co_await all_of(seen)).size() == 10);
+            CHECK(co_await c.async_wait(asio::use_awaitable) == exit_status::exited(0));
+        }());
+    }
+
+    TEST_CASE("a child maps no more of its peer than the end that was passed to it may")
+    {
+        asio::io_context ctx;
+        broadcaster<std::uint64_t> numbers(ctx.get_executor(), {.capacity_bytes = 1U << 20U});
+        auto ends = make_channel<std::uint64_t>();
+        auto subscription = numbers.subscribe();
+        subscription.options().max_peer_bytes = 4096;
+        auto what = child_that("listen");
+        what.pass(std::move(subscription), "numbers").pass(std::move(ends.sender), "seen");
+        const auto said = complaint_of(std::move(what));
+        CHECK_MESSAGE(said.starts_with("inherited channel \"numbers\" (the broadcast has "), said);
+        CHECK_MESSAGE(said.find("at most") != std::string::npos, said);
+    }
+
     TEST_CASE("a child is a consumer of a work queue, and does all there is")
     {
         const procyard_test::descriptor_check descriptors;
@@ -342,6 +378,15 @@ TEST_SUITE("inherited")
                   .starts_with("inherited channel \"absent\": the parent has passed no channel"));
         CHECK(complaint_of(child_that("gone").env("PROCYARD_CHANNELS", "gone=99:1:0:64:0"))
                   .starts_with("inherited channel \"gone\": this end has been opened or closed"));
+        // What a child does not know, of an end that it knows: an older one of a newer parent.
+        for (const char* more : {"gone=max_peer_bytes:x", "gone=max_peer_bytes:1:2", "gone=new:7"})
+            CHECK(
+                complaint_of(
+                    child_that("gone").env("PROCYARD_CHANNELS",
+                                           std::string(more) + ";gone=99:1:0:64:0;" + more))
+                    .starts_with("inherited channel \"gone\": this end has been opened or closed"));
+        CHECK(complaint_of(child_that("gone").env("PROCYARD_CHANNELS", "gone=max_peer_bytes:7"))
+                  .starts_with("inherited channel \"gone\": the parent has passed no channel"));
         {
             auto in = make_channel<std::string>();
             auto what = child_that("twice");

@@ -158,9 +158,9 @@ public:
     ///               ENOBUFS, ETOOMANYREFS; EBADMSG, EACCES, ENOENT: its doorbell is something
     ///               else, or another user's; EBADF: there is no subscription. explanation() says
     ///               more of the first two.
-    /// @par Limits   Of the options `spin`, `across_users` and `max_peer_bytes` count. Where the
-    ///               subscription was made, the latter is what the broadcast needs; in a child, of
-    ///               a broadcast of more than 64 MiB, inherited() says it. The others are a
+    /// @par Limits   Of the options `spin`, `across_users` and `max_peer_bytes` count. The latter
+    ///               is what the broadcast needs, at least, in a child that the subscription was
+    ///               passed to as well; over an end_listener it is the client's. The others are a
     ///               channel's: a subscriber has no capacity, no name, and no messages in parts.
     /// @par Cost     Two descriptors, two mappings; the ring is looked at page by page.
     subscriber(const asio::any_io_executor& ex, unopened<subscriber> end, error_code& ec)
