@@ -49,6 +49,8 @@ channel_options answer_options(const work_hello& hello) noexcept
     // An answer for each lease, and then a wish for each that can follow.
     options.capacity_messages = static_cast<std::size_t>(2 * hello.most_leases);
     options.capacity_bytes = 0;
+    // Some hundred bytes: that the items lie in huge pages is no reason to take one for these.
+    options.huge_pages = huge_page_policy::never;
     return options;
 }
 

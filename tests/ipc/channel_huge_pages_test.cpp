@@ -20,6 +20,8 @@
 
 #include <doctest/doctest.h>
 
+#include <procyard/ipc/work_queue.hpp>
+
 #include "channel_fixture.hpp"
 #include "huge_pages.hpp"
 #include "skip.hpp"
@@ -220,5 +222,44 @@ TEST_SUITE("channel: huge pages")
             failure_with({.max_peer_bytes = 0, .huge_pages = huge_page_policy::if_available}));
         CHECK_FALSE(failure_with({.max_peer_bytes = huge_page_bytes()}));
         CHECK(failure_with({.max_peer_bytes = huge_page_bytes() - 1}) == channel_errc::over_limit);
+    }
+}
+
+TEST_SUITE("work_queue: huge pages")
+{
+    TEST_CASE("if_available: the items lie in them if one is free, and the answers never do")
+    {
+        const auto unused = free_huge_pages();
+        CAPTURE(unused);
+        asio::io_context ctx;
+        procyard::work_queue<int> queue(
+            ctx.get_executor(),
+            {.channels = {.huge_pages = huge_page_policy::if_available, .name = called}});
+        procyard::work_source<int> source(ctx.get_executor(), queue.consumer());
+        error_code ec;
+        procyard::leased<int> item;
+        CHECK_FALSE(source.try_take(item, ec));  // they know each other
+        CHECK(queue.try_push(7, ec));
+        ctx.poll();
+        REQUIRE_MESSAGE(source.try_take(item, ec), ec.message());
+        CHECK(item.value() == 7);
+        CHECK(item.acknowledge());
+        // The queue's and the consumer's view of the items.
+        CHECK(std::ranges::count(page_bytes(), huge_page_bytes()) == (unused > 0 ? 2 : 0));
+    }
+
+    TEST_CASE("required at a consumer: it needs none for what it says to the queue")
+    {
+        const auto unused = free_huge_pages();
+        CAPTURE(unused);
+        asio::io_context ctx;
+        procyard::work_queue<int> queue(ctx.get_executor());
+        auto end = queue.consumer();
+        end.options().huge_pages = huge_page_policy::required;
+        end.options().name = called;
+        error_code ec;
+        const procyard::work_source<int> source(ctx.get_executor(), std::move(end), ec);
+        CHECK_MESSAGE(!ec, ec.message());
+        CHECK(std::ranges::count(page_bytes(), huge_page_bytes()) == 0);
     }
 }

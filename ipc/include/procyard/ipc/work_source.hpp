@@ -298,7 +298,8 @@ public:
     work_source() noexcept = default;
 
     /// Opens an end. Of its options, the capacity and `across_users` are what the queue says, and
-    /// `full` says nothing; the others count, `max_peer_bytes` for the capacity, too.
+    /// `full` says nothing; the others count, `max_peer_bytes` for the capacity, too, and
+    /// `huge_pages` for the items alone: what this end writes stays in ordinary pages.
     /// @par Errors   As receiver's constructor; EBADF: there is no end. `channel_errc::bad_hello`,
     ///               `other_version`, ENOTSOCK, ENOTCONN: what it was made of is no consumer's end;
     ///               `other_direction`: it is one of another kind, which explanation() names;
