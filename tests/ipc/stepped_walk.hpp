@@ -83,7 +83,8 @@ struct walk {
     std::vector<std::uintptr_t> instructions;  ///< where the n-th lies
     std::set<std::size_t> points;              ///< after how many something may happen
     std::size_t acted_at = never;              ///< when it has begun to wait
-    std::size_t missed = 0;                    ///< runs that did not come by where they should
+    std::size_t missed = 0;                    ///< runs that did not come by where they should; see
+                                               ///< play_at
     bool by_steps = false;                     ///< one after the other, and not by a breakpoint
 
     /// How often the one at `to` is executed before, from `from` on.
@@ -132,14 +133,34 @@ inline bool go_on(single_stepped& copy, walk& known, std::size_t from, std::size
 {
     if (to == from)
         return true;
-    if (to < known.instructions.size() && known.instructions[to] != 0) {
-        const bool came_by = copy.run_to(known.instructions[to], known.hits(from, to));
-        known.missed += came_by ? 0U : 1U;
-        return came_by;
+    bool came_by = true;
+    if (!known.by_steps && to < known.instructions.size() && known.instructions[to] != 0) {
+        came_by = copy.run_to(known.instructions[to], known.hits(from, to));
+    } else {
+        auto n = from;
+        for (; n < to && copy.marks().finished.load() == 0; ++n)
+            copy.step();
+        came_by = n == to || to >= known.instructions.size();
     }
-    for (auto n = from; n < to && copy.marks().finished.load() == 0; ++n)
-        copy.step();
-    return true;
+    known.missed += came_by ? 0U : 1U;
+    return came_by;
+}
+
+/// What `play(n, known)` returns, which brings a peer to the n-th step by go_on. Where that has
+/// gone another way, and has not come by there, another one goes there step by step; `missed` of
+/// what is known counts those alone that have not come by then either.
+template <class Play>
+auto play_at(Play play, std::size_t n, walk& known)
+{
+    const auto missed = known.missed;
+    auto result = play(n, known);
+    if (known.missed == missed)
+        return result;
+    known.missed = missed;
+    known.by_steps = true;
+    result = play(n, known);
+    known.by_steps = false;
+    return result;
 }
 
 /// In the copy: until a handler has been called. Never sleeps in the kernel, so that each step is
@@ -263,13 +284,7 @@ void kill_everywhere(KillAfter kill_after, std::uint64_t done)
             continue;
         CAPTURE(length);
         CAPTURE(n);
-        const auto missed = known.missed;
-        std::optional<std::uint64_t> got = kill_after(n, known);
-        if (known.missed != missed) {
-            known.by_steps = true;
-            got = kill_after(n, known);
-            known.by_steps = false;
-        }
+        const std::optional<std::uint64_t> got = play_at(kill_after, n, known);
         REQUIRE(got);
         REQUIRE(*got >= *none);
         REQUIRE(*got <= *all);
