@@ -23,6 +23,7 @@
 
 #include "channel_fixture.hpp"
 #include "message_samples.hpp"
+#include "numbered_messages.hpp"
 #include "raw_peer.hpp"
 
 namespace asio = boost::asio;
@@ -36,6 +37,7 @@ using procyard::unopened;
 using procyard::detail::record_header;
 using procyard::detail::record_kind;
 using procyard_test::fixed_random;
+using procyard_test::numbered_text;
 using procyard_test::outcome;
 using procyard_test::raw_peer;
 using procyard_test::run;
@@ -46,19 +48,10 @@ namespace {
 
 constexpr procyard::channel_options small{.capacity_bytes = 256};
 
-// Of which every byte says where it stands.
-std::string numbered(std::uint64_t n, std::size_t length)
-{
-    std::string made(length, '\0');
-    for (std::size_t i = 0; i < length; ++i)
-        made[i] = static_cast<char>(n * 31 + i * 7 + i / 251);
-    return made;
-}
-
 asio::awaitable<void> send_each(sender<std::string>& to, const std::vector<std::size_t>& lengths)
 {
     for (std::size_t n = 0; n < lengths.size(); ++n) {
-        auto message = numbered(n, lengths[n]);
+        auto message = numbered_text(n, lengths[n]);
         co_await to.async_send(std::move(message), asio::use_awaitable);
     }
 }
@@ -69,7 +62,7 @@ asio::awaitable<void> receive_each(receiver<std::string>& from,
     for (std::size_t n = 0; n < lengths.size(); ++n) {
         CAPTURE(n);
         const auto got = co_await from.async_receive(asio::use_awaitable);
-        REQUIRE(got == numbered(n, lengths[n]));
+        REQUIRE(got == numbered_text(n, lengths[n]));
     }
 }
 
@@ -91,7 +84,7 @@ struct half_sent {
     explicit half_sent(const procyard::channel_options& options = small)
         : c(ctx.get_executor(), options)
     {
-        c.sender.async_send(numbered(1, 1000),
+        c.sender.async_send(numbered_text(1, 1000),
                             asio::bind_cancellation_slot(signal.slot(), sent.handler()));
         ctx.poll();
         CHECK_FALSE(sent.done());
@@ -150,7 +143,7 @@ TEST_SUITE("channel: messages longer than the ring")
         outcome<error_code, std::string> got;
         test.c.receiver.async_receive(got.handler());
         run(test.ctx);
-        CHECK(got.result() == numbered(1, 1000));
+        CHECK(got.result() == numbered_text(1, 1000));
         CHECK_FALSE(test.sent.error());
     }
 
@@ -159,7 +152,7 @@ TEST_SUITE("channel: messages longer than the ring")
         asio::io_context ctx;
         channel<std::string> c(ctx.get_executor(), small);
         error_code ec;
-        CHECK_FALSE(c.sender.try_send(numbered(1, 1000), ec));
+        CHECK_FALSE(c.sender.try_send(numbered_text(1, 1000), ec));
         CHECK(ec == channel_errc::too_long);
         CHECK(c.sender.statistics().used == 0);
     }
@@ -171,7 +164,7 @@ TEST_SUITE("channel: messages longer than the ring")
         const std::vector<std::size_t> lengths{700, 3, 5, 900, 901, 2, 1500};
         std::vector<std::string> all;
         for (std::size_t n = 0; n < lengths.size(); ++n)
-            all.push_back(numbered(n, lengths[n]));
+            all.push_back(numbered_text(n, lengths[n]));
         outcome<error_code, std::size_t> sent;
         c.sender.async_send_all(all, sent.handler());
         run_coroutine(ctx, [&] { return receive_each(c.receiver, lengths); });
@@ -184,8 +177,8 @@ TEST_SUITE("channel: messages longer than the ring")
     {
         asio::io_context ctx;
         channel<std::string_view> c(ctx.get_executor(), small);
-        const auto first = numbered(1, 1000);
-        const auto second = numbered(2, 2000);
+        const auto first = numbered_text(1, 1000);
+        const auto second = numbered_text(2, 2000);
         outcome<error_code, std::size_t> sent;
         c.sender.async_send_all(std::vector<std::string_view>{"a", first, "b", second, "c"},
                                 sent.handler());
@@ -215,7 +208,7 @@ TEST_SUITE("channel: messages longer than the ring")
         test.c.receiver.async_wait_readable(readable.handler());
         run(test.ctx);
         CHECK_FALSE(readable.error());
-        CHECK(test.c.receiver.try_receive() == numbered(1, 1000));
+        CHECK(test.c.receiver.try_receive() == numbered_text(1, 1000));
     }
 
     TEST_CASE("up to the limit of the sender, which refuses longer ones")
@@ -239,7 +232,7 @@ TEST_SUITE("channel: messages longer than the ring")
         receiver<std::string> r(ctx.get_executor(), std::move(ends.receiver));
         CHECK(s.try_send("before"));
         outcome<error_code> sent;
-        s.async_send(numbered(1, 1000), sent.handler());
+        s.async_send(numbered_text(1, 1000), sent.handler());
         outcome<error_code, std::string> before;
         outcome<error_code, std::string> got;
         r.async_receive(before.handler());
@@ -272,10 +265,10 @@ TEST_SUITE("channel: messages longer than the ring, given up")
             CHECK(test.c.receiver.try_receive() == "next");
             outcome<error_code> sent;
             outcome<error_code, std::string> got;
-            test.c.sender.async_send(numbered(5, 3000), sent.handler());
+            test.c.sender.async_send(numbered_text(5, 3000), sent.handler());
             test.c.receiver.async_receive(got.handler());
             run(test.ctx);
-            CHECK(got.result() == numbered(5, 3000));
+            CHECK(got.result() == numbered_text(5, 3000));
             CHECK(test.c.sender.statistics().messages == 2);
         }
     }
@@ -297,7 +290,7 @@ TEST_SUITE("channel: messages longer than the ring, given up")
             CHECK(got.done() == was_sent);
             if (got.done()) {
                 ++arrived;
-                CHECK(got.result() == numbered(1, 1000));
+                CHECK(got.result() == numbered_text(1, 1000));
             } else {
                 CHECK(test.c.sender.try_send("after"));
                 run(test.ctx);
@@ -324,7 +317,7 @@ TEST_SUITE("channel: messages longer than the ring, given up")
         outcome<error_code, std::string> second;
         test.c.receiver.async_receive(second.handler());
         run(test.ctx);
-        CHECK(second.result() == numbered(1, 1000));
+        CHECK(second.result() == numbered_text(1, 1000));
     }
 
     TEST_CASE("a sender that closes in the middle has sent nothing of it")
@@ -358,7 +351,7 @@ TEST_SUITE("channel: messages longer than the ring, given up")
                 sender<std::string> s(there.get_executor(), std::move(end));
                 run_coroutine(there, [&]() -> asio::awaitable<void> {
                     for (std::uint64_t n = 0;; ++n) {
-                        auto message = numbered(n, 500 + n % 1000);
+                        auto message = numbered_text(n, 500 + n % 1000);
                         co_await s.async_send(std::move(message), asio::use_awaitable);
                     }
                 });
@@ -377,7 +370,7 @@ TEST_SUITE("channel: messages longer than the ring, given up")
                         co_await r.async_receive(asio::redirect_error(asio::use_awaitable, ec));
                     if (ec)
                         break;
-                    REQUIRE(got == numbered(n, 500 + n % 1000));
+                    REQUIRE(got == numbered_text(n, 500 + n % 1000));
                 }
             });
             CHECK(ec == channel_errc::peer_died);

@@ -356,6 +356,38 @@ TEST_SUITE("work_queue death")
         });
         CHECK(queue.statistics().done == 100);
     }
+
+    TEST_CASE("a producer that is killed between two parts of an item has sent nothing of it")
+    {
+        asio::io_context ctx;
+        work_queue<std::string> queue(ctx.get_executor(), {.channels = {.capacity_bytes = 1024}});
+        auto end = queue.producer();
+        forked producer([&] {
+            asio::io_context there;
+            sender<std::string> s(there.get_executor(), std::move(end));
+            if (!s.try_send("whole"))
+                return 1;
+            procyard_test::outcome<error_code> sent;
+            s.async_send(std::string(5000, 'x'), sent.handler());
+            there.poll();
+            if (!sent.done())
+                ::raise(SIGKILL);
+            return 2;
+        });
+        end = {};
+        CHECK(producer.result() == -SIGKILL);
+        work_source<std::string> source(ctx.get_executor(), queue.consumer());
+        procyard_test::run_coroutine(ctx, [&]() -> asio::awaitable<void> {
+            auto item = co_await source.async_take(asio::use_awaitable);
+            CHECK(item.value() == "whole");
+            CHECK(item.acknowledge());
+            co_await queue.async_drain(asio::use_awaitable);
+            queue.close();
+        });
+        CHECK(queue.statistics().pushed == 1);
+        CHECK(queue.statistics().dead == 0);
+        CHECK(queue.statistics().producers == 0);
+    }
 }
 
 TEST_SUITE("work_queue hostile")

@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -24,6 +25,7 @@
 
 #include "channel_fixture.hpp"
 #include "limit_guard.hpp"
+#include "numbered_messages.hpp"
 #include "work_fixture.hpp"
 
 namespace asio = boost::asio;
@@ -34,6 +36,7 @@ using procyard::return_reason;
 using procyard::sender;
 using procyard::work_queue;
 using procyard::work_source;
+using procyard_test::numbered_text;
 using procyard_test::outcome;
 using procyard_test::run_with;
 
@@ -256,6 +259,42 @@ TEST_SUITE("work_queue: producers")
             CHECK(dead.reason == return_reason::unsendable);
             CHECK(dead.attempts == 0);
             CHECK(dead.value == longest);
+        });
+    }
+
+    TEST_CASE("one that a producer sends in parts is one item, in its turn, and not lost")
+    {
+        asio::io_context ctx;
+        work_queue<std::string> queue(ctx.get_executor(), {.channels = {.capacity_bytes = 1024}});
+        run_with(ctx, queue, [&]() -> asio::awaitable<void> {
+            sender<std::string> producer(ctx.get_executor(), queue.producer());
+            sender<std::string> other(ctx.get_executor(), queue.producer());
+            CHECK(producer.try_send("before"));
+            std::vector<std::string> many;
+            for (std::uint64_t n = 0; n < 10; ++n)
+                many.push_back(numbered_text(n, n % 2 == 0 ? 5000 : 10));
+            outcome<error_code, std::size_t> all;
+            producer.async_send_all(many, all.handler());
+            CHECK(other.try_send("other"));
+            work_source<std::string> consumer(ctx.get_executor(), queue.consumer());
+            std::vector<std::string> done;
+            while (done.size() < 7) {
+                auto item = co_await consumer.async_take(asio::use_awaitable);
+                done.push_back(item.value());
+                CHECK(item.acknowledge());
+            }
+            CHECK(std::erase(done, "other") == 1);
+            CHECK(done.front() == "before");
+            for (std::size_t n = 0; n < 5; ++n)
+                CHECK(done[n + 1] == many[2 * n + 1]);
+            // Longer than what goes out: see the case before this one.
+            for (std::size_t n = 0; n < 10; n += 2) {
+                const auto dead = co_await queue.async_dead_letter(asio::use_awaitable);
+                CHECK(dead.value == many[n]);
+                CHECK(dead.reason == return_reason::unsendable);
+            }
+            CHECK(all.result() == 10);
+            CHECK(queue.statistics().pushed == 12);
         });
     }
 
