@@ -9,6 +9,7 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -32,6 +33,8 @@
 #include "forked.hpp"
 #include "listener_fixture.hpp"
 #include "other_users.hpp"
+#include "raw_client.hpp"
+#include "raw_peer.hpp"
 
 namespace asio = boost::asio;
 using procyard::accepted_end;
@@ -57,6 +60,8 @@ using procyard_test::one_user;
 using procyard_test::open_place;
 using procyard_test::outcome;
 using procyard_test::patient;
+using procyard_test::raw_client;
+using procyard_test::raw_peer;
 using procyard_test::run_both;
 using procyard_test::run_coroutine;
 using procyard_test::run_until;
@@ -117,6 +122,30 @@ int client_main(const channel_address& where, const channel_connect_options& opt
 int client_error(channel_errc e)
 {
     return 100 + static_cast<int>(e);
+}
+
+// The last that a client does in its handshake: it has connected, and said nothing; has asked; has
+// been answered, and has the other end of a ring; has said how its own end of that is made, and
+// waits to hear that this was heard.
+enum class step : std::uint8_t { connected, asked, answered, greeted };
+
+// Says when it is there, waits until it may go on, and dies.
+int die_after(step last, const std::string& path, int there, int go_on)
+{
+    raw_client<int> client(path, nullptr);
+    std::optional<raw_peer<int>> peer;
+    if (last == step::asked)
+        client.ask();
+    if (last >= step::answered)
+        peer.emplace(client.enter({}));
+    char byte = 0;
+    if (::write(there, &byte, 1) != 1 || ::read(go_on, &byte, 1) != 0)
+        return 1;
+    // The listener does not listen now: the greeting and the death are all that it finds then.
+    if (last == step::greeted)
+        peer->greet();
+    ::raise(SIGKILL);
+    return 2;
 }
 
 // Accepts so many and serves them; who they were.
@@ -216,28 +245,38 @@ TEST_SUITE("channel_listener: processes")
 
     TEST_CASE("one that is killed in the middle of its handshake is lost")
     {
-        const descriptor_check no_leak;
-        for (const bool has_asked : {false, true}) {
+        for (const auto at : {step::connected, step::asked, step::answered, step::greeted}) {
+            CAPTURE(static_cast<int>(at));
+            const descriptor_check no_leak;
             listening<receiver<int>> server;
             server.accept();
+            error_code ec;
+            auto told = procyard::make_raw_pipe(ec);
+            auto go = procyard::make_raw_pipe(ec);
             forked client([&] {
-                connecting<sender<int>> there;
-                there.start(server.where.path);
-                if (has_asked)
-                    there.ctx.poll();
-                ::raise(SIGKILL);
-                return 0;
+                go.write_end.reset();
+                return die_after(at, server.where.path, told.write_end.get(), go.read_end.get());
             });
+            told.write_end.reset();
+            pollfd has_come{told.read_end.get(), POLLIN, 0};
+            asio::io_context nobody;
+            // From then on it has done what it does before it dies, but for a greeting.
+            run_both(server.ctx, nobody, [&] { return ::poll(&has_come, 1, 0) == 1; });
+            CHECK(server.listener.statistics().lost == 0);
+            go.write_end.reset();
             CHECK(client.result() == -SIGKILL);
-            if (has_asked) {
-                CHECK(server.next_refusal().why == channel_errc::peer_died);
-                CHECK(server.listener.statistics().lost == 1);
-            }
+            const auto& refusal = server.next_refusal();
+            CHECK_MESSAGE(refusal.why == channel_errc::peer_died, refusal.why.message());
+            CHECK(refusal.peer.pid != ::getpid());
+            CHECK(server.listener.statistics().lost == 1);
+            CHECK(server.listener.statistics().pending == 0);
             CHECK_FALSE(server.accepted.done());
             connecting<sender<int>> next;
             next.start(server.where.path);
-            run_both(server.ctx, next.ctx, [&] { return next.connected.done(); });
+            run_both(server.ctx, next.ctx,
+                     [&] { return next.connected.done() && server.accepted.done(); });
             CHECK_FALSE(next.error());
+            CHECK_FALSE(server.accepted.error());
         }
     }
 

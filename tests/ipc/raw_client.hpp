@@ -30,7 +30,7 @@ namespace procyard_test {
 template <class T>
 class raw_client {
 public:
-    /// `pump` lets the listener work.
+    /// `pump` lets the listener work. None: it does so by itself, in another process.
     raw_client(const std::string& path, std::function<void()> pump)
         : pump_(std::move(pump)),
           connection_(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0))
@@ -54,7 +54,7 @@ public:
     std::optional<procyard::detail::connection_answer> hear()
     {
         pollfd waiting{connection_.get(), POLLIN, 0};
-        for (int turns = 0; ::poll(&waiting, 1, 0) == 0; ++turns) {
+        for (int turns = 0; ::poll(&waiting, 1, pump_ ? 0 : -1) == 0; ++turns) {
             REQUIRE_MESSAGE(turns < 1'000'000, "hung");
             pump_();
         }
