@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -22,6 +23,7 @@ using procyard::error_code;
 using procyard::sender;
 using procyard_test::against_consumer;
 using procyard_test::fixed_random;
+using procyard_test::is_numbered;
 using procyard_test::numbered;
 using procyard_test::outcome;
 using procyard_test::raw_peer;
@@ -51,6 +53,10 @@ int scribble(raw_peer<T>& peer, std::uint64_t seed, bool lies_often)
         words.sleep.store(random.next());
         words.wake_at.store(random.next());
         words.unfenced.store(static_cast<std::uint32_t>(random.next()));
+        auto& account = peer.accounts().places[random.below(2)];  // for one that drops the oldest
+        account.position.store(random.below(2) != 0 ? words.position.load() : random.next());
+        account.number.store(random.below(committed + 1));
+        account.lost.store(random.below(4) != 0 ? random.below(committed + 1) : random.next());
         peer.press();
     }
 }
@@ -93,6 +99,26 @@ bool send_somehow(against_consumer<T>& test, int i)
     return test.end.is_open();
 }
 
+// What the old one has said of itself says how much the next one is told of; no more.
+template <class T>
+void go_on_with_another(against_consumer<T>& test)
+{
+    error_code ec;
+    auto made = test.end.resume(ec);
+    if (ec)
+        return;
+    procyard::receiver<T> next(test.ctx.get_executor(), std::move(made));
+    T message{};
+    std::uint64_t received = 0;
+    for (; !ec || ec == channel_errc::lapped; received += ec ? 0U : 1U)
+        (void)next.try_receive(message, ec);
+    CHECK_MESSAGE(ec == asio::error::would_block, ec.message());
+    CHECK(received <= test.peer.capacity());
+    CHECK(test.end.try_send(numbered<T>(7), ec));
+    CHECK(next.try_receive(message, ec));
+    CHECK(is_numbered(message, 7));
+}
+
 template <class T>
 void survive_scribbling(const procyard::channel_options& options)
 {
@@ -108,6 +134,9 @@ void survive_scribbling(const procyard::channel_options& options)
         const auto why = test.end.failure();
         CHECK_MESSAGE(is_expected(why), why.message());
         CHECK(test.end.statistics().depth <= test.peer.capacity());
+        peer.kill_hard();
+        if (options.full == procyard::when_full::drop_oldest)
+            go_on_with_another(test);
     }
 }
 
@@ -123,5 +152,12 @@ TEST_SUITE("channel against a receiving peer that scribbles")
     TEST_CASE("over its words, as we send records (cases 41, 42, 44)")
     {
         survive_scribbling<std::string>({.capacity_bytes = 4096});
+    }
+
+    TEST_CASE("over its words, as we drop the oldest, and go on with another (cases 41, 42, 44)")
+    {
+        constexpr auto drop_oldest = procyard::when_full::drop_oldest;
+        survive_scribbling<whole>({.capacity_messages = 16, .full = drop_oldest});
+        survive_scribbling<std::string>({.capacity_bytes = 4096, .full = drop_oldest});
     }
 }

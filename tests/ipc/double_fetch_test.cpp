@@ -45,6 +45,7 @@ using procyard_test::load_trap;
 namespace {
 
 constexpr std::size_t word_bytes = 8;
+using cell = std::array<std::uint64_t, 2>;
 
 // The memory of the one side, as each of both sees it.
 struct views {
@@ -365,33 +366,55 @@ template <class T>
 struct overwriting_sender {
     overwriting_sender()
     {
-        REQUIRE(way.both.receiver.try_receive() == std::nullopt);  // tells the loss
-        while (way.both.receiver.try_receive()) { }
+        REQUIRE(both.receiver.try_receive() == std::nullopt);  // tells the loss
+        while (both.receiver.try_receive()) { }
         send(5);
     }
     void send(int count)
     {
         for (int n = 0; n < count; ++n)
-            REQUIRE(way.both.sender.try_send(sample<T>()));
+            REQUIRE(both.sender.try_send(sample<T>()));
     }
 
     over_gap<T> way;
+    procyard::channel<T>& both = way.both;
 };
 
+// Three messages were sent where there is room for two, so the last has waited for the receiver,
+// which has received one more since; and now there is room for another one.
 template <class T>
+struct waiting_sender {
+    waiting_sender()
+        : both(ctx.get_executor(), {.capacity_bytes = 2 * place<over_gap<T>>::stride()})
+    {
+        REQUIRE(both.receiver.try_receive() == std::nullopt);
+        error_code ec;
+        for (int n = 0; n < 2; ++n)
+            REQUIRE(both.sender.try_send(sample<T>()));
+        REQUIRE_FALSE(both.sender.try_send(sample<T>(), ec));
+        REQUIRE(both.receiver.try_receive() == sample<T>());
+        REQUIRE(both.sender.try_send(sample<T>()));
+        REQUIRE(both.receiver.try_receive() == sample<T>());
+    }
+
+    asio::io_context ctx;
+    procyard::channel<T> both;
+};
+
+template <class From, class T>
 consequence send_once(std::size_t when, std::size_t offset, std::uint64_t value)
 {
-    overwriting_sender<T> from;
+    From from;
     const auto seen = views_of_receiver();
     auto* const word = seen.written + offset;
     std::uint64_t honest = 0;
     std::memcpy(&honest, word, sizeof honest);
     consequence got;
     got.loads = load_trap::count_loads(seen.read, seen.bytes, {when, word, value}, [&] {
-        (void)from.way.both.sender.try_send(sample<T>(), got.ec);
+        (void)from.both.sender.try_send(sample<T>(), got.ec);
     });
     std::memcpy(word, &honest, sizeof honest);
-    receive_all(from.way.both.receiver, got);
+    receive_all(from.both.receiver, got);
     return got;
 }
 
@@ -399,17 +422,17 @@ template <class T>
 consequence resume_once(std::size_t when, std::size_t offset, std::uint64_t value)
 {
     overwriting_sender<T> from;
-    from.way.both.receiver.close();
+    from.both.receiver.close();
     const auto seen = views_of_receiver();
     consequence got;
     procyard::unopened<procyard::receiver<T>> end;
     got.loads = load_trap::count_loads(seen.read, seen.bytes, {when, seen.written + offset, value},
-                                       [&] { end = from.way.both.sender.resume(got.ec); });
+                                       [&] { end = from.both.sender.resume(got.ec); });
     if (got.ec)
         return got;
     procyard::receiver<T> next(from.way.ctx.get_executor(), std::move(end));
     receive_all(next, got);
-    got.dropped = from.way.both.sender.statistics().dropped;
+    got.dropped = from.both.sender.statistics().dropped;
     return got;
 }
 
@@ -478,10 +501,16 @@ TEST_SUITE("channel hostile: a word changes between two loads (case 44)")
         change_everything<over_gap<std::array<std::uint64_t, 2>>>();
     }
 
+    TEST_CASE("of the receiver of a sender that waits for room, which sends")
+    {
+        change_words_of_receiver(&send_once<waiting_sender<std::string>, std::string>);
+        change_words_of_receiver(&send_once<waiting_sender<cell>, cell>);
+    }
+
     TEST_CASE("of the receiver of a sender that drops the oldest, which sends")
     {
-        change_words_of_receiver(&send_once<std::string>);
-        change_words_of_receiver(&send_once<std::array<std::uint64_t, 2>>);
+        change_words_of_receiver(&send_once<overwriting_sender<std::string>, std::string>);
+        change_words_of_receiver(&send_once<overwriting_sender<cell>, cell>);
     }
 
     TEST_CASE("of the receiver of a sender that drops the oldest, which goes on with another")

@@ -22,6 +22,7 @@
 
 #include <procyard/ipc/channel.hpp>
 #include <procyard/ipc/detail/doorbell.hpp>
+#include <procyard/ipc/detail/overwritten_ring.hpp>
 #include <procyard/ipc/detail/ring_memory.hpp>
 
 #include "channel_hello.hpp"
@@ -69,7 +70,11 @@ public:
           socket_(std::move(socket))
     {
         procyard::error_code ec;
-        own_ = procyard::detail::ring_memory::create(role, terms_.shape, 0, ec);
+        const bool overwrites =
+            role == ring_role::producer && options.full == procyard::when_full::drop_oldest;
+        const std::uint64_t features =
+            overwrites ? procyard::detail::feature_overwrites : procyard::detail::feature_none;
+        own_ = procyard::detail::ring_memory::create(role, terms_.shape, features, ec);
         REQUIRE_FALSE(ec);
         bell_ = procyard::detail::doorbell::create(procyard::detail::doorbell_kind::pipe,
                                                    button_for_peer_, ec);
@@ -125,6 +130,18 @@ public:
     {
         return *reinterpret_cast<procyard::detail::ring_header*>(
             reinterpret_cast<std::byte*>(&words()) - procyard::detail::ring_words_offset);
+    }
+    /// Of a producer that drops the oldest.
+    [[nodiscard]] procyard::detail::claim_words& claims()
+    {
+        return *reinterpret_cast<procyard::detail::claim_words*>(
+            reinterpret_cast<std::byte*>(&header()) + procyard::detail::ring_claims_offset);
+    }
+    /// Of a consumer.
+    [[nodiscard]] procyard::detail::account_words& accounts()
+    {
+        return *reinterpret_cast<procyard::detail::account_words*>(
+            reinterpret_cast<std::byte*>(&header()) + procyard::detail::ring_accounts_offset);
     }
     void press() const { button_.press(); }
     /// Says that it stands at `position`, and rings.

@@ -10,6 +10,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <deque>
 #include <map>
 #include <set>
@@ -146,6 +148,32 @@ struct false_queue {
     sender<work_item<number>> to;
     receiver<work_answer> from;
 };
+
+// What one that has the words of a consumer says: often what could be, now and then anything.
+int scribble(procyard_test::raw_peer<work_answer>& peer, int round)
+{
+    fixed_random random(static_cast<std::uint64_t>(round) + 1);
+    const auto units = peer.units();
+    const bool lies = round % 3 == 0;
+    std::uint64_t position = 0;
+    for (std::uint64_t turn = 0;; ++turn) {
+        const auto at = turn % peer.capacity() * sizeof(work_answer);
+        const std::array replies{work_reply::want, work_reply::want, work_reply::acknowledge,
+                                 work_reply::reject};
+        const work_answer answer{replies[random.below(replies.size())],
+                                 lies ? random.below(4) : turn % 8};
+        std::memcpy(units.data() + at, &answer, sizeof answer);
+        if (lies && random.below(8) == 0)
+            units[random.below(units.size())] = static_cast<std::byte>(random.next() >> 40U);
+        if (position - peer.peer_words().position.load() < peer.capacity())
+            ++position;
+        peer.words().position.store(lies && random.below(500) == 0 ? random.next() : position);
+        peer.words().sleep.store(random.next());
+        peer.words().wake_at.store(random.next());
+        peer.press();
+        ::sched_yield();
+    }
+}
 
 }  // namespace
 
@@ -576,6 +604,38 @@ TEST_SUITE("work_queue hostile")
             peer.meet();
             peer.jump_to(round % 2 == 0 ? 1 + random.below(8) : random.next());
             run_until(ctx, [&] { return queue.statistics().consumers == 0; });
+        }
+    }
+
+    TEST_CASE("a process that writes random answers all the time harms no other consumer")
+    {
+        constexpr number items = 60;
+        for (int round = 0; round < 12; ++round) {
+            CAPTURE(round);
+            asio::io_context ctx;
+            work_queue<number> queue(ctx.get_executor(),
+                                     {.lease = 5ms, .max_attempts = 0, .leases_per_consumer = 4});
+            liar bad(ctx, queue);
+            procyard_test::raw_peer<work_answer> peer(procyard::detail::ring_role::producer,
+                                                      std::move(bad.answer_socket), bad.options);
+            peer.greet();
+            ctx.poll();
+            peer.meet();
+            const forked other([&] { return scribble(peer, round); });
+            std::deque<forked> consumers;
+            start_consumer(consumers, queue);
+            procyard_test::run_coroutine(ctx, [&]() -> asio::awaitable<void> {
+                for (number n = 0; n < items; ++n) {
+                    auto item = n;
+                    co_await queue.async_push(item, asio::use_awaitable);
+                }
+                co_await queue.async_drain(asio::use_awaitable);
+                queue.close();
+            });
+            const auto statistics = queue.statistics();
+            CHECK(statistics.pushed == items);
+            CHECK(statistics.done == items);
+            CHECK(consumers.front().result() == 0);
         }
     }
 
