@@ -326,21 +326,41 @@ TEST_SUITE("channel_listener: slow clients")
 
     TEST_CASE("is told when its deadline is over, whatever it has said by then")
     {
-        for (const bool has_asked : {false, true}) {
-            const descriptor_check no_leak;
-            under_attack here({.deadline = 1ms});
-            auto slow = here.client();
-            if (has_asked)
-                slow.ask();
-            CHECK(here.server.next_refusal().why == channel_errc::too_slow);
-            CHECK(here.server.listener.statistics().too_slow == 1);
-            auto told = slow.hear();
-            if (has_asked && told && told->status == connection_status::accepted)
-                told = slow.hear();
-            REQUIRE(told);
-            CHECK(told->status == connection_status::too_slow);
-            CHECK_FALSE(slow.hear());
+        for (const auto period : {-1h + 0ns, 0ns, 1ns, 1'000'000ns}) {
+            CAPTURE(period.count());
+            for (const bool has_asked : {false, true}) {
+                const descriptor_check no_leak;
+                under_attack here({.deadline = period});
+                auto slow = here.client();
+                if (has_asked)
+                    slow.ask();
+                CHECK(here.server.next_refusal().why == channel_errc::too_slow);
+                CHECK(here.server.listener.statistics().too_slow == 1);
+                auto told = slow.hear();
+                if (has_asked && told && told->status == connection_status::accepted)
+                    told = slow.hear();
+                REQUIRE(told);
+                CHECK(told->status == connection_status::too_slow);
+                CHECK_FALSE(slow.hear());
+            }
         }
+    }
+
+    TEST_CASE("may take as long as they like where the deadline is as far away as can be (case 22)")
+    {
+        const descriptor_check no_leak;
+        under_attack here({.deadline = std::chrono::nanoseconds::max()});
+        auto slow = here.client();
+        here.pump();
+        CHECK(here.server.listener.statistics().pending == 1);
+        here.check_still_works();
+        here.pump();
+        CHECK(here.server.listener.statistics().pending == 1);
+        CHECK(here.server.listener.statistics().too_slow == 0);
+        slow.ask();
+        const auto told = slow.hear();
+        REQUIRE(told);
+        CHECK(told->status == connection_status::accepted);
     }
 
     TEST_CASE("when all places are taken the one that has been silent for longest goes")
