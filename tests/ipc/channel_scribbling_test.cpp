@@ -68,8 +68,8 @@ int scribble(raw_peer<T>& peer, std::uint64_t seed, bool words_too)
     }
 }
 
-// A sender that drops the oldest, and mostly keeps to the rules: whoever does not ends too soon to be
-// overtaken. Not `gently`: it does not more often, and lies about what is gone as well.
+// A sender that drops the oldest, and mostly keeps to the rules: whoever does not is cut off before
+// anybody is overtaken. Not `gently`: it does not more often, and lies about what is gone as well.
 template <class T>
 int overwrite(raw_peer<T>& peer, std::uint64_t seed, bool gently)
 {
