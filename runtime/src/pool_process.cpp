@@ -54,11 +54,16 @@ asio::awaitable<void> keep(Owner owner, Member member, Args... args)
     co_await ((*owner).*member)(std::move(args)...);
 }
 
+// All three or none: what this process was told itself belongs to another trace, and a traceparent
+// with the tracestate of another one is worse than none. Without a context of the pool's the
+// command's own words count. Rejected: to set what is there alone, since the rest is inherited.
 void set_trace(command& what, const trace_context& trace)
 {
     const auto set = [&](const char* name, const std::string& value) {
         if (!value.empty())
             what.env(name, value);
+        else if (!trace.empty() || !command_access::environment(what).contains(name))
+            what.env_remove(name);
     };
     set("TRACEPARENT", trace.traceparent);
     set("TRACESTATE", trace.tracestate);

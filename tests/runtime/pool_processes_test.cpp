@@ -10,7 +10,9 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <functional>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -37,6 +39,39 @@ std::vector<unsigned> cpus_of_this()
         if (CPU_ISSET(cpu, &cpus))
             all.push_back(cpu);
     }
+    return all;
+}
+
+// Of this process, for a while.
+class variable_guard {
+public:
+    variable_guard(const char* name, const char* value) : name_(name)
+    {
+        if (const char* const old = std::getenv(name))
+            before_ = old;
+        REQUIRE(::setenv(name, value, 1) == 0);
+    }
+    variable_guard(const variable_guard&) = delete;
+    variable_guard& operator=(const variable_guard&) = delete;
+    ~variable_guard()
+    {
+        if (before_)
+            (void)::setenv(name_, before_->c_str(), 1);
+        else
+            (void)::unsetenv(name_);
+    }
+
+private:
+    const char* name_;
+    std::optional<std::string> before_{};
+};
+
+// What is in its environment.
+std::string trace_of_worker(pooled& pool)
+{
+    std::string all;
+    for (const auto* const name : {"TRACEPARENT", "TRACESTATE", "BAGGAGE"})
+        all += (all.empty() ? "" : "|") + pool.call(make_work("environment", 0, name)).text;
     return all;
 }
 
@@ -346,9 +381,10 @@ TEST_SUITE("process_pool: workers")
         std::vector<std::string> ended;
         options.spans.begin = [&](const procyard::pool_span& span) {
             begun.push_back(span.task != 0 ? "task" : "worker");
-            procyard::trace_context made;
-            made.traceparent = span.task != 0 ? "span of " + span.trace.traceparent : "a worker's";
-            made.baggage = span.trace.baggage;
+            if (span.task == 0)
+                return procyard::trace_context{"a worker's", "vendor=w", "worker=1"};
+            auto made = span.trace;
+            made.traceparent = "span of " + made.traceparent;
             return made;
         };
         options.spans.end = [&](const procyard::pool_span& span) {
@@ -356,17 +392,45 @@ TEST_SUITE("process_pool: workers")
         };
         pooled pool(options);
         pool.must_start();
-        CHECK(pool.call(make_work("environment", 0, "TRACEPARENT")).text == "a worker's");
+        CHECK(trace_of_worker(pool) == "a worker's|vendor=w|worker=1");
         CHECK(pool.call(make_work("environment", 0, "PROCYARD_POOL_ENTRY")).text == "(none)");
         procyard::submit_options how;
-        how.trace.traceparent = "00-ab-cd-01";
-        how.trace.baggage = "user=1";
-        CHECK(pool.call(make_work("trace"), how).text == "span of 00-ab-cd-01||user=1");
+        how.trace = {"00-ab-cd-01", "vendor=r", "user=1"};
+        CHECK(pool.call(make_work("trace"), how).text == "span of 00-ab-cd-01|vendor=r|user=1");
         pool.stop();
-        CHECK(begun == std::vector<std::string>{"worker", "task", "task", "task"});
-        CHECK(ended.size() == 4);
+        CHECK(begun == std::vector<std::string>{"worker", "task", "task", "task", "task", "task"});
+        CHECK(ended.size() == 6);
         CHECK(std::count(ended.begin(), ended.end(), "worker a worker's") == 1);
         CHECK(std::count(ended.begin(), ended.end(), "task span of 00-ab-cd-01") == 1);
+    }
+
+    TEST_CASE("the trace that the pool's own process is told of reaches no worker")
+    {
+        const variable_guard parent("TRACEPARENT", "another's");
+        const variable_guard state("TRACESTATE", "another=s");
+        const variable_guard baggage("BAGGAGE", "another=b");
+        const auto told = [](const procyard::trace_context& by_hook, procyard::command program) {
+            auto options = of_workers(1);
+            options.spans.begin = [&](const procyard::pool_span& span) {
+                return span.task == 0 ? by_hook : span.trace;
+            };
+            pooled pool(options, "work", std::move(program));
+            pool.must_start();
+            auto text = trace_of_worker(pool);
+            pool.stop();
+            return text;
+        };
+        CHECK(told({}, pool_worker()) == "(none)|(none)|(none)");
+        CHECK(told({.traceparent = "new"}, pool_worker()) == "new|(none)|(none)");
+        CHECK(told({.baggage = "b=1"}, pool_worker()) == "(none)|(none)|b=1");
+        // Nor with what the command says, unless the pool is told nothing.
+        const auto speaks = [] { return pool_worker().env("TRACESTATE", "command=s"); };
+        CHECK(told({}, speaks()) == "(none)|command=s|(none)");
+        CHECK(told({.traceparent = "new"}, speaks()) == "new|(none)|(none)");
+        pooled without_hooks;
+        without_hooks.must_start();
+        CHECK(trace_of_worker(without_hooks) == "(none)|(none)|(none)");
+        without_hooks.stop();
     }
 
     TEST_CASE("a task that is refused has a span of its own, with a number that no other one gets")
