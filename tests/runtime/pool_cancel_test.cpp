@@ -7,6 +7,8 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 
+#include <deque>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -21,12 +23,25 @@ using procyard::pool_outcome;
 
 namespace {
 
-procyard::pool_options impatient(unsigned workers = 1)
+using shared_clock = std::shared_ptr<procyard::manual_clock>;
+
+constexpr auto grace = 20ms;
+
+procyard::pool_options impatient(const shared_clock& clock, unsigned workers = 1)
 {
     auto options = of_workers(workers);
-    options.ask_grace = 20ms;
-    options.term_grace = 20ms;
+    options.ask_grace = grace;
+    options.term_grace = grace;
+    options.clock = clock;
     return options;
+}
+
+// The pool has done then what was due.
+void pass(pooled& pool, const shared_clock& clock, std::chrono::nanoseconds time)
+{
+    clock->advance(time);
+    pool.ctx.restart();
+    pool.ctx.poll();
 }
 
 // Nobody is ended for not agreeing.
@@ -48,7 +63,8 @@ TEST_SUITE("process_pool: cancellation")
     {
         temporary_directory place;
         const auto notes = (place.path() / "notes").string();
-        pooled pool(impatient(2));
+        const auto clock = std::make_shared<procyard::manual_clock>();
+        pooled pool(impatient(clock, 2));
         pool.must_start();
         auto other = pool.submit(make_work("until cancelled", 0, notes));
         pool.until_lines(notes, 1);
@@ -59,11 +75,14 @@ TEST_SUITE("process_pool: cancellation")
         outcome<procyard::error_code, answer> got;
         bool was_gone = false;
         task.async_result([&, record = got.handler()](procyard::error_code ec, answer a) {
-            const auto now = pool.it->workers();
             was_gone = !is_alive(before[0]) || !is_alive(before[1]);
             record(ec, std::move(a));
         });
         task.cancel();
+        pass(pool, clock, grace);  // SIGTERM, which it ignores
+        CHECK_FALSE(got.done());
+        CHECK(pool.it->workers() == before);
+        pass(pool, clock, grace);
         run_until(pool.ctx, [&] { return got.done(); });
         CHECK(got.error() == asio::error::operation_aborted);
         CHECK(was_gone);
@@ -247,11 +266,18 @@ TEST_SUITE("process_pool: cancellation")
 
     TEST_CASE("a run deadline kills what spins, and the slot is filled again (case 31)")
     {
-        pooled pool(impatient());
+        temporary_directory place;
+        const auto notes = (place.path() / "notes").string();
+        const auto clock = std::make_shared<procyard::manual_clock>();
+        pooled pool(impatient(clock));
         pool.must_start();
         procyard::submit_options how;
         how.run_deadline = 50ms;
-        auto task = pool.submit(make_work("spin"), how);
+        auto task = pool.submit(make_work("spin", 0, notes), how);
+        pool.until_lines(notes, 1);
+        pass(pool, clock, 50ms);
+        CHECK_FALSE(task.is_done());
+        pass(pool, clock, grace);
         CHECK(pool.error(task) == pool_errc::run_deadline);
         REQUIRE(task.report().deaths.size() == 1);
         CHECK(task.report().deaths.front()->status->signal() == SIGTERM);
@@ -263,21 +289,54 @@ TEST_SUITE("process_pool: cancellation")
     TEST_CASE("the heartbeat is the worker's own loop: what stands still loses it, what turns or "
               "says so does not (complaint 18)")
     {
+        const auto clock = std::make_shared<procyard::manual_clock>();
+        temporary_directory place;
         procyard::submit_options how;
         how.heartbeat = 100ms;
-        {
-            pooled pool(impatient());
-            pool.must_start();
-            auto stuck = pool.submit(make_work("spin"), how);
+        const auto stands_still = [&](pooled& pool, const std::string& name) {
+            const auto notes = (place.path() / name).string();
+            auto stuck = pool.submit(make_work("spin", 0, notes), how);
+            pool.until_lines(notes, 1);
+            pass(pool, clock, how.heartbeat / 4);  // when it is seen to have begun
+            CHECK_FALSE(stuck.is_done());
+            pass(pool, clock, how.heartbeat);
             CHECK(pool.error(stuck) == pool_errc::heartbeat_lost);
-            (void)pool.call(make_work("beat", 400), how);
+        };
+        constexpr std::uint64_t beats = 5;
+        {
+            pooled pool(impatient(clock));
+            pool.must_start();
+            stands_still(pool, "spins");
+            const auto gate = (place.path() / "gate").string();
+            std::deque<pool_gate> gates;
+            for (std::uint64_t n = 0; n < beats; ++n)
+                gates.emplace_back(gate + std::to_string(n));
+            auto says_so = pool.submit(make_work("beat", beats, gate), how);
+            for (auto& one : gates) {
+                pool.until([&] { return one.is_reached() || says_so.is_done(); });
+                pass(pool, clock, 90ms);
+                CHECK_FALSE(says_so.is_done());
+                one.open();
+            }
+            (void)pool.result(says_so);
             pool.stop();
         }
-        pooled pool(impatient(), "later");
+        auto options = impatient(clock);
+        options.tasks_per_worker = 2;
+        pooled pool(options, "later");
         pool.must_start();
-        (void)pool.call(make_work("for a time", 400), how);
-        auto stuck = pool.submit(make_work("spin"), how);
-        CHECK(pool.error(stuck) == pool_errc::heartbeat_lost);
+        const auto notes = (place.path() / "waits").string();
+        auto turns = pool.submit(make_work("wait", 0, notes), how);
+        pool.until_lines(notes, 1);
+        for (std::uint64_t n = 0; n < beats; ++n) {
+            pass(pool, clock, 90ms);
+            // Behind some beats in the worker's loop, however long that takes.
+            (void)pool.call(make_work("for a time", 20));
+        }
+        CHECK_FALSE(turns.is_done());
+        turns.cancel();
+        CHECK(pool.error(turns) == asio::error::operation_aborted);
+        stands_still(pool, "spins, too");
         pool.stop();
     }
 
@@ -354,7 +413,8 @@ TEST_SUITE("process_pool: cancellation")
     {
         temporary_directory place;
         const auto notes = (place.path() / "notes").string();
-        auto options = impatient();
+        const auto clock = std::make_shared<procyard::manual_clock>();
+        auto options = impatient(clock);
         options.prefetch = 0;
         pooled pool(options);
         pool.must_start();
@@ -363,6 +423,9 @@ TEST_SUITE("process_pool: cancellation")
         procyard::submit_options how;
         how.queue_deadline = 20ms;
         auto late = pool.submit(make_work("note", 1, notes), how);
+        pass(pool, clock, 20ms - 1ns);
+        CHECK_FALSE(late.is_done());
+        pass(pool, clock, 1ns);
         CHECK(pool.error(late) == pool_errc::queue_deadline);
         CHECK_FALSE(running.is_done());
         CHECK(lines_of(notes).size() == 1);
@@ -485,7 +548,8 @@ TEST_SUITE("process_pool: cancellation")
     {
         temporary_directory place;
         const auto notes = (place.path() / "notes").string();
-        auto options = impatient(2);
+        const auto clock = std::make_shared<procyard::manual_clock>();
+        auto options = impatient(clock, 2);
         options.prefetch = 0;  // what waits behind the deaf one would be cancelled with it
         pooled pool(options);
         pool.must_start();
@@ -499,12 +563,17 @@ TEST_SUITE("process_pool: cancellation")
         pool.it->async_stop(300ms, stopped.handler());
         outcome<procyard::error_code, procyard::pool_task<answer>> late;
         pool.it->async_submit(make_work("square", 3), {}, late.handler());
-        run_until(pool.ctx, [&] { return stopped.done() && late.done(); });
+        run_until(pool.ctx, [&] { return late.done(); });
         CHECK(late.error() == pool_errc::stopped);
         CHECK(pool.result(quick).number == 9);
         for (std::uint64_t n = 0; n < 20; ++n)
             CHECK(pool.result(queued[n]).number == n * n);
+        pass(pool, clock, 300ms - 2 * grace);  // it is asked
+        pass(pool, clock, grace);              // SIGTERM
+        CHECK_FALSE(deaf.is_done());
+        pass(pool, clock, grace);
         CHECK(pool.error(deaf) == pool_errc::stopped);
+        run_until(pool.ctx, [&] { return stopped.done(); });
         CHECK(children() == 0);
     }
 

@@ -72,18 +72,6 @@ void take_no_more_memory()
         throw std::runtime_error("cannot limit its memory");
 }
 
-// How long it takes: so many milliseconds, in which it shows that it lives.
-void beat(std::uint64_t milliseconds, pool_job& job)
-{
-    timespec now{};
-    (void)::clock_gettime(CLOCK_MONOTONIC, &now);
-    const auto end = now.tv_sec * 1000 + now.tv_nsec / 1000000 + long(milliseconds);
-    while (now.tv_sec * 1000 + now.tv_nsec / 1000000 < end) {
-        job.heartbeat();
-        (void)::clock_gettime(CLOCK_MONOTONIC, &now);
-    }
-}
-
 // Blocks until somebody opens the FIFO to write, and closes it.
 void wait_at_gate(const std::string& path)
 {
@@ -91,6 +79,15 @@ void wait_at_gate(const std::string& path)
     char byte = 0;
     while (fd >= 0 && ::read(fd, &byte, 1) > 0) { }
     (void)::close(fd);
+}
+
+// Shows that it lives before each of so many gates, whose numbers follow that path.
+void beat(const work& request, pool_job& job)
+{
+    for (std::uint64_t n = 0; n < request.number; ++n) {
+        job.heartbeat();
+        wait_at_gate(request.text + std::to_string(n));
+    }
 }
 
 std::string cpus_of_this()
@@ -139,7 +136,12 @@ const std::map<std::string, action>& actions()
         {"exit", [](const work& w, pool_job&, answer&) { ::_exit(static_cast<int>(w.number)); }},
         {"throw", [](const work& w, pool_job&, answer&) { throw std::runtime_error(w.text); }},
         {"throw a number", [](const work&, pool_job&, answer&) { throw 5; }},
-        {"spin", [](const work&, pool_job&, answer&) { spin(); }},
+        {"spin",
+         [](const work& w, pool_job&, answer&) {
+             if (!w.text.empty())
+                 append_line(w.text, "spins");
+             spin();
+         }},
         {"spin deaf",
          [](const work& w, pool_job&, answer&) {
              (void)::signal(SIGTERM, SIG_IGN);
@@ -153,7 +155,7 @@ const std::map<std::string, action>& actions()
              append_line(w.text, "agrees");
              throw boost::system::system_error(asio::error::operation_aborted);
          }},
-        {"beat", [](const work& w, pool_job& j, answer&) { beat(w.number, j); }},
+        {"beat", [](const work& w, pool_job& j, answer&) { beat(w, j); }},
         {"gate", [](const work& w, pool_job&, answer&) { wait_at_gate(w.text); }},
         {"gate, and no more memory",
          [](const work& w, pool_job&, answer&) {
