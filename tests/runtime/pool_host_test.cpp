@@ -83,7 +83,8 @@ TEST_SUITE("process_pool: its host")
 {
     // Before all others: a copy is made while this process has one thread.
     // loky#360: a parent that is killed leaves its workers for ever.
-    TEST_CASE("a pool's process that is killed at any moment leaves no worker (complaint 17)")
+    TEST_CASE(
+        "a pool's process that is killed when its workers are ready leaves none (complaint 17)")
     {
         for (int round = 0; round < 10; ++round) {
             temporary_directory place;

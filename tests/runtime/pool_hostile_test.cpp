@@ -7,6 +7,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -71,13 +72,35 @@ TEST_SUITE("process_pool: hostile workers")
         pool.stop(0ns);
     }
 
-    TEST_CASE("one that says nothing, or is gone without a word, is ended after the time it has")
+    TEST_CASE("one that says nothing is ended after the time it has")
     {
+        const auto clock = std::make_shared<procyard::manual_clock>();
         auto options = quick();
         options.start_timeout = 50ms;
+        options.clock = clock;
         pooled pool(options, "work", liar("silent"));
-        CHECK(pool.start() == pool_errc::not_ready);
+        outcome<procyard::error_code> started;
+        pool.it->async_start(started.handler());
+        pool.until([&] { return !pool.it->workers().empty(); });
+        clock->advance(50ms - 1ns);
+        pool.ctx.restart();
+        pool.ctx.poll();
+        CHECK_FALSE(started.done());
+        clock->advance(1ns);
+        run_until(pool.ctx, [&] { return started.done(); });
+        CHECK(started.error() == pool_errc::not_ready);
         CHECK_MESSAGE(contains(pool.it->explanation(), "not ready in time"),
+                      pool.it->explanation());
+        pool.stop(0ns);
+    }
+
+    TEST_CASE("one that is gone without a word is told of at once")
+    {
+        auto options = quick();
+        options.clock = std::make_shared<procyard::manual_clock>();  // no time passes
+        pooled pool(options, "work", liar("gone"));
+        CHECK(pool.start() == pool_errc::not_ready);
+        CHECK_MESSAGE(contains(pool.it->explanation(), "it ended before it was ready"),
                       pool.it->explanation());
         pool.stop(0ns);
     }

@@ -197,6 +197,8 @@ asio::awaitable<void> work(asio::any_io_executor ex)
     ends all(ex);
     std::vector<std::byte> kept;
     (void)co_await all.next(kept);  // the setup
+    if (lie == "gone")
+        ::_exit(0);
     if (lie != "silent" && lie != "closes at once")
         co_await greet(all);
     if (lie == "answers early") {

@@ -171,6 +171,11 @@ const std::map<std::string, action>& actions()
              append_line(w.text, std::to_string(w.number) + ' ' + std::to_string(j.attempt()));
              die(SIGKILL);
          }},
+        {"note who and die",
+         [](const work& w, pool_job& j, answer&) {
+             append_line(w.text, std::to_string(::getpid()) + ' ' + std::to_string(j.attempt()));
+             die(SIGKILL);
+         }},
         {"note at length",
          [](const work& w, pool_job&, answer& a) {
              append_line(w.text, "answers");
