@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <malloc.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -30,6 +31,25 @@ procyard::submit_options idempotent(unsigned strikes = 0)
     how.idempotent = true;
     how.strikes = strikes;
     return how;
+}
+
+struct room {
+    std::size_t descriptors = 0;
+    std::size_t mappings = 0;    // of memory that is shared
+    std::size_t heap_bytes = 0;  // in use; 0 with a sanitizer, which has its own heap
+};
+
+room room_of_this()
+{
+    room now;
+    now.descriptors = open_descriptors();
+    const auto maps = lines_of("/proc/self/maps");
+    now.mappings = static_cast<std::size_t>(
+        std::count_if(maps.begin(), maps.end(), [](const std::string& line) {
+            return line.find("memfd:") != std::string::npos;
+        }));
+    now.heap_bytes = ::mallinfo2().uordblks;
+    return now;
 }
 
 // How often each number is in the notes.
@@ -319,7 +339,40 @@ TEST_SUITE("process_pool: deaths")
         pool.stop();
     }
 
-    TEST_CASE("counters survive the workers that have counted")
+    // client_python#275: the files of dead workers grow without end.
+    TEST_CASE("counters of two hundred workers that have died are two, and exact, and take no more "
+              "room (complaint 23)")
+    {
+        auto options = of_workers(2);
+        options.counters = {"blocks", "others"};
+        pooled pool(options);
+        pool.must_start();
+        std::uint64_t sum = 0;
+        const auto lose = [&](std::uint64_t workers) {
+            for (; workers > 0; --workers) {
+                CHECK(pool.fail(make_work("count and die", workers)) == pool_errc::worker_died);
+                sum += workers;
+            }
+            // Both have taken the places of others by then, and nobody else is on his way.
+            pool.until([&] { return pool.it->metrics().idle == 2; });
+            return room_of_this();
+        };
+        const auto before = lose(50);
+        const auto after = lose(150);
+        const auto metrics = pool.it->metrics();
+        CHECK(metrics.workers_lost == 200);
+        REQUIRE(metrics.counters.size() == 2);
+        CHECK(metrics.counters.front() == procyard::pool_counter{"blocks", sum});
+        CHECK(metrics.counters.back() == procyard::pool_counter{"others", 0});
+        CHECK(after.descriptors == before.descriptors);
+        // Nothing of those 150: an end may be mapped, or not yet, and an allocator keeps some.
+        CHECK(after.mappings < before.mappings + 10);
+        CHECK_MESSAGE(after.heap_bytes < before.heap_bytes + 64 * 1024, before.heap_bytes, " -> ",
+                      after.heap_bytes);
+        pool.stop();
+    }
+
+    TEST_CASE("counters survive the workers that have counted (complaint 23)")
     {
         auto options = of_workers(1);
         options.counters = {"blocks"};

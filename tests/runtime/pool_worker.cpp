@@ -162,6 +162,21 @@ const std::map<std::string, action>& actions()
              wait_at_gate(w.text);
              take_no_more_memory();
          }},
+        {"long", [](const work& w, pool_job&, answer& a) { a.text.assign(w.number, 'x'); }},
+        {"length", [](const work& w, pool_job&, answer& a) { a.number = w.text.size(); }},
+        {"environment", [](const work& w, pool_job&, answer& a) { a.text = variable(w.text); }},
+        {"trace",
+         [](const work&, pool_job& j, answer& a) {
+             a.text = j.trace().traceparent + '|' + j.trace().tracestate + '|' + j.trace().baggage;
+         }},
+    };
+    return all;
+}
+
+// Those that leave a line behind.
+const std::map<std::string, action>& notes()
+{
+    static const std::map<std::string, action> all{
         {"note",
          [](const work& w, pool_job& j, answer&) {
              append_line(w.text, std::to_string(w.number) + ' ' + std::to_string(j.attempt()));
@@ -180,13 +195,6 @@ const std::map<std::string, action>& actions()
          [](const work& w, pool_job&, answer& a) {
              append_line(w.text, "answers");
              a.text.assign(w.number, 'x');
-         }},
-        {"long", [](const work& w, pool_job&, answer& a) { a.text.assign(w.number, 'x'); }},
-        {"length", [](const work& w, pool_job&, answer& a) { a.number = w.text.size(); }},
-        {"environment", [](const work& w, pool_job&, answer& a) { a.text = variable(w.text); }},
-        {"trace",
-         [](const work&, pool_job& j, answer& a) {
-             a.text = j.trace().traceparent + '|' + j.trace().tracestate + '|' + j.trace().baggage;
          }},
     };
     return all;
@@ -215,7 +223,7 @@ answer work_on(const work& request, pool_job& j)
     a.number = request.number;
     a.pid = ::getpid();
     a.slot = j.slot();
-    for (const auto* all : {&actions(), &questions()}) {
+    for (const auto* all : {&actions(), &notes(), &questions()}) {
         const auto found = all->find(request.what);
         if (found == all->end())
             continue;

@@ -116,7 +116,7 @@ TEST_SUITE("service_log_task")
     }
 
     TEST_CASE("100 MB into a sink that is stuck: the child never blocks, each lost line is counted "
-              "(case 46)")
+              "(case 46, complaint 20)")
     {
         supervised f;
         sluggish sink(f.ctx);

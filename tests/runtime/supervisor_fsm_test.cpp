@@ -34,7 +34,7 @@ using duration = supervisor_fsm::duration;
 
 TEST_SUITE("supervisor_fsm")
 {
-    TEST_CASE("a service starts when all it depends on is ready, the others at once")
+    TEST_CASE("a service starts when all it depends on is ready, the others at once (complaint 19)")
     {
         stage world;
         world.fsm.add(plain());
