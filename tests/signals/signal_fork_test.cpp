@@ -257,14 +257,23 @@ TEST_SUITE("signal_set and copies of the process")
 
     TEST_CASE("without another process, an error and nothing else")
     {
-        if (::geteuid() == 0)
-            return;  // whom no limit of processes holds
         asio::io_context ctx;
+        signal_set set(ctx.get_executor(), {SIGUSR1});
         CHECK(procyard_test::in_fork([&] {
+                  // No limit of processes holds root.
+                  if (::geteuid() == 0 && ::setresuid(65534, 65534, 65534) != 0)
+                      return 1;
                   const rlimit none{0, 0};
-                  ::setrlimit(RLIMIT_NPROC, &none);
+                  if (::setrlimit(RLIMIT_NPROC, &none) != 0)
+                      return 2;
                   error_code ec;
-                  return fork_process(ctx, ec) == -1 && ec.value() == EAGAIN ? 0 : 1;
+                  const pid_t copy = fork_process(ctx, ec);
+                  if (copy == 0)
+                      ::_exit(0);
+                  if (copy != -1 || ec.value() != EAGAIN)
+                      return 3;
+                  ::raise(SIGUSR1);
+                  return set.try_wait() ? 0 : 4;
               })
               == 0);
     }
