@@ -286,6 +286,32 @@ endless_header() {
     truncate -s 1T "$directory/headers/endless.h"
 }
 
+# While it counts: how far it is, and how fast each worker is of which that is known. One of the two is
+# busy for ever, so the other one has all the rest; its first part counts for nothing.
+test_index_progress() {
+    local pid line n worker=none rate=0 parent=
+    endless_header
+    for n in {1..8}; do truncate -s 2M "$directory/headers/$n.h"; done
+    mkfifo "$directory/messages"
+    "$demo" index --workers 2 --input "$directory/headers" >/dev/null 2>"$directory/messages" &
+    pid=$!
+    exec 8<"$directory/messages"
+    for n in {1..10}; do
+        read -r line <&8
+        if [[ $line =~ ^[0-9]/9\ files\ \ .*\ of\ .*/s\ .*\ ([0-9]+):\ ([0-9.]+)\ [KMG]?B/s ]]; then
+            worker=${BASH_REMATCH[1]}
+            rate=${BASH_REMATCH[2]}
+            break
+        fi
+    done
+    { read -r _ _ _ parent _ <"/proc/$worker/stat"; } 2>/dev/null
+    [[ $parent == "$pid" ]] || fail "no rate of one of its workers: $line"
+    [[ $rate =~ [1-9] ]] || fail "one that has worked has no rate: $line"
+    kill -TERM "$pid"
+    /bin/cat <&8 >"$directory/log"
+    ends_with 143 'interrupted by SIGTERM; [0-9] of 9 files were counted' "$pid"
+}
+
 # Told to end, it lets the workers finish, but not for ever; told twice, it ends at once. Killed, it
 # takes its workers along.
 test_index_interrupt() {
