@@ -32,16 +32,6 @@ int kills_wanted()
     return text != nullptr ? std::atoi(text) : 25;
 }
 
-// ThreadSanitizer makes a file when a process begins, and removes it: a kill can come in between.
-bool is_of_sanitizer([[maybe_unused]] const std::filesystem::path& path)
-{
-#if defined(__SANITIZE_THREAD__)
-    return path.filename().string().starts_with("tsan.rodata.");
-#else
-    return false;
-#endif
-}
-
 }  // namespace
 
 TEST_SUITE("pool_kill")

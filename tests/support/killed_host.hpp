@@ -39,6 +39,16 @@ inline std::string text_of(const std::filesystem::path& file)
     return {std::istreambuf_iterator<char>(stream), {}};
 }
 
+/// ThreadSanitizer makes a file when a process begins, and removes it: a kill can come in between.
+inline bool is_of_sanitizer([[maybe_unused]] const std::filesystem::path& path)
+{
+#if defined(__SANITIZE_THREAD__)
+    return path.filename().string().starts_with("tsan.rodata.");
+#else
+    return false;
+#endif
+}
+
 /// Those that became ours, one after the other, if they have ended.
 inline void bury_orphans()
 {
