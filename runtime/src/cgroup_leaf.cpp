@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -27,8 +28,8 @@ namespace detail {
 
 namespace {
 
-// Leaves of killed makers are looked for at the first leaf of a process and then now and then: a
-// look reads the whole parent directory.
+// Leaves of killed makers are looked for at the first leaf of a process in each place and then now
+// and then: a look reads the whole parent directory.
 constexpr std::uint64_t leaves_per_look = 1024;
 // Names are lost to a stranger's leaf, or to one that is being cleared away.
 constexpr int most_names = 16;
@@ -36,6 +37,9 @@ constexpr int most_names = 16;
 constexpr std::size_t batch = 64;
 // Rounds over members that keep forking while they are signalled. In a frozen cgroup it takes two.
 constexpr int most_rounds = 64;
+
+// Places that are remembered to have been looked at.
+constexpr std::size_t known_places = 64;
 
 bool has_gone(const error_code& ec)
 {
@@ -51,6 +55,21 @@ unique_fd open_directory(int parent, const char* name)
 bool lock(const unique_fd& directory)
 {
     return retry_eintr([&] { return ::flock(directory.get(), LOCK_EX | LOCK_NB); }) == 0;
+}
+
+/// Whether nothing is known of a look at this directory. No lock, and no memory: of two places that
+/// fall together one is looked at too often.
+bool is_new_place(int parent)
+{
+    static std::array<std::atomic<std::uint64_t>, known_places> known{};
+    struct stat info{};
+    if (::fstat(parent, &info) == -1)
+        return true;
+    constexpr std::uint64_t golden_ratio = 0x9e3779b97f4a7c15;
+    const auto place = static_cast<std::uint64_t>(info.st_ino)
+        ^ (static_cast<std::uint64_t>(info.st_dev) * golden_ratio);
+    // Relaxed: it orders nothing; who looks twice finds nothing the second time.
+    return known[place % known_places].exchange(place, std::memory_order_relaxed) != place;
 }
 
 /// Makes one leaf of this name; an empty result with ec = EEXIST means: try another name.
@@ -90,7 +109,7 @@ cgroup_leaf cgroup_leaf::create(int parent, error_code& ec)
     cgroup_leaf leaf;
     for (int attempt = 0; attempt < most_names; ++attempt) {
         const auto number = next_number.fetch_add(1, std::memory_order_relaxed);
-        if (number % leaves_per_look == 0)
+        if (is_new_place(parent) || number % leaves_per_look == 0)
             remove_stale(parent);
         leaf.name_ = "procyard-" + std::to_string(::getpid()) + '-' + std::to_string(number);
         ec = {};

@@ -361,6 +361,24 @@ TEST_SUITE("cgroup_leaf")
         fs::remove(root / "other");
     }
 
+    TEST_CASE("the first leaf in each place clears away what killed makers have left there")
+    {
+        const nothing_left check;
+        const auto first = make_leaf();
+        for (const char* const name : {"one", "another"}) {
+            const auto place = fs::path(test_cgroup()) / name;
+            const auto stale = place / "procyard-999999-0";
+            fs::create_directories(stale);
+            error_code ec;
+            const auto parent = open_cgroup(place.string(), ec);
+            REQUIRE_FALSE(ec);
+            (void)cgroup_leaf::create(parent.get(), ec);
+            CHECK_FALSE(ec);
+            CHECK_FALSE(fs::exists(stale));
+            fs::remove(place);
+        }
+    }
+
     TEST_CASE("a name that is taken is passed over")
     {
         const nothing_left check;
