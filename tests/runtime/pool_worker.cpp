@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // The worker of the tests of process_pool.
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
@@ -28,8 +29,10 @@
 #include <string>
 #include <vector>
 
+#include <procyard/runtime/command.hpp>
 #include <procyard/runtime/detail/pool_task_state.hpp>
 #include <procyard/runtime/pool_error.hpp>
+#include <procyard/runtime/spawn.hpp>
 #include <procyard/runtime/worker_entries.hpp>
 
 #include "pool_types.hpp"
@@ -113,6 +116,14 @@ void take_memory(std::uint64_t size)
 {
     static std::vector<std::vector<char>> taken;
     taken.emplace_back(size, 'x');
+}
+
+// A program that lives on when this process is killed, which waits for that.
+void start_another(const asio::any_io_executor& executor, const std::string& notes)
+{
+    const auto other = procyard::spawn(procyard::command("tail", {"-f", "/dev/null"}), executor);
+    append_line(notes, std::to_string(other.id()));
+    (void)::pause();
 }
 
 using action = std::function<void(const work&, pool_job&, answer&)>;
@@ -242,6 +253,9 @@ asio::awaitable<answer> work_later(work request, pool_job j)
         if (!request.text.empty())
             append_line(request.text, "waits");
         co_await never.async_wait(asio::use_awaitable);
+    }
+    if (request.what == "start another") {
+        start_another(co_await asio::this_coro::executor, request.text);
     }
     if (request.what == "wait deaf") {
         append_line(request.text, "waits");
