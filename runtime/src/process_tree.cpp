@@ -286,9 +286,48 @@ sweep_result process_tree::kill() noexcept
     return result;
 }
 
-tree_event process_tree::next_event()
+// Who finds a cgroup empty removes it, and the kernel tells of a change no sooner than 10 ms after
+// the one before: what it has put off goes with the file. So the others are told here. (Leaving the
+// leaf to the last of them would leave it for good where the process ends meanwhile.)
+tree_event process_tree::next_event(const std::shared_ptr<tree_watcher>& asker)
 {
-    const std::lock_guard lock(mutex_);
+    tree_event event;
+    std::vector<std::weak_ptr<tree_watcher>> others;
+    {
+        const std::lock_guard lock(mutex_);
+        event = look();
+        if (event.empty)
+            others.swap(watchers_);
+        else if (event.priority && asker && !watch(asker))
+            event.descriptor.reset();
+    }
+    for (const auto& one : others) {
+        const auto other = one.lock();
+        if (other && other != asker)
+            other->tree_ended();
+    }
+    return event;
+}
+
+// False: there is no memory for it.
+bool process_tree::watch(const std::shared_ptr<tree_watcher>& asker) noexcept
+{
+    bool is_known = false;
+    std::erase_if(watchers_, [&](const std::weak_ptr<tree_watcher>& one) {
+        is_known = is_known || (!one.owner_before(asker) && !asker.owner_before(one));
+        return one.expired();
+    });
+    try {
+        if (!is_known)
+            watchers_.push_back(asker);
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+    return true;
+}
+
+tree_event process_tree::look()
+{
     if (over())
         return {.empty = true};
     if (mechanism_ == tree_mechanism::cgroup)
@@ -324,13 +363,16 @@ tree_event process_tree::next_cgroup_event()
     return event;
 }
 
-void process_tree::end()
+void process_tree::end() noexcept
 {
     ended_ = true;
     sweep_.reset();
-    if (leaf_) {
+    if (!leaf_)
+        return;
+    try {
         last_usage_ = leaf_.usage();
-        (void)leaf_.remove();  // again by the destructor
+        (void)leaf_.remove();
+    } catch (const std::bad_alloc&) {  // it is removed by the destructor
     }
 }
 

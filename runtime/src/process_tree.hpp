@@ -50,6 +50,21 @@ struct tree_event {
     bool priority = false;
 };
 
+/// One who waits until a tree is empty, and is told when another asker has found it so.
+class tree_watcher {
+public:
+    tree_watcher() = default;
+    tree_watcher(const tree_watcher&) = delete;
+    tree_watcher& operator=(const tree_watcher&) = delete;
+
+    /// It is time to ask again, whatever the descriptor says. In any thread; no lock of the tree is
+    /// held, and none of this one's may wait for another's.
+    virtual void tree_ended() noexcept = 0;
+
+protected:
+    ~tree_watcher() = default;
+};
+
 /// A child and all it has started: one mechanism of several behind one face.
 ///
 ///   new --prepare--> prepared --attach--> attached --leader_reaped--> attached
@@ -118,8 +133,10 @@ public:
     sweep_result kill() noexcept;
 
     /// Whether nobody is left, looked at now.
-    [[nodiscard]] bool empty() { return next_event().empty; }
-    [[nodiscard]] tree_event next_event();
+    [[nodiscard]] bool empty() { return next_event(nullptr).empty; }
+    /// `asker` is told when somebody else has found the tree empty: the descriptor of a cgroup that
+    /// was removed since may tell nothing.
+    [[nodiscard]] tree_event next_event(const std::shared_ptr<tree_watcher>& asker);
 
     [[nodiscard]] std::vector<pid_t> members() const;
     /// What the cgroup has counted, also after its end.
@@ -132,8 +149,10 @@ private:
     [[nodiscard]] bool sweeps() const noexcept;
     [[nodiscard]] tree_sweep& sweep();
     [[nodiscard]] bool group_has_ended(bool just_now) const noexcept;
+    [[nodiscard]] tree_event look();
     [[nodiscard]] tree_event next_cgroup_event();
-    void end();
+    [[nodiscard]] bool watch(const std::shared_ptr<tree_watcher>& asker) noexcept;
+    void end() noexcept;
 
     mutable std::mutex mutex_;
     tree_mechanism mechanism_ = tree_mechanism::none;
@@ -149,6 +168,7 @@ private:
     cgroup_usage last_usage_;
     std::string id_;
     std::function<bool(pid_t)> spoken_for_;
+    std::vector<std::weak_ptr<tree_watcher>> watchers_;  // of a cgroup
     std::unique_ptr<tree_sweep> sweep_;  // made when it is needed: most children end on their own
 };
 

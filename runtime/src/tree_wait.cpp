@@ -29,8 +29,9 @@ constexpr std::chrono::nanoseconds longest_interval = 50ms;
 /// One wait. The lock makes a cancellation from another thread as good as one from the executor.
 ///
 /// A wake-up cannot be lost: what the tree named is watched first and asked for again only when it
-/// is ready, a pidfd stays ready, and cgroup.events is ready for every change after the reading.
-class tree_wait : public std::enable_shared_from_this<tree_wait> {
+/// is ready, a pidfd stays ready, and cgroup.events is ready for every change after the reading, as
+/// long as there is such a file; who removes it tells us.
+class tree_wait final : public tree_watcher, public std::enable_shared_from_this<tree_wait> {
 public:
     tree_wait(const asio::any_io_executor& executor, std::shared_ptr<process_tree> tree,
               asio::any_completion_handler<void(error_code)> handler)
@@ -41,6 +42,8 @@ public:
     {
     }
 
+    tree_wait(const tree_wait&) = delete;
+    tree_wait& operator=(const tree_wait&) = delete;
     ~tree_wait() { unwatch(); }
 
     void start()
@@ -62,7 +65,7 @@ private:
         if (!handler_)
             return;
         unwatch();
-        auto event = tree_->next_event();
+        auto event = tree_->next_event(shared_from_this());
         if (event.empty) {
             tree_.reset();
             handler_.complete(error_code{});
@@ -99,17 +102,30 @@ private:
         watched_.reset();
     }
 
+    void stop_waiting()
+    {
+        error_code ignored;
+        if (watched_)
+            descriptor_.cancel(ignored);
+        timer_.cancel();
+    }
+
     void cancel()
     {
         const std::lock_guard lock(mutex_);
         if (!handler_)
             return;
         tree_.reset();
-        error_code ignored;
-        if (watched_)
-            descriptor_.cancel(ignored);
-        timer_.cancel();
+        stop_waiting();
         handler_.complete(asio::error::operation_aborted);
+    }
+
+    // The step that waits for its turn, or is made to come now, finds it so.
+    void tree_ended() noexcept override
+    {
+        const std::lock_guard lock(mutex_);
+        if (handler_)
+            stop_waiting();
     }
 
     std::mutex mutex_;

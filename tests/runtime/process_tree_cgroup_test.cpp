@@ -111,6 +111,36 @@ TEST_SUITE("process_tree in a cgroup")
         }
     }
 
+    // The kernel tells of a change no sooner than 10 ms after the one before, and not at all of a
+    // cgroup that is removed meanwhile.
+    TEST_CASE("who waits hears of an end that somebody else has found, and cleared away, before")
+    {
+        const nothing_left check;
+        asio::io_context ctx;
+        const auto tree = make_tree();
+        auto leader = start_in(*tree, {"pause"});
+        leader.expect("ready", 1);
+        outcome<error_code> done;
+        outcome<error_code> also;
+        asio::cancellation_signal signal;
+        outcome<error_code> cancelled;
+        start_tree_wait(ctx.get_executor(), tree, done.handler());
+        start_tree_wait(ctx.get_executor(), tree, also.handler());
+        start_tree_wait(ctx.get_executor(), tree,
+                        asio::bind_cancellation_slot(signal.slot(), cancelled.handler()));
+        ctx.poll();
+        signal.emit(asio::cancellation_type::terminal);
+        CHECK_FALSE(tree->kill().error);
+        CHECK(leader.reap() == SIGKILL);
+        tree->leader_reaped();
+        CHECK(tree->empty());
+        CHECK(leaf_count() == 0);
+        run(ctx);
+        CHECK_FALSE(done.error());
+        CHECK_FALSE(also.error());
+        CHECK(cancelled.error() == asio::error::operation_aborted);
+    }
+
     TEST_CASE("is suspended, resumed and signalled as a whole")
     {
         const nothing_left check;
