@@ -26,6 +26,7 @@
 #include <utility>
 #include <vector>
 
+#include "daemonizing.hpp"
 #include "procyard_test.hpp"
 #include "run_fixture.hpp"
 #include "spawning.hpp"
@@ -52,18 +53,6 @@ using procyard::supervisor_result;
 namespace {
 
 using fixture = supervised;
-
-// Ready when its leader is, and its daemons are written down.
-service daemonizing(std::string name, command what, std::vector<pid_t>& daemons)
-{
-    service made(std::move(name), std::move(what));
-    made.ready_when(readiness::line_with("ready"))
-        .log([&daemons](procyard::service_output, std::string_view line) {
-            if (const auto pid = reported_pid(line, "member"))
-                daemons.push_back(pid);
-        });
-    return made;
-}
 
 }  // namespace
 
