@@ -235,23 +235,25 @@ void supervisor_fsm::on_extend(incarnation& one, duration wanted, time_point now
 void supervisor_fsm::on_ready(std::size_t which, std::uint64_t generation, time_point now)
 {
     auto& one = services_[which];
-    if (one.extra && one.extra->generation == generation) {
+    const bool takes_over = one.extra && one.extra->generation == generation;
+    if (takes_over) {
         if (one.extra->role != incarnation_role::successor || asked_to_stop(*one.extra))
             return;
         // From here on the new one serves: it takes the old one's place before that is stopped.
         std::swap(one.main, *one.extra);
         one.main.role = incarnation_role::serving;
         one.extra->role = incarnation_role::retired;
-        if (!asked_to_stop(*one.extra))
-            begin_stop(which, *one.extra, service_cause::replaced, now);
     }
-    if (!one.main_lives || one.main.generation != generation || asked_to_stop(one.main))
-        return;
-    one.main.ready_by = time_point::max();
-    if (one.main.phase == ready)
-        return;
-    one.main.ready_since = std::min(one.main.ready_since, now);
-    move_to(which, one.main, ready, service_cause::became_ready, now);
+    if (one.main_lives && one.main.generation == generation && !asked_to_stop(one.main)) {
+        one.main.ready_by = time_point::max();
+        if (one.main.phase != ready) {
+            one.main.ready_since = std::min(one.main.ready_since, now);
+            move_to(which, one.main, ready, service_cause::became_ready, now);
+        }
+    }
+    // Told in this order, too: at no time nobody is said to be ready.
+    if (takes_over && !asked_to_stop(*one.extra))
+        begin_stop(which, *one.extra, service_cause::replaced, now);
 }
 
 void supervisor_fsm::on_end(std::size_t which, std::uint64_t generation, bool clean, time_point now)

@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <fstream>
 #include <memory>
 #include <optional>
@@ -78,7 +79,7 @@ TEST_SUITE("supervisor")
         CHECK(f.last(service_state::exited).death->asked);
     }
 
-    TEST_CASE("a service that is killed is started again, and its death is reported")
+    TEST_CASE("one that dies by a signal waits to be started again, and its death is reported")
     {
         fixture f;
         f.it().add(service("a", command::shell("echo before >&2; echo the end >&2; kill -SEGV $$"))
@@ -494,8 +495,14 @@ TEST_SUITE("supervisor")
     TEST_CASE("replaced: the new process is ready before the old one is asked to go")
     {
         fixture f;
-        f.it().add(
-            service("a", helper({"--mode=pause"})).ready_when(readiness::line_with("ready")));
+        std::vector<std::string> lines;
+        f.it().add(service("a",
+                           command::shell("trap 'echo asked; exit' TERM; echo ready; "
+                                          "while :; do tail -f /dev/null & wait; done"))
+                       .ready_when(readiness::line_with("ready"))
+                       .log([&](procyard::service_output, std::string_view line) {
+                           lines.emplace_back(line);
+                       }));
         f.it().start();
         f.until("a", service_state::ready);
         const auto before = f.of("a").pid;
@@ -504,6 +511,16 @@ TEST_SUITE("supervisor")
         const auto after = f.of("a").pid;
         CHECK(after != before);
         run_until(f.ctx, [&] { return children() == 1; });
+        CHECK(lines == std::vector<std::string>{"ready", "ready", "asked"});
+        CAPTURE(f.story());
+        const auto place_of = [&](service_state to, std::uint64_t generation) {
+            return std::find_if(f.events.begin(), f.events.end(), [&](const service_event& event) {
+                return event.to == to && event.generation == generation;
+            });
+        };
+        const auto is_asked = place_of(service_state::stopping, 1);
+        REQUIRE(is_asked != f.events.end());
+        CHECK(place_of(service_state::ready, 2) < is_asked);
         CHECK(f.state("a") == service_state::ready);
         CHECK(f.of("a").restarts == 0);
         f.stop();
