@@ -19,6 +19,7 @@
 #include <exception>
 #include <memory>
 #include <set>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -171,19 +172,26 @@ TEST_SUITE("supervisor_listen")
         supervised f;
         listening one(f.ctx);
         listening two(f.ctx);
-        auto fd = one.take();
-        const int flags = ::fcntl(fd.get(), F_GETFL);
+        two.acceptor.native_non_blocking(true);
+        auto blocking = one.take();
+        auto non_blocking = two.take();
+        // They are those of the open file, which both processes have.
+        const int flags = ::fcntl(blocking.get(), F_GETFL);
         CHECK((flags & O_NONBLOCK) == 0);
+        CHECK(::fcntl(non_blocking.get(), F_GETFL) == (flags | O_NONBLOCK));
         std::string seen;
         f.it().add(shows("$LISTEN_FDS:$LISTEN_FDNAMES:$((LISTEN_PID - $$)):$(readlink "
-                         "/proc/$$/fd/3 | cut -c 1-6):"
-                         "$(readlink /proc/$$/fd/4 | cut -c 1-6):$(ls /proc/$$/fd | wc -l)")
-                       .listen("first", std::move(fd))
-                       .listen("second one", two.take())
+                         "/proc/$$/fd/3 | cut -c 1-6):$(readlink /proc/$$/fd/4 | cut -c 1-6):"
+                         "$(sed -n 's/^flags:[[:space:]]*//p' /proc/$$/fdinfo/3 /proc/$$/fdinfo/4)")
+                       .listen("first", std::move(blocking))
+                       .listen("second one", std::move(non_blocking))
                        .log([&](procyard::service_output, std::string_view line) { seen = line; }));
         f.it().start();
         f.until("a", service_state::ready);
-        CHECK(seen.substr(0, seen.rfind(':')) == "2:first:second one:0:socket:socket");
+        std::ostringstream expected;
+        expected << "2:first:second one:0:socket:socket:" << std::oct << '0' << flags << " 0"
+                 << (flags | O_NONBLOCK);
+        CHECK(seen == expected.str());
         f.stop();
     }
 

@@ -51,18 +51,48 @@ std::string text_of(const std::vector<notification>& all)
     return text;
 }
 
-// Speaks as anybody of this machine can.
-void say_as_a_stranger(const std::string& address, std::string_view message)
+// Speaks as anybody of this machine can, and may pass a descriptor.
+void say_as_a_stranger(const std::string& address, std::string_view message, int passed = -1)
 {
     sockaddr_un to{};
     to.sun_family = AF_UNIX;
     std::memcpy(to.sun_path, address.data(), address.size());
     to.sun_path[0] = '\0';
+    std::string text(message);
+    iovec data{text.data(), text.size()};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof passed)] = {};
+    msghdr header{};
+    header.msg_name = &to;
+    header.msg_namelen = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + address.size());
+    header.msg_iov = &data;
+    header.msg_iovlen = 1;
+    if (passed >= 0) {
+        header.msg_control = control;
+        header.msg_controllen = sizeof control;
+        cmsghdr* const part = CMSG_FIRSTHDR(&header);
+        part->cmsg_level = SOL_SOCKET;
+        part->cmsg_type = SCM_RIGHTS;
+        part->cmsg_len = CMSG_LEN(sizeof passed);
+        std::memcpy(CMSG_DATA(part), &passed, sizeof passed);
+    }
     const procyard::unique_fd from(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + address.size());
-    const auto sent = ::sendto(from.get(), message.data(), message.size(), 0,
-                               reinterpret_cast<const sockaddr*>(&to), size);
-    CHECK(sent == static_cast<ssize_t>(message.size()));
+    CHECK(::sendmsg(from.get(), &header, 0) == static_cast<ssize_t>(text.size()));
+}
+
+// What it passes is a pipe's end. True: it is closed when the message has been received.
+bool closes_what_a_stranger_passes(notify_socket& socket, std::string_view message)
+{
+    int ends[2] = {-1, -1};
+    REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+    const procyard::unique_fd mine(ends[0]);
+    procyard::unique_fd passed(ends[1]);
+    say_as_a_stranger(socket.address(), message, passed.get());
+    passed.reset();
+    char byte = 0;
+    // In the message, it is open.
+    CHECK(::read(mine.get(), &byte, 1) == -1);
+    socket.drain();
+    return ::read(mine.get(), &byte, 1) == 0;
 }
 
 }  // namespace
@@ -314,7 +344,9 @@ TEST_SUITE("sd_notify")
             nobody_of_ours, [&](notify_message& one) { heard += text_of(one.assignments); }, owner);
         say_as_a_stranger(socket.address(), "READY=1");
         socket.drain();
-        CHECK(heard.empty());
+        for (const char* const message : {"READY=1", "FDSTORE=1\nFDNAME=a", "BARRIER=1"})
+            CHECK_MESSAGE(closes_what_a_stranger_passes(socket, message), message);
+        CHECK_MESSAGE(heard.empty(), heard);
         socket.close();
     }
 
