@@ -15,8 +15,22 @@
 #include <procyard/runtime/shutdown.hpp>
 
 #include "operation_contract.hpp"
+#include "procyard_test.hpp"
 
 namespace procyard_test {
+
+// Moves the clock to each alarm that comes before `end`, until it is over. What is real takes none
+// of this time, and who needs the rest of it hangs.
+inline void move_until(boost::asio::io_context& ctx, procyard::manual_clock& clock,
+                       procyard::timer_clock::time_point end, const std::function<bool()>& over)
+{
+    while (!over()) {
+        const auto is_next = [&] { return clock.next().value_or(end) < end; };
+        run_until(ctx, [&] { return over() || is_next(); });
+        if (!over())
+            clock.advance_to_next();
+    }
+}
 
 // A coordinator whose time stands still until it is told to move, and what has happened.
 class shutdown_fixture {
