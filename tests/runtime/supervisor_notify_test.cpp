@@ -344,8 +344,8 @@ TEST_SUITE("sd_notify")
             nobody_of_ours, [&](notify_message& one) { heard += text_of(one.assignments); }, owner);
         say_as_a_stranger(socket.address(), "READY=1");
         socket.drain();
-        for (const char* const message : {"READY=1", "FDSTORE=1\nFDNAME=a", "BARRIER=1"})
-            CHECK_MESSAGE(closes_what_a_stranger_passes(socket, message), message);
+        for (const std::string_view message : {"READY=1", "FDSTORE=1\nFDNAME=a", "BARRIER=1"})
+            CHECK_MESSAGE(closes_what_a_stranger_passes(socket, message), std::string(message));
         CHECK_MESSAGE(heard.empty(), heard);
         socket.close();
     }
