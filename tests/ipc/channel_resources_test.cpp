@@ -138,7 +138,7 @@ int open_under(const syscall_refusal& what)
 
 std::size_t many()
 {
-    const auto* const asked = std::getenv("PROCYARD_CHANNELS");
+    const auto* const asked = std::getenv("PROCYARD_MANY_CHANNELS");
     return asked == nullptr ? 1000 : std::strtoull(asked, nullptr, 10);
 }
 
