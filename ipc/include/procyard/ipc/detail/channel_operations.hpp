@@ -215,6 +215,19 @@ inline error_code byte_room_now(channel_core& core, std::size_t count, std::uint
 }
 
 // --- waiting ------------------------------------------------------------------------------------
+//
+// What could be done at once completes in a later turn all the same, as everywhere in Asio; who
+// wants no turn tries first. Of a message that is there, in one thread, optimized (GCC 12, Asio of
+// Boost 1.81): try_receive takes 3 ns; async_receive 66 ns if it is awaited as it is, 88 ns by
+// use_awaitable; an asio::post by use_awaitable, with nothing in it, 58 ns.
+//
+// Rejected: a member beside async_receive that returns an asio::awaitable, tries, and awaits only
+// if nothing is there. It takes 13 ns, as long as a coroutine that does nothing, so two lines that
+// try first are four times as fast; it has no other token, and no executor of a handler; and a loop
+// around it never lets others of its executor have their turn, which is easier to see of a loop
+// around try_receive. Also rejected: an awaiter whose await_ready says that it is there. The
+// promise of asio::awaitable takes none but by what is in its namespace detail. And the handler's
+// immediate executor: Asio has one from Boost 1.82 on, and it posts unless it is told otherwise.
 
 template <class... Results>
 class channel_operation_of : public channel_operation {
