@@ -8,6 +8,7 @@
 #include <string>
 
 #include <procyard/ipc/codec.hpp>
+#include <procyard/ipc/detail/call_messages.hpp>
 #include <procyard/ipc/detail/frame_buffer.hpp>
 #include <procyard/ipc/type_description.hpp>
 
@@ -31,6 +32,10 @@ void look_at(const procyard::detail::frame_view& frame)
         demand(frame.payload.size() <= limit, "a payload within the limit");
         procyard_test::report report;
         (void)procyard::decode_message(frame.payload, report);
+        procyard::detail::question<std::string> asked;  // what calls make of it
+        (void)procyard::decode_message(frame.payload, asked);
+        procyard::detail::answer<procyard_test::report> answered;
+        (void)procyard::decode_message(frame.payload, answered);
         return;
     }
     error_code ec;

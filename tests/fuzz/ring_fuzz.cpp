@@ -11,6 +11,7 @@
 #include <string>
 
 #include <procyard/ipc/codec.hpp>
+#include <procyard/ipc/detail/message_parts.hpp>
 #include <procyard/ipc/detail/record_ring.hpp>
 #include <procyard/ipc/detail/ring_core.hpp>
 
@@ -71,8 +72,27 @@ void publish(ring_side& side, std::uint8_t how)
         side.withdraw();
 }
 
+// False: what the peer has sent is no part of a message.
+bool put_together(part_assembly& parts, record_kind kind, std::span<const std::byte> payload)
+{
+    constexpr std::uint64_t most = 300;
+    switch (parts.add(kind, payload, most)) {
+    case part_assembly::answer::more: break;
+    case part_assembly::answer::complete: {
+        demand(parts.message().size() <= most, "a message within the limit");
+        std::string text;
+        (void)procyard::decode_message(parts.message(), text);
+        parts.finish();
+        break;
+    }
+    case part_assembly::answer::too_long:
+    case part_assembly::answer::violation: return false;
+    }
+    return true;
+}
+
 // False: the peer was found out, and the ring is not used any more.
-bool receive(ring_side& side, ring_bytes& bytes)
+bool receive(ring_side& side, ring_bytes& bytes, part_assembly& parts)
 {
     record_consumer consumer(side, bytes.data());
     std::span<const std::byte> payload;
@@ -84,6 +104,11 @@ bool receive(ring_side& side, ring_bytes& bytes)
         demand(bytes.has(payload), "a payload lies in the ring");
         std::string text;
         (void)procyard::decode_message(payload, text);
+    }
+    if (found == record_consumer::answer::part) {
+        demand(bytes.has(payload), "a part lies in the ring");
+        if (!put_together(parts, consumer.kind(), payload))
+            return false;
     }
     return found != record_consumer::answer::violation;
 }
@@ -119,6 +144,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         peer.position.store(own.position.load());
     }
     std::optional<ring_side> side(std::in_place, role, own, peer, capacity, true);
+    part_assembly parts;
     for (bool good = true; good && !in.empty();) {
         const auto step = in.take<std::uint8_t>();
         switch (step % 4) {
@@ -130,7 +156,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         }
         case 2: publish(*side, step / 4); break;
         default:
-            good = role == ring_role::consumer ? receive(*side, bytes)
+            good = role == ring_role::consumer ? receive(*side, bytes, parts)
                                                : send(*side, bytes, in.take<std::uint16_t>());
         }
     }
