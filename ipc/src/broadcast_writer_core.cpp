@@ -197,6 +197,8 @@ unique_fd broadcast_writer_core::subscribe(const subscription_options& options, 
     if (ec)
         return {};
     look_at_bells();  // of those that have gone some may not have been missed
+    if (readers_.size() == max_subscribers)
+        look_at_bells();  // as in readers()
     if (readers_.size() == max_subscribers) {
         ec = channel_errc::too_many_subscribers;
         return {};

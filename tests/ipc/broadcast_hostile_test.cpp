@@ -563,6 +563,22 @@ TEST_SUITE("broadcast: limits")
         all.push_back(b.subscribe({}, ec));
         CHECK(!ec);
         CHECK(b.readers() == procyard::max_subscribers);
+        // Also of one that has rung as it went.
+        all.pop_back();
+        outcome<error_code> sent;
+        {
+            const subscriber<int> slow(ctx.get_executor(), b.subscribe(holding, ec));
+            REQUIRE(!ec);
+            while (b.try_send(1, ec)) { }
+            CHECK(ec == asio::error::would_block);
+            b.async_send(2, sent.handler());
+            ctx.poll();
+            CHECK(!sent.done());
+        }
+        all.push_back(b.subscribe({}, ec));
+        CHECK_MESSAGE(!ec, ec.message());
+        run(ctx);
+        CHECK(!sent.error());
     }
 
     TEST_CASE("no descriptors: each step fails cleanly, and what was there goes on (case 55)")
