@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Either side of a ring whose sender drops the oldest, against a peer that writes what it likes into
-// its own memory: messages and claims of a sender, the position and the accounts of a receiver.
+// Either side of a ring whose sender drops the oldest, against a peer that writes what it likes
+// into its own memory: messages and claims of a sender, position and accounts of a receiver.
 //
 // The input: a byte that says which side we are and how long messages are, then steps, each a byte
 // and what it needs.

@@ -132,6 +132,19 @@ forked& start_consumer(std::deque<forked>& all, work_queue<number>& queue, std::
         [&end, prefetch, notes, who] { return consume(std::move(end), prefetch, notes, who); });
 }
 
+// Until there are no more. Each is dead once.
+asio::awaitable<void> collect_dead(work_queue<number>& queue, std::map<number, unsigned>& dead,
+                                   error_code& ended)
+{
+    for (;;) {
+        const auto letter =
+            co_await queue.async_dead_letter(asio::redirect_error(asio::use_awaitable, ended));
+        if (ended)
+            co_return;
+        CHECK(dead.emplace(letter.value, letter.attempts).second);
+    }
+}
+
 // One that does what it wants in the place of a consumer.
 struct liar {
     liar(asio::io_context& ctx, work_queue<number>& queue)
@@ -255,16 +268,8 @@ TEST_SUITE("work_queue death")
             }
         }
         queue.close();
-        procyard::error_code ended;
-        procyard_test::run_coroutine(ctx, [&]() -> asio::awaitable<void> {
-            for (;;) {
-                const auto letter = co_await queue.async_dead_letter(
-                    asio::redirect_error(asio::use_awaitable, ended));
-                if (ended)
-                    co_return;
-                CHECK(dead.emplace(letter.value, letter.attempts).second);
-            }
-        });
+        error_code ended;
+        procyard_test::run_coroutine(ctx, [&] { return collect_dead(queue, dead, ended); });
         CHECK(ended == channel_errc::closed);
         for (auto& consumer : consumers)
             CHECK(consumer.result() == 0);
