@@ -128,7 +128,7 @@ TEST_SUITE("fan_in: messages longer than a source's ring")
     TEST_CASE("of each source whole and in its order, among short ones and those of others")
     {
         constexpr std::uint64_t count = 200;
-        for (const std::size_t burst : {1U, 2U, 16U}) {
+        for (const unsigned burst : {1U, 2U, 16U}) {
             CAPTURE(burst);
             asio::io_context ctx;
             fan_in<std::string> from(ctx.get_executor(), {.burst = burst});
