@@ -408,7 +408,12 @@ TEST_CASE("a worker that has died is replaced later when there was no memory to 
         pool.until([&] { return pool.it->workers().empty(); });
         auto waits = pool.submit(make_work("length", 0, "four"));
         clock->advance(soon().first);
-        const bool has_failed = fail_in(nth, pool.ctx, [&] { pool.ctx.poll(); });
+        // Its timer, its coroutine, and the order to spawn. Not the answer, which comes when it
+        // likes: Asio 1.81 uses the executor of its handler, for which there may be no memory.
+        const bool has_failed = fail_in(nth, pool.ctx, [&] {
+            for (int turn = 0; turn < 3; ++turn)
+                pool.ctx.poll_one();
+        });
         while (start_by(*clock, pool))
             CHECK(!pool.it->explanation().empty());
         CHECK(pool.result(waits).number == 4);
