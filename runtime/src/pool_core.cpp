@@ -361,7 +361,7 @@ void pool_core::carry_out(timer_clock::time_point now)
     recorder_.record(fsm_, now);
     for (const auto& one : fsm_.outputs())
         carry_out(one);
-    end_unstarted();
+    end_unstarted(now);
 }
 
 void pool_core::carry_out(const pool_output& what)
@@ -425,22 +425,6 @@ void pool_core::start_worker(const pool_output& what)
         processes_.erase(what.worker);
         unstarted_.push_back(what.worker);  // has room for all that there can be
         end_span(0, what.worker, trace, pool_outcome::done);
-    }
-}
-
-// Not before all that the machine wished is carried out: it is told of an end, and wishes anew.
-// Each of these waits longer before the next, so this comes to an end.
-void pool_core::end_unstarted()
-{
-    while (!unstarted_.empty()) {
-        const auto now = options_.clock->now();
-        fsm_.make_room();
-        fsm_.worker_ended(unstarted_.back(), 0, 0, 0, now);
-        unstarted_.pop_back();
-        carry_out(now);
-        if (!stopping_)
-            complete_ready_waits(pool_errc::not_ready);
-        explanation_ = "there was no memory to start a worker";
     }
 }
 
@@ -638,7 +622,9 @@ void pool_core::wait(std::vector<ready_wait>& list, handler h)
 // These are few, so each is told in a turn of its own, where it may throw.
 void pool_core::complete_ready_waits(const error_code& ec)
 {
-    for (const auto& one : std::exchange(ready_waits_, {})) {
+    while (!ready_waits_.empty()) {
+        const auto one = ready_waits_.front();
+        ready_waits_.erase(ready_waits_.begin());
         if (*one)
             one->complete(ec);
     }
@@ -746,19 +732,21 @@ void pool_core::arm()
         }
         return;
     }
-    if (timer_)
-        timer_->emit(asio::cancellation_type::terminal);
-    armed_for_ = next;
-    timer_ = std::make_shared<asio::cancellation_signal>();
+    const auto begun = std::make_shared<asio::cancellation_signal>();
     options_.clock->async_wait_until(
         setup_->executor, next,
         asio::bind_cancellation_slot(
-            timer_->slot(), [weak = weak_from_this(), mine = std::weak_ptr(timer_)](error_code ec) {
+            begun->slot(), [weak = weak_from_this(), mine = std::weak_ptr(begun)](error_code ec) {
                 const auto self = weak.lock();
                 // Another timer may have taken its place since it was due.
                 if (!ec && self && self->timer_ && self->timer_ == mine.lock())
                     self->on_timer();
             }));
+    // Not before: without memory for the wait none is set, and the next turn tries again.
+    if (timer_)
+        timer_->emit(asio::cancellation_type::terminal);
+    timer_ = begun;
+    armed_for_ = next;
 }
 
 }  // namespace detail

@@ -111,7 +111,7 @@ private:
     void carry_out(timer_clock::time_point now);
     void carry_out(const pool_output& what);
     void start_worker(const pool_output& what);
-    void end_unstarted();
+    void end_unstarted(timer_clock::time_point now);
     // One that serves and its successor have one slot.
     void make_room_for_workers(std::size_t slots)
     {

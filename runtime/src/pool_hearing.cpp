@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <exception>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -284,15 +285,36 @@ void pool_core::forget_worker(pool_process& from, std::shared_ptr<const death_re
     end_span(0, from.number(), from.trace, pool_outcome::done);
 }
 
+// Not before all that the machine wished is carried out: it is told of an end, and wishes anew. At
+// the same time, so that it wants nothing of those of whom it was not told yet.
+void pool_core::end_unstarted(timer_clock::time_point now)
+{
+    while (!unstarted_.empty()) {
+        fsm_.make_room();
+        fsm_.worker_ended(unstarted_.back(), 0, 0, 0, now);
+        unstarted_.pop_back();
+        carry_out(now);
+        try {
+            explanation_ = "there was no memory to start a worker";
+            if (!stopping_)
+                complete_ready_waits(pool_errc::not_ready);
+        } catch (const std::bad_alloc&) {
+            explanation_.clear();  // who waits still is told with the next one
+        }
+    }
+}
+
 // One that was ready, and has died since, is in the reports of its tasks.
 void pool_core::explain(bool was_ready)
 {
     const auto& death = *death_;
     if (death.asked && death.text.empty())
         return;
-    if (!death.text.empty() && death.status)
-        explanation_ = death.text + " (" + death.to_string() + ')';
-    else if (!was_ready)
+    if (!death.text.empty() && death.status) {
+        auto how = death;
+        how.cause = service_cause::asked;  // the text says why, in more words
+        explanation_ = death.text + " (" + how.to_string() + ')';
+    } else if (!was_ready)
         explanation_ = death.to_string();
 }
 

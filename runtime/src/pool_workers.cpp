@@ -28,6 +28,9 @@ pool_fsm::duration part_of(pool_fsm::duration whole, double part)
                          : pool_fsm::duration::max();
 }
 
+// Where there is no memory to start one, no delay would be a start without end in one turn.
+constexpr pool_fsm::duration least_delay = std::chrono::milliseconds(1);
+
 }  // namespace
 
 pool_fsm::pool_fsm(const setup& what, std::uint64_t seed)
@@ -399,7 +402,7 @@ void pool_fsm::learn_from(slot& at, const worker& one, bool begun, time_point no
     if (was_stable)
         at.failures = 0;
     else if (by_itself)
-        at.start_at = later(now, delay_after(++at.failures));
+        at.start_at = later(now, std::max(delay_after(++at.failures), least_delay));
 }
 
 pool_fsm::duration pool_fsm::delay_after(unsigned failures)
