@@ -48,6 +48,15 @@ asio::awaitable<void> download(child_ptr program, socket_ptr client)
     client->shutdown(tcp::socket::shutdown_both, ignored);  // ends the upload too, if it goes on
 }
 
+// A failure does not win a race; as a result it does.
+asio::awaitable<std::exception_ptr> failure_of(asio::awaitable<void> what)
+try {
+    co_await std::move(what);
+    co_return nullptr;
+} catch (...) {
+    co_return std::current_exception();
+}
+
 // When one direction fails, the other is cancelled, and the child is dropped: its tree is killed.
 // So it is when the time is over.
 asio::awaitable<void> serve(socket_ptr client)
@@ -56,10 +65,12 @@ asio::awaitable<void> serve(socket_ptr client)
     asio::steady_timer limit(executor, 10min);
     auto program = std::make_shared<child>(
         spawn(command("cat").std_in(stdio::pipe()).std_out(stdio::pipe()), executor));
-    auto first = co_await ((upload(client, program) && download(program, client))
+    auto first = co_await (failure_of(upload(client, program) && download(program, client))
                            || limit.async_wait(asio::use_awaitable));
     if (first.index() == 1)
         throw std::runtime_error("it takes too long");
+    if (const auto failure = std::get<0>(first))
+        std::rethrow_exception(failure);
     std::cout << program->info().path << ": " << co_await program->async_wait() << '\n';
 }
 // [serve]
@@ -89,6 +100,8 @@ asio::awaitable<void> listen(tcp::acceptor acceptor, int clients)
     asio::steady_timer pause(acceptor.get_executor());
     while (clients > 0) {
         auto [ec, client] = co_await acceptor.async_accept(asio::as_tuple(asio::use_awaitable));
+        if (!acceptor.is_open())
+            break;
         if (ec) {
             std::cerr << "no client: " << ec.message() << '\n';
             pause.expires_after(50ms);  // EMFILE, which stays for a while

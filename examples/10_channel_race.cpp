@@ -94,7 +94,16 @@ asio::awaitable<void> take_all(sensor& indoors, sensor& outdoors)
               << '\n';
 }
 
-// What fails does not win, so a race does not hear that a sensor has died. This does.
+// What fails does not win, and is heard of when the others have failed, too. As a result it wins.
+asio::awaitable<std::exception_ptr> failure_of(asio::awaitable<void> what)
+try {
+    co_await std::move(what);
+    co_return nullptr;
+} catch (...) {
+    co_return std::current_exception();
+}
+
+// So a race does not hear that a sensor has died. This does.
 asio::awaitable<void> until_it_dies(sensor& from)
 {
     const error_code how = co_await from.readings.async_wait_closed(asio::use_awaitable);
@@ -108,10 +117,12 @@ asio::awaitable<void> follow(std::string program)
     auto executor = co_await asio::this_coro::executor;
     sensor indoors(executor, program);
     sensor outdoors(executor, program);
-    const auto first =
-        co_await (take_all(indoors, outdoors) || until_it_dies(indoors) || until_it_dies(outdoors));
+    const auto first = co_await (failure_of(take_all(indoors, outdoors)) || until_it_dies(indoors)
+                                 || until_it_dies(outdoors));
     if (first.index() != 0)
         throw std::runtime_error("a sensor has died");
+    if (const auto failure = std::get<0>(first))
+        std::rethrow_exception(failure);
     co_await indoors.process.async_wait(asio::use_awaitable);
     co_await outdoors.process.async_wait(asio::use_awaitable);
 }

@@ -46,6 +46,9 @@ struct counters {
 asio::awaitable<std::size_t> read_request(tcp::socket& client, std::string& text)
 {
     using namespace asio::experimental::awaitable_operators;
+    // An idle client is waited for, who may have a request on its way; one that has begun is not.
+    if (text.empty())
+        co_await client.async_wait(tcp::socket::wait_read, asio::as_tuple(asio::use_awaitable));
     asio::steady_timer limit(client.get_executor(), 10s);
     auto first = co_await (asio::async_read_until(client, asio::dynamic_buffer(text, 8192),
                                                   "\r\n\r\n", asio::as_tuple(asio::use_awaitable))
