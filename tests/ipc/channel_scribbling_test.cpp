@@ -172,7 +172,7 @@ void survive_beside(const procyard::channel_options& options, int rounds)
         CAPTURE(round);
         against_producer<T> test(options);
         procyard_test::forked peer([&] { return scribble(test.peer, options.full, round); });
-        procyard::fan_in<T> from(test.ctx.get_executor());
+        procyard::fan_in<T> from(test.ctx.get_executor(), {.burst = 1});
         const auto bad = from.add(std::move(test.end));
         procyard::channel<T> good(test.ctx.get_executor(), options);
         const auto honest = from.add(std::move(good.receiver));

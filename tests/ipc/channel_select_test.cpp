@@ -37,8 +37,11 @@ namespace {
 // PROCYARD_RACES in the environment says it; CONTRIBUTING.md has a number.
 int races()
 {
-    if (const auto* const asked = std::getenv("PROCYARD_RACES"))
-        return std::atoi(asked);
+    if (const auto* const asked = std::getenv("PROCYARD_RACES")) {
+        const int number = std::atoi(asked);
+        REQUIRE(number > 0);
+        return number;
+    }
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     return 2'000;  // a sanitizer makes them slow
 #else

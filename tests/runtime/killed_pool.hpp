@@ -69,6 +69,7 @@ inline void kill_pool_after_pool()
     boost::asio::io_context ctx;
     const char* const wanted = std::getenv("PROCYARD_POOL_KILLS");
     const int kills = wanted != nullptr ? std::atoi(wanted) : 25;
+    REQUIRE(kills > 0);
     for (int i = 0; i < kills; ++i) {
         CAPTURE(i);
         const temporary_directory where;

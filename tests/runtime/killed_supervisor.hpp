@@ -115,6 +115,7 @@ inline void kill_again_and_again(const std::filesystem::path& where)
 {
     const char* const wanted = std::getenv("PROCYARD_SUPERVISOR_KILLS");
     const int kills = wanted != nullptr ? std::atoi(wanted) : 25;
+    REQUIRE(kills > 0);
     std::mt19937 random(20261122);
     boost::asio::io_context ctx;
     for (int i = 0; i < kills; ++i) {
