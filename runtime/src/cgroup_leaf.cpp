@@ -17,6 +17,7 @@
 
 #include <procyard/ipc/syscall.hpp>
 
+#include "guardian_core.hpp"
 #include "held_process.hpp"
 #include "kernel_features.hpp"
 #include "proc_fs.hpp"
@@ -104,6 +105,12 @@ unique_fd make_leaf(int parent, const std::string& name, error_code& ec)
 
 cgroup_leaf cgroup_leaf::create(int parent, error_code& ec)
 {
+    guarded_entry nobodys;
+    return create(parent, nobodys, ec);
+}
+
+cgroup_leaf cgroup_leaf::create(int parent, guarded_entry& entry, error_code& ec)
+{
     // Relaxed: only distinctness matters. Process-wide, because the names are.
     static std::atomic<std::uint64_t> next_number{0};
     cgroup_leaf leaf;
@@ -112,10 +119,18 @@ cgroup_leaf cgroup_leaf::create(int parent, error_code& ec)
         if (is_new_place(parent) || number % leaves_per_look == 0)
             remove_stale(parent);
         leaf.name_ = "procyard-" + std::to_string(::getpid()) + '-' + std::to_string(number);
-        ec = {};
+        ec = entry.leaf_comes(parent, leaf.name_);
+        if (ec)
+            break;
         leaf.directory_ = make_leaf(parent, leaf.name_, ec);
+        if (leaf)
+            ec = entry.leaf_made(leaf.directory());
         if (leaf || ec != make_errno(EEXIST))
             break;
+    }
+    if (ec) {
+        leaf = {};
+        entry.no_leaf();
     }
     return leaf;
 }

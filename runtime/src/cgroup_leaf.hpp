@@ -18,6 +18,8 @@ PROCYARD_NAMESPACE_BEGIN
 
 namespace detail {
 
+class guarded_entry;
+
 /// What a cgroup has counted; empty where the controller is not there.
 struct cgroup_usage {
     std::optional<std::uint64_t> memory_peak_bytes{};
@@ -35,7 +37,9 @@ struct cgroup_usage {
 /// @par Thread safety   Distinct objects: safe. Shared objects: unsafe.
 class cgroup_leaf {
 public:
-    /// Makes `procyard-<pid>-<counter>` in the cgroup directory `parent`.
+    /// Makes `procyard-<pid>-<counter>` in the cgroup directory `parent`, which `entry` is told
+    /// before. A failure to tell it is one to make it.
+    [[nodiscard]] static cgroup_leaf create(int parent, guarded_entry& entry, error_code& ec);
     [[nodiscard]] static cgroup_leaf create(int parent, error_code& ec);
     /// Takes a directory that is there already; `name` is its name in its parent.
     [[nodiscard]] static cgroup_leaf adopt(unique_fd directory, std::string name);

@@ -496,6 +496,7 @@ PROCYARD_CHILD_SIDE int perform(child_op& op) noexcept
     case spawn_step::pipe:
     case spawn_step::open_file:
     case spawn_step::terminal:
+    case spawn_step::guardian:
     case spawn_step::tree:
     case spawn_step::clone: return EINVAL;  // the parent's own steps: never in a plan
     }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "guardian_core.hpp"
 #include "passed_end.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
@@ -224,6 +225,12 @@ command& command::drop_capabilities(std::vector<int> keep)
 command& command::parent_death_signal(int signal_number)
 {
     parent_death_signal_ = signal_number;
+    return *this;
+}
+
+command& command::guarded_by(const guardian& by)
+{
+    guarded_by_ = detail::guardian_access::core(by);
     return *this;
 }
 

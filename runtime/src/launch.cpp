@@ -28,8 +28,6 @@ namespace {
 
 using access = command_access;
 
-using access = command_access;
-
 // The kernel copies a table in steps, up to the highest number that is kept: below this one it is
 // cheap.
 constexpr int low_numbers = 256;
@@ -81,6 +79,8 @@ tree_mode chosen_mode(const command& what, tree_mode without_cgroup)
 
 spawn_failure launch::prepare()
 {
+    if (auto failure = prepare_guardian())
+        return failure;
     if (auto failure = prepare_tree())
         return failure;
     plan_context context;
@@ -88,12 +88,52 @@ spawn_failure launch::prepare()
     context.parent = access::parent_death_signal(what_) != 0 ? ::getpid() : 0;
     context.close_range = has(kernel().close_range);
     context.lead_group = core_->tree.needs_own_group();
-    context.marker = core_->tree.marker(child_variable(what_, context, tree_marker_name));
+    context.marker = marker_of_child(context);
     context.cgroup_procs = cgroup_procs_.get();
     if (auto failure = build_plan(what_, context, plan_))
         return failure;
     plan_.signals.ignored_realtime = service_.ignored_realtime_signals();
     return connections_.open(what_, service_.may_enlarge_pipe(), plan_);
+}
+
+// There, and told, before anything is that it would have to clear away.
+spawn_failure launch::prepare_guardian()
+{
+    const auto& guardian = access::guarded_by(what_);
+    if (!guardian)
+        return {};
+    const auto refused = [&](int error, std::string why = {}) {
+        return make_failure(what_, spawn_step::guardian, error, std::move(why));
+    };
+    if (!guardian->is_ours())
+        return refused(ECHILD);
+    try {
+        guardian->keep();
+    } catch (const spawn_error& e) {
+        return refused(e.code().value(), e.what());
+    } catch (const boost::system::system_error& e) {
+        return refused(e.code().value(), e.what());
+    } catch (const std::runtime_error& e) {
+        return refused(ECHILD, e.what());
+    }
+    error_code ec;
+    core_->tree.set_guarded(guarded_entry(guardian, ec));
+    return ec ? refused(ec.value()) : spawn_failure{};
+}
+
+// Marks nest: those of who is around it stay.
+std::string launch::marker_of_child(const plan_context& context) const
+{
+    const auto inherited = child_variable(what_, context, tree_marker_name);
+    const auto& guardian = access::guarded_by(what_);
+    if (!guardian)
+        return core_->tree.marker(inherited);
+    auto guarded = std::string(inherited);
+    if (!guarded.empty())
+        guarded += ':';
+    guarded += guardian->mark();
+    auto all = core_->tree.marker(guarded);
+    return all.empty() ? guarded : all;
 }
 
 // What the tree is made of is settled before the plan, because parts of it are steps of the plan.

@@ -50,6 +50,8 @@ public:
 
 private:
     spawn_failure prepare();
+    spawn_failure prepare_guardian();
+    [[nodiscard]] std::string marker_of_child(const plan_context& context) const;
     spawn_failure prepare_tree();
     spawn_failure prepare_cgroup();
     [[nodiscard]] int cgroup_directory() const noexcept;

@@ -49,6 +49,7 @@ bool is_option(spawn_step step) noexcept
     case spawn_step::pipe:
     case spawn_step::open_file:
     case spawn_step::terminal:
+    case spawn_step::guardian:
     case spawn_step::clone:
     case spawn_step::signals:
     case spawn_step::descriptors:

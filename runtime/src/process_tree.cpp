@@ -41,6 +41,26 @@ std::string make_id()
 
 }  // namespace
 
+// A leaf with members, which were let go, stays, and so does what its guardian knows of it.
+process_tree::~process_tree()
+{
+    remove_leaf();
+    if (leaf_)
+        guarded_.leave();
+}
+
+void process_tree::remove_leaf() noexcept
+{
+    try {
+        if (leaf_)
+            (void)leaf_.remove();
+    } catch (const std::bad_alloc&) {  // then it stays for the next one to clear away
+    }
+    // After the directory: who is killed in between leaves the name of nothing.
+    if (!leaf_ && ended_)
+        guarded_.close();
+}
+
 error_code process_tree::prepare(tree_request request)
 {
     const std::lock_guard lock(mutex_);
@@ -81,14 +101,14 @@ error_code process_tree::make_leaf(const tree_request& request)
     if (!request.cgroup_parent.empty()) {
         const auto parent = open_cgroup(request.cgroup_parent, ec);
         if (!ec)
-            leaf_ = cgroup_leaf::create(parent.get(), ec);
+            leaf_ = cgroup_leaf::create(parent.get(), guarded_, ec);
         return ec;
     }
     own_cgroup for_this_one;
     auto& own = request.own != nullptr ? *request.own : for_this_one;
     const int parent = own.directory(ec);
     if (!ec)
-        leaf_ = cgroup_leaf::create(parent, ec);
+        leaf_ = cgroup_leaf::create(parent, guarded_, ec);
     return ec;
 }
 
@@ -134,6 +154,7 @@ bool process_tree::fall_back()
     if (!may_fall_back_ || mechanism_ != tree_mechanism::cgroup || leader_.pid() != -1)
         return false;
     leaf_ = {};
+    guarded_.no_leaf();
     why_no_cgroup_ = make_errno(EOPNOTSUPP);
     mechanism_ = tree_mechanism::process_group;
     return true;
@@ -145,6 +166,7 @@ void process_tree::attach(pid_t pid, int pidfd)
     PROCYARD_ASSERT(leader_.pid() == -1 && "a tree has one leader");
     leader_ = held_process::borrow(pid, pidfd);
     leads_session_ = sweeps() && ::getsid(pid) == pid;
+    guarded_.child_made(pid);
 }
 
 void process_tree::adopt(cgroup_leaf leaf)
@@ -185,7 +207,7 @@ void process_tree::leader_reaped(bool just_now) noexcept
     if (!sweeps())
         return;
     if (!sweep_ && group_has_ended(just_now)) {
-        ended_ = true;
+        end();
         return;
     }
     try {
@@ -367,13 +389,12 @@ void process_tree::end() noexcept
 {
     ended_ = true;
     sweep_.reset();
-    if (!leaf_)
-        return;
     try {
-        last_usage_ = leaf_.usage();
-        (void)leaf_.remove();
-    } catch (const std::bad_alloc&) {  // it is removed by the destructor
+        if (leaf_)
+            last_usage_ = leaf_.usage();
+    } catch (const std::bad_alloc&) {  // then what it has used is not known
     }
+    remove_leaf();
 }
 
 std::vector<pid_t> process_tree::members() const

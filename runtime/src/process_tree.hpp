@@ -17,6 +17,7 @@
 #include <procyard/runtime/tree.hpp>
 
 #include "cgroup_leaf.hpp"
+#include "guardian_core.hpp"
 #include "held_process.hpp"
 #include "own_cgroup.hpp"
 #include "tree_sweep.hpp"
@@ -81,7 +82,10 @@ public:
     process_tree() = default;
     process_tree(const process_tree&) = delete;
     process_tree& operator=(const process_tree&) = delete;
-    ~process_tree() = default;
+    ~process_tree();
+
+    /// In the book of its guardian. Before prepare; without it nobody guards the tree.
+    void set_guarded(guarded_entry entry) noexcept { guarded_ = std::move(entry); }
 
     /// Chooses the mechanism and makes what it needs. Fails where a mechanism was asked for by
     /// name, or a cgroup parent was; `automatic` takes the process group instead.
@@ -144,6 +148,7 @@ public:
 
 private:
     [[nodiscard]] error_code make_leaf(const tree_request& request);
+    void remove_leaf() noexcept;
     [[nodiscard]] error_code become_subreaper();
     [[nodiscard]] bool over() const noexcept { return ended_ || leader_.pid() == -1; }
     [[nodiscard]] bool sweeps() const noexcept;
@@ -164,6 +169,7 @@ private:
     error_code why_no_cgroup_;
     error_code why_no_subreaper_;
     held_process leader_ = held_process::borrow(-1, -1);
+    guarded_entry guarded_;
     cgroup_leaf leaf_;
     cgroup_usage last_usage_;
     std::string id_;

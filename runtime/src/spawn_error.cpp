@@ -60,6 +60,7 @@ std::string_view to_string(spawn_step step) noexcept
     case spawn_step::pipe: return "pipe";
     case spawn_step::open_file: return "open file";
     case spawn_step::terminal: return "terminal";
+    case spawn_step::guardian: return "guardian";
     case spawn_step::tree: return "tree";
     case spawn_step::clone: return "clone";
     case spawn_step::signals: return "signals";

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <procyard/ipc/config.hpp>
@@ -41,6 +42,9 @@ namespace detail {
 class survivor_sweep {
 public:
     survivor_sweep(std::string marker, const std::vector<survivor_record>& records);
+
+    // One more cgroup, of which the caller knows that it is theirs.
+    void take(cgroup_leaf leaf) { leaves_.push_back(std::move(leaf)); }
 
     // Kills whom it finds. False when nobody is left, and nobody can be.
     [[nodiscard]] bool pass();

@@ -27,7 +27,8 @@
 namespace procyard_test {
 
 /// The host that is killed; says so when it has done some more.
-inline void work_until_killed(procyard::command worker)
+/// One of its workers starts another program, if so wished.
+inline void work_until_killed(procyard::command worker, bool starts_another = false)
 {
     auto options = of_workers(3);
     options.prefetch = 2;
@@ -37,6 +38,10 @@ inline void work_until_killed(procyard::command worker)
     pool.it->async_start([](procyard::error_code) { std::cout << "started" << std::endl; });
     // It would not hear of a SIGTERM.
     pool.submit(make_work("spin deaf", 0, (place() / "notes").string())).detach();
+    if (starts_another) {
+        const auto notes = (place() / "notes").string();
+        pool.submit(make_work("start another", 0, notes)).detach();
+    }
     std::uint64_t answers = 0;
     const std::function<void()> again = [&] {
         const auto size = answers % 5 == 0 ? 100'000U : 10U;
@@ -52,18 +57,10 @@ inline void work_until_killed(procyard::command worker)
     pool.ctx.run();
 }
 
-/// As long as it takes until so many children are left, of those that were a dead host's.
-inline void bury_until(std::size_t left)
-{
-    const auto end = std::chrono::steady_clock::now() + deadlock_guard;
-    while (children() > left) {
-        REQUIRE_MESSAGE(std::chrono::steady_clock::now() < end, children(), " live on");
-        bury_orphans();
-    }
-}
-
 /// Kills as many hosts as one wishes, and looks after each one for processes, files and sockets.
-inline void kill_pool_after_pool()
+inline void kill_pool_after_pool(
+    const std::string& test_case = "host: a pool at work",
+    const std::function<void()>& check_more = [] { })
 {
     std::mt19937 random(20261123);
     boost::asio::io_context ctx;
@@ -73,7 +70,7 @@ inline void kill_pool_after_pool()
     for (int i = 0; i < kills; ++i) {
         CAPTURE(i);
         const temporary_directory where;
-        auto host = start_host(ctx, "host: a pool at work", where.path());
+        auto host = start_host(ctx, test_case, where.path());
         kill_some_time(ctx, host, random, 12);
         bury_until(0);
         // The handler's own, and nothing else.
@@ -83,6 +80,7 @@ inline void kill_pool_after_pool()
                 FAIL_CHECK("left: " << entry.path().string());
         }
         CHECK(text_of("/proc/net/unix").find(where.path().string()) == std::string::npos);
+        check_more();
     }
     MESSAGE(kills << " kills");
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // The process of a pool is killed, and its workers are in cgroups.
+#include <procyard/runtime/guardian.hpp>
 #include <procyard/runtime/process_pool.hpp>
 
 #include <doctest/doctest.h>
@@ -52,6 +53,13 @@ TEST_SUITE("pool_kill: cgroups")
         work_until_killed(worker_in_leaf());
     }
 
+    TEST_CASE("host: a guarded pool at work" * doctest::skip())
+    {
+        asio::io_context ctx;
+        work_until_killed(worker_in_leaf().guarded_by(procyard::guardian(ctx.get_executor())),
+                          true);
+    }
+
     TEST_CASE("host: a worker that starts another program" * doctest::skip())
     {
         pooled pool(of_workers(1), "later", worker_in_leaf());
@@ -83,6 +91,17 @@ TEST_SUITE("pool_kill: cgroups")
         }
         asio::io_context ctx;
         CHECK(leaves_after_next_pool(ctx, where.path()) == 0);
+    }
+
+    TEST_CASE(
+        "kill -9 of a pool's process with a guardian at any moment leaves no process, socket, "
+        "name or cgroup, whatever its workers have started")
+    {
+        const subreaper_guard guard;
+        REQUIRE(::unshare(CLONE_NEWNET) == 0);
+        const auto sockets = text_of("/proc/net/unix");
+        kill_pool_after_pool("host: a guarded pool at work", [] { CHECK(leaves().empty()); });
+        CHECK(text_of("/proc/net/unix") == sockets);
     }
 
     TEST_CASE(

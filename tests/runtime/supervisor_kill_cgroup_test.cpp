@@ -52,6 +52,11 @@ TEST_SUITE("supervisor_kill: cgroups")
         supervise_at(place(), test_cgroup());
     }
 
+    TEST_CASE("host: supervises with a guardian" * doctest::skip())
+    {
+        supervise_at(place(), test_cgroup(), true);
+    }
+
     TEST_CASE("host: stops in order" * doctest::skip())
     {
         stop_in_order_at(place(), test_cgroup());
@@ -91,6 +96,17 @@ TEST_SUITE("supervisor_kill: cgroups")
         kill_again_and_again(where.path());
         CHECK(text_of("/proc/net/unix") == sockets);
         CHECK(leaves().empty());
+    }
+
+    TEST_CASE("kill -9 at any moment with a guardian: no process, leaf, socket or name is left at "
+              "once, whoever comes next")
+    {
+        const subreaper_guard guard;
+        const temporary_directory where;
+        REQUIRE(::unshare(CLONE_NEWNET) == 0);
+        const auto sockets = text_of("/proc/net/unix");
+        kill_guarded_again_and_again(where.path(), [] { CHECK(leaves().empty()); });
+        CHECK(text_of("/proc/net/unix") == sockets);
     }
 
     TEST_CASE("without a state directory a daemon lives on in its leaf, and the first leaf that is "

@@ -33,6 +33,11 @@ TEST_SUITE("supervisor_kill")
         supervise_at(place());
     }
 
+    TEST_CASE("host: supervises with a guardian" * doctest::skip())
+    {
+        supervise_at(place(), "", true);
+    }
+
     TEST_CASE("host: stops in order" * doctest::skip())
     {
         stop_in_order_at(place());
@@ -91,5 +96,12 @@ TEST_SUITE("supervisor_kill")
         const subreaper_guard guard;
         const temporary_directory where;
         kill_again_and_again(where.path());
+    }
+    TEST_CASE("kill -9 at any moment with a guardian: no process and no name is left at once, "
+              "whoever comes next")
+    {
+        const subreaper_guard guard;
+        const temporary_directory where;
+        kill_guarded_again_and_again(where.path());
     }
 }

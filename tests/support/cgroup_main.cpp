@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <fstream>
 
+#include <procyard/runtime/guardian.hpp>
+
 #include "cgroup_main.hpp"
 #include "skip.hpp"
 
@@ -77,6 +79,8 @@ bool limit_memory(const fs::path& place, std::size_t most)
 
 int main(int argc, char** argv)
 {
+    if (const auto code = procyard::run_if_guardian())
+        return *code;
     if (const char* const given = std::getenv(directory_variable)) {
         directory = given;
         return doctest::Context(argc, argv).run();

@@ -7,6 +7,8 @@
 
 #include <sys/wait.h>
 
+#include <chrono>
+#include <cstddef>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -19,6 +21,7 @@
 
 #include <procyard/runtime/spawn.hpp>
 
+#include "procyard_test.hpp"
 #include "spawning.hpp"
 
 namespace procyard_test {
@@ -56,6 +59,16 @@ inline void bury_orphans()
     for (pid_t pid = 0; pids >> pid;) {
         siginfo_t info{};
         (void)::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG);
+    }
+}
+
+/// As long as it takes until so many children are left, of those that were a dead host's.
+inline void bury_until(std::size_t left)
+{
+    const auto end = std::chrono::steady_clock::now() + deadlock_guard;
+    while (children() > left) {
+        REQUIRE_MESSAGE(std::chrono::steady_clock::now() < end, children(), " live on");
+        bury_orphans();
     }
 }
 

@@ -13,6 +13,7 @@
 #include <procyard/runtime/drop_policy.hpp>
 #include <procyard/runtime/exit_status.hpp>
 #include <procyard/runtime/forward_signals.hpp>
+#include <procyard/runtime/guardian.hpp>
 #include <procyard/runtime/inherited.hpp>
 #include <procyard/runtime/init.hpp>
 #include <procyard/runtime/observer.hpp>

@@ -24,6 +24,7 @@
 #include <procyard/ipc/unopened.hpp>
 #include <procyard/runtime/drop_policy.hpp>
 #include <procyard/runtime/export.hpp>
+#include <procyard/runtime/guardian.hpp>
 #include <procyard/runtime/spawn_error.hpp>
 #include <procyard/runtime/stdio.hpp>
 #include <procyard/runtime/tree.hpp>
@@ -223,6 +224,11 @@ public:
     /// whichever thread asks.
     command& parent_death_signal(int signal_number);
 
+    /// Has all that the child starts killed when this process dies, however that happens; see
+    /// `guardian`. A service and a worker die with their supervisor's or pool's process anyhow;
+    /// with this, what they have started does so, too.
+    command& guarded_by(const guardian& by);
+
     /// The signals the child starts with blocked; by default none.
     command& signal_mask(const sigset_t& blocked);
     /// A signal the child starts with ignored.
@@ -302,6 +308,7 @@ private:
     bool no_new_privileges_ = false;
     std::optional<std::vector<int>> keep_capabilities_;
     int parent_death_signal_ = 0;
+    std::shared_ptr<detail::guardian_core> guarded_by_;
     std::optional<sigset_t> signal_mask_;
     std::vector<int> ignored_signals_;
     bool inherit_signals_ = false;

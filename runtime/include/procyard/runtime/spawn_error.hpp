@@ -33,6 +33,7 @@ enum class spawn_step : std::uint8_t {
     pipe,
     open_file,
     terminal,
+    guardian,
     tree,
     clone,
     // Done by the child, between clone and exec.

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "guardian_core.hpp"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/system/system_error.hpp>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+#include <utility>
+
+#include <procyard/ipc/syscall.hpp>
+#include <procyard/runtime/spawn.hpp>
+
+#include "proc_fs.hpp"
+#include "service_command.hpp"
+
+PROCYARD_NAMESPACE_BEGIN
+
+namespace detail {
+
+namespace {
+
+constexpr std::chrono::seconds most_start_time{10};
+
+std::string new_mark()
+{
+    std::array<unsigned char, 16> chance{};
+    if (retry_eintr([&] { return ::getrandom(chance.data(), chance.size(), 0); })
+        != static_cast<ssize_t>(chance.size()))
+        throw boost::system::system_error(last_error(), "guardian: getrandom");
+    std::string mark = "guardian-";
+    for (const auto byte : chance) {
+        char text[3];
+        std::snprintf(text, sizeof text, "%02x", byte);
+        mark += text;
+    }
+    return mark;
+}
+
+// What it says until it is there, or has gone; empty: nothing within its time.
+std::optional<std::string> first_words(int from)
+{
+    const auto until = std::chrono::steady_clock::now() + most_start_time;
+    std::string said;
+    while (!said.ends_with('\n')) {
+        const auto left =
+            std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+        if (left.count() <= 0)
+            return std::nullopt;
+        pollfd ready{from, POLLIN, 0};
+        if (::poll(&ready, 1, static_cast<int>(left.count())) <= 0)
+            continue;
+        char text[512];
+        const auto count = retry_eintr([&] { return ::read(from, text, sizeof text); });
+        if (count <= 0)
+            break;
+        said.append(text, static_cast<std::size_t>(count));
+    }
+    return said;
+}
+
+}  // namespace
+
+guardian_core::guardian_core(asio::any_io_executor ex, command program)
+    : executor_(std::move(ex)),
+      program_(std::move(program)),
+      mark_(new_mark()),
+      host_(::getpid())
+{
+    // Each would start the next one.
+    if (std::getenv(std::string(guardian_variable).c_str()) != nullptr)
+        throw std::runtime_error("guardian: this process was started as one: run_if_guardian() has "
+                                 "to be called at the beginning of main()");
+    start();
+}
+
+bool guardian_core::is_ours() const noexcept
+{
+    return ::getpid() == host_;
+}
+
+pid_t guardian_core::id() const
+{
+    const std::lock_guard lock(mutex_);
+    return process_.id();
+}
+
+void guardian_core::keep()
+{
+    const std::lock_guard lock(mutex_);
+    if (process_.try_wait())
+        start();
+}
+
+void guardian_core::start()
+{
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) == -1)
+        throw boost::system::system_error(last_error(), "guardian: pipe");
+    const unique_fd from(ends[0]);
+    unique_fd to(ends[1]);
+    auto what = program_;
+    forget_our_own(what);
+    what.env(std::string(guardian_variable), std::to_string(host_) + ' ' + mark_)
+        .std_in(stdio::null())
+        .std_out(stdio::null())
+        .std_err(stdio::null())
+        .descriptor(guardian_book_number, stdio::borrow(book_.descriptor()))
+        .descriptor(guardian_word_number, stdio::borrow(to.get()))
+        .working_directory("/")
+        .new_session()
+        .parent_death_signal(0)
+        .tree(tree_mode::none)
+        .on_drop(drop_policy::kill_tree());
+    auto process = spawn(what, executor_);
+    to.reset();
+    const auto said = first_words(from.get());
+    if (said == guardian_is_there) {
+        process_ = std::move(process);
+        return;
+    }
+    auto problem = "guardian: " + program_.to_string();
+    if (!said) {
+        problem += " has not called run_if_guardian() within "
+            + std::to_string(most_start_time.count()) + " s";
+    } else if (said->empty()) {
+        problem += " has ended, and not called run_if_guardian()";
+    } else {
+        problem += " says: " + said->substr(0, said->find('\n'));
+    }
+    throw std::runtime_error(problem);
+}
+
+guarded_entry::guarded_entry(std::shared_ptr<guardian_core> by, error_code& ec)
+{
+    ec = by->book().take(slot_);
+    if (ec)
+        return;
+    by_ = std::move(by);
+    what_.is_taken = true;
+}
+
+guarded_entry& guarded_entry::operator=(guarded_entry&& other) noexcept
+{
+    if (this != &other) {
+        close();
+        by_ = std::move(other.by_);
+        slot_ = other.slot_;
+        what_ = other.what_;
+    }
+    return *this;
+}
+
+error_code guarded_entry::write() noexcept
+{
+    return by_ ? by_->book().write(slot_, what_) : error_code{};
+}
+
+error_code guarded_entry::leaf_comes(int parent, std::string_view name)
+{
+    if (!by_)
+        return {};
+    std::array<char, PATH_MAX> path{};
+    const auto link = "/proc/self/fd/" + std::to_string(parent);
+    const auto size = ::readlink(link.c_str(), path.data(), path.size());
+    if (size == -1)
+        return last_error();
+    std::string all(path.data(), static_cast<std::size_t>(size));
+    all.append("/").append(name);
+    if (!what_.set_leaf_path(all))
+        return make_errno(ENAMETOOLONG);
+    what_.leaf_inode = 0;
+    return write();
+}
+
+error_code guarded_entry::leaf_made(int directory)
+{
+    struct stat info{};
+    if (by_ && ::fstat(directory, &info) == -1)
+        return last_error();
+    what_.leaf_inode = static_cast<std::uint64_t>(info.st_ino);
+    return write();
+}
+
+void guarded_entry::no_leaf() noexcept
+{
+    what_.leaf_inode = 0;
+    what_.leaf.fill('\0');
+    (void)write();
+}
+
+void guarded_entry::child_made(pid_t pid)
+{
+    if (!by_)
+        return;
+    // Who has gone already is found by the mark, if he has left anybody.
+    const auto record = read_stat(pid);
+    if (!record)
+        return;
+    what_.pid = pid;
+    what_.start_ticks = record->start_ticks;
+    what_.leads_group = record->group == pid;
+    what_.leads_session = record->session == pid;
+    (void)write();
+}
+
+void guarded_entry::close() noexcept
+{
+    if (by_)
+        by_->book().give_back(slot_);
+    by_.reset();
+}
+
+}  // namespace detail
+
+guardian::guardian(asio::any_io_executor ex)
+    : guardian(std::move(ex),
+               // Not by its path, where another version may be by now.
+               command("/proc/self/exe").arg0("procyard-guardian " + std::to_string(::getpid())))
+{
+}
+
+guardian::guardian(asio::any_io_executor ex, const command& program)
+    : core_(std::make_shared<detail::guardian_core>(std::move(ex), program))
+{
+}
+
+pid_t guardian::id() const
+{
+    return core_->id();
+}
+
+PROCYARD_NAMESPACE_END
