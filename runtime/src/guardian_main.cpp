@@ -37,8 +37,8 @@ namespace detail {
 namespace {
 
 constexpr int usage_failure = 64;  // as sysexits.h has it
-// Between two looks: as long as nothing tells of the end of who was killed, and of a process without
-// a pidfd.
+// Between two looks: nothing tells of the ends of those who were killed, nor of a host without a
+// pidfd.
 constexpr int first_pause_ms = 1;
 constexpr int most_pause_ms = 500;
 constexpr int look_pause_ms = 20;
