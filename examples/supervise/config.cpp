@@ -188,6 +188,8 @@ bool set_general(config& all, std::string_view key, const std::string& value)
         all.stop_budget = to_duration(value);
     } else if (key == "state") {
         all.state = value;
+    } else if (key == "guardian") {
+        all.guardian = to_bool(value);
     } else {
         return false;
     }

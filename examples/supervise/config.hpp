@@ -67,6 +67,8 @@ struct config {
     procyard::restart_intensity intensity{.restarts = 10, .window = std::chrono::seconds(60)};
     std::chrono::nanoseconds stop_budget = std::chrono::seconds(10);
     std::filesystem::path state{};
+    // If the runner is killed, what its services have started is killed as well.
+    bool guardian = true;
     // Each after those it depends on.
     std::vector<service_config> services{};
 };

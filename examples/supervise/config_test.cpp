@@ -88,6 +88,9 @@ TEST_SUITE("supervise_config")
         CHECK(all.intensity.window == 2min);
         CHECK(all.stop_budget == 20s);
         CHECK(all.state == "/run/x");
+        CHECK(all.guardian);
+        CHECK_FALSE(
+            parse_config("[supervisor]\nguardian = no\n[a]\ncommand = x\n", "x.ini").guardian);
         REQUIRE(all.services.size() == 3);
         CHECK(all.services[0].name == "db");
         CHECK(all.services[0].one_shot);

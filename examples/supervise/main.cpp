@@ -302,6 +302,8 @@ int obey(const arguments& given)
 
 int main(int argc, char** argv)
 {
+    if (const auto code = run_if_guardian())
+        return *code;
     try {
         return obey(parse(std::span(argv, static_cast<std::size_t>(argc)).subspan(1)));
     } catch (const std::exception& error) {

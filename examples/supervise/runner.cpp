@@ -62,28 +62,32 @@ unique_fd listen_on(const std::string& name, std::uint16_t port)
     return made;
 }
 
-command command_of(const service_config& one, const std::string& text)
+command command_of(const service_config& one, const std::string& text,
+                   const std::optional<guardian>& by)
 {
     auto what = command::shell(text);
     if (!one.directory.empty())
         what.working_directory(one.directory);
     for (const auto& [name, value] : one.environment)
         what.env(name, value);
+    if (by)
+        what.guarded_by(*by);
     return what;
 }
 
-service_probe probe_of(const service_config& one, const probe_config& how)
+service_probe probe_of(const service_config& one, const probe_config& how,
+                       const std::optional<guardian>& by)
 {
     using kind = probe_config::kind;
     switch (how.what) {
     case kind::http: return http_probe(how.text);
-    case kind::command: return command_probe(command_of(one, how.text));
+    case kind::command: return command_probe(command_of(one, how.text, by));
     case kind::tcp: break;
     }
     return tcp_probe(how.port);
 }
 
-readiness ready_of(const service_config& one)
+readiness ready_of(const service_config& one, const std::optional<guardian>& by)
 {
     using kind = ready_config::kind;
     const auto& how = one.ready;
@@ -91,21 +95,21 @@ readiness ready_of(const service_config& one)
     case kind::notify: return readiness::told();
     case kind::newline: return readiness::newline_on(how.number);
     case kind::line: return readiness::line_with(how.text);
-    case kind::probe: return readiness::probe(probe_of(one, how.probe));
+    case kind::probe: return readiness::probe(probe_of(one, how.probe, by));
     case kind::started: break;
     }
     return readiness::started();
 }
 
-service service_of(const service_config& one)
+service service_of(const service_config& one, const std::optional<guardian>& by)
 {
-    service made(one.name, command_of(one, one.command));
+    service made(one.name, command_of(one, one.command, by));
     if (one.one_shot)
         made.one_shot();
     made.restart(one.restart)
         .backoff(one.backoff)
         .depends_on(one.depends_on)
-        .ready_when(ready_of(one))
+        .ready_when(ready_of(one, by))
         .stop_grace(one.grace)
         .may_extend(one.may_extend)
         .keep_descriptors(one.keep_descriptors);
@@ -114,7 +118,8 @@ service service_of(const service_config& one)
     if (one.watchdog)
         made.watchdog(*one.watchdog);
     if (const auto& health = one.health; health.probe)
-        made.health(probe_of(one, *health.probe), health.interval, health.failures, health.most);
+        made.health(probe_of(one, *health.probe, by), health.interval, health.failures,
+                    health.most);
     for (const auto& [name, port] : one.listen)
         made.listen(name, listen_on(name, port));
     return made;
@@ -148,6 +153,8 @@ runner::runner(const asio::any_io_executor& ex, config how)
     options.stop_budget = how_.stop_budget;
     options.state_directory = how_.state;
     options.on_event = [this](const service_event& event) { on_event(event); };
+    if (how_.guardian)
+        guardian_.emplace(ex);
     supervisor_ = std::make_unique<procyard::supervisor>(ex, std::move(options));
 }
 
@@ -163,7 +170,7 @@ asio::awaitable<void> runner::start()
 
 void runner::add(const service_config& one)
 {
-    auto made = service_of(one);
+    auto made = service_of(one, guardian_);
     std::shared_ptr<rotating_file> file;
     if (!one.log.empty())
         file = std::make_shared<rotating_file>(one.log, one.rotation);

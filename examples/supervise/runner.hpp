@@ -10,11 +10,13 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include <procyard/ipc/unique_fd.hpp>
 #include <procyard/ipc/unix_socket.hpp>
+#include <procyard/runtime/guardian.hpp>
 #include <procyard/runtime/supervisor.hpp>
 
 #include "config.hpp"
@@ -66,6 +68,7 @@ private:
     std::map<std::string, std::shared_ptr<service_lines>, std::less<>> lines_{};
     int followers_ = 0;
     std::deque<std::string> events_{};
+    std::optional<procyard::guardian> guardian_{};
     std::unique_ptr<procyard::supervisor> supervisor_{};
 };
 

@@ -100,7 +100,7 @@ crash)
     ;;
 killed)
     port=$((20000 + $$ % 10000))
-    printf '[supervisor]\nstate = state\n[a]\ncommand = setsid tail -f /dev/null & echo $! > daemon.pid; env -i tail -f /dev/null & echo $! > bare.pid; echo $$ > pid.new; mv pid.new pid; exec tail -f /dev/null\nlisten = http:%s\nready = line never\n[b]\ncommand = exec tail -f /dev/null\n' $port > x.ini
+    printf '[supervisor]\nstate = state\nguardian = no\n[a]\ncommand = setsid tail -f /dev/null & echo $! > daemon.pid; env -i tail -f /dev/null & echo $! > bare.pid; echo $$ > pid.new; mv pid.new pid; exec tail -f /dev/null\nlisten = http:%s\nready = line never\n[b]\ncommand = exec tail -f /dev/null\n' $port > x.ini
     for _ in 1 2 3; do
         start x.ini
         until_said "b.1: starting -> ready"
@@ -121,9 +121,31 @@ killed)
     end 0
     rm -f pid daemon.pid bare.pid  # their numbers may be others' by now
     ;;
+guarded)
+    # No state directory, and nobody who comes next.
+    printf '[a]\ncommand = setsid tail -f /dev/null & echo $! > daemon.pid; echo $$ > pid.new; mv pid.new pid; exec tail -f /dev/null\n' > x.ini
+    start x.ini
+    until_said "a.1: starting -> ready"
+    until_file pid "$runner"
+    read -r first < pid
+    read -r daemon < daemon.pid
+    kill -0 "$daemon" || fail "the daemon has died by itself: nothing is tested"
+    kill -9 "$runner"
+    wait "$runner" 2> /dev/null || :
+    runner=
+    for pid in $first $daemon; do
+        tries=0
+        while kill -0 "$pid" 2> /dev/null && ! grep -qs '^State:.*Z' "/proc/$pid/status"; do
+            tries=$((tries + 1))
+            [ $tries -lt 2000 ] || fail "$pid lives on"
+            turn
+        done
+    done
+    rm -f pid daemon.pid  # their numbers may be others' by now
+    ;;
 clients)
     printf '[a]\ncommand = exec tail -f /dev/null\n' > x.ini
-    ulimit -n 34
+    ulimit -n 37
     start x.ini
     until_said "a.1: starting -> ready"
     # They say nothing; then one that is stopped all the same.
