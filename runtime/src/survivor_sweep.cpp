@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include <procyard/ipc/syscall.hpp>
@@ -24,6 +25,9 @@ namespace {
 // On a machine on which something is executed all the time there is always somebody of whom nothing
 // can be said; those of the supervisor before have had their chance by then.
 constexpr int most_unsure_passes = 16;
+// The same of somebody who was born and died between two looks.
+constexpr int most_missed_looks = 256;
+constexpr int looks_at_once = 16;
 
 unique_fd open_leaf(const std::string& cgroup)
 {
@@ -102,7 +106,14 @@ void survivor_sweep::take_leaf(const std::string& cgroup)
 
 bool survivor_sweep::pass()
 {
-    bool left = kill_marked();
+    bool left = false;
+    // At once: who was missed has a child by now that is as quick as he was.
+    for (int look = 0; look < looks_at_once; ++look) {
+        missed_ = false;
+        left = kill_marked() || left;
+        if (!missed_)
+            break;
+    }
     left = trees_live() || left;
     left = leaves_live() || left;
     // Not when it has lost its memory, but when it has lost its descriptors: until then it may hold
@@ -119,6 +130,9 @@ bool survivor_sweep::kill_marked()
         return is_shortage(ec);
     bool left = false;
     std::map<pid_t, std::uint64_t> unsure;
+    // The newest first, as far as numbers tell: of a family that forks and exits without end there
+    // is never more than one, and not for long.
+    std::sort(pids.begin(), pids.end(), std::greater<>());
     for (const auto pid : pids) {
         const auto marking = pid == ::getpid() ? tree_marking::absent : marking_of(pid);
         if (marking == tree_marking::present) {
@@ -126,12 +140,26 @@ bool survivor_sweep::kill_marked()
             left = true;
         } else if (marking == tree_marking::unknown) {
             left = is_unsure(pid, unsure) || left;
+        } else {
+            missed_ = missed_ || was_missed(pid);
         }
     }
     unsure_ = std::move(unsure);
     if (!unsure_.empty())
         ++unsure_passes_;
-    return left;
+    seen_ = std::move(pids);
+    missed_ = missed_ && ++missed_looks_ <= most_missed_looks;
+    return left || missed_;
+}
+
+// One who has come since the last look, and is dead when it is his turn, may have left a child that
+// has come after the list was read.
+bool survivor_sweep::was_missed(pid_t pid) const
+{
+    if (std::binary_search(seen_.begin(), seen_.end(), pid, std::greater<>()))
+        return false;
+    const auto now = read_stat(pid);
+    return !now || is_dead(*now);
 }
 
 tree_marking survivor_sweep::marking_of(pid_t pid) const
@@ -156,6 +184,17 @@ bool survivor_sweep::was_led(pid_t pid) const
         const auto leader = read_stat(one.pid);
         return !leader || leader->start_ticks == one.start_ticks;
     });
+}
+
+// Of a leader that has gone; 0: none of those.
+pid_t survivor_sweep::led_group_of(pid_t pid) const
+{
+    const auto now = read_stat(pid);
+    const auto is_it = [&](const survivor_record& one) {
+        return one.leads_group && now->group == one.pid && now->start_ticks >= one.start_ticks
+            && !read_stat(one.pid);
+    };
+    return now && std::any_of(leaders_.begin(), leaders_.end(), is_it) ? now->group : 0;
 }
 
 std::string survivor_sweep::describe_left() const
@@ -187,8 +226,13 @@ void survivor_sweep::doom(pid_t pid)
     // Looked at again while it is held: the number may have become a stranger's.
     if (!held || marking_of(pid) != tree_marking::present)
         return;
-    take_leaf(cgroup_of(pid));
+    const auto cgroup = cgroup_of(pid);  // of one who has gone it is not known
+    // As a whole, because that includes a fork under way. The number is that group's as long as
+    // this process is in it.
+    if (const auto group = led_group_of(pid))
+        (void)::kill(-group, SIGKILL);
     (void)held->signal(SIGKILL);
+    take_leaf(cgroup);
     const auto is_known = [&](const held_process& one) { return one.pid() == pid; };
     if (std::find_if(doomed_.begin(), doomed_.end(), is_known) != doomed_.end())
         return;

@@ -62,7 +62,9 @@ private:
     void take_records(const std::vector<survivor_record>& records);
     [[nodiscard]] bool kill_marked();
     [[nodiscard]] tree_marking marking_of(pid_t pid) const;
+    [[nodiscard]] bool was_missed(pid_t pid) const;
     [[nodiscard]] bool was_led(pid_t pid) const;
+    [[nodiscard]] pid_t led_group_of(pid_t pid) const;
     [[nodiscard]] bool is_unsure(pid_t pid, std::map<pid_t, std::uint64_t>& now) const;
     void doom(pid_t pid);
     void take_leaf(const std::string& cgroup);
@@ -79,6 +81,10 @@ private:
     // Those in the middle of an exec when they were looked at, with their start times.
     std::map<pid_t, std::uint64_t> unsure_{};
     int unsure_passes_ = 0;
+    // Those of the last list, the highest first.
+    std::vector<pid_t> seen_{};
+    bool missed_ = false;
+    int missed_looks_ = 0;
     std::size_t killed_ = 0;
 };
 

@@ -169,6 +169,39 @@ TEST_SUITE("guardian")
         say_and_wait(to_line(all.daemon, by.id()));
     }
 
+    TEST_CASE("host: with a family that forks and exits without end" * doctest::skip())
+    {
+        asio::io_context ctx;
+        const guardian by(ctx.get_executor());
+        const auto running = [&](const char* mode) {
+            return spawn(helper({mode, "1000000000"})
+                             .guarded_by(by)
+                             .parent_death_signal(SIGKILL)
+                             .tree(tree_mode::process_group)
+                             .std_out(procyard::stdio::pipe()),
+                         ctx.get_executor());
+        };
+        auto in_group = running("--mode=runaway");
+        auto in_sessions = running("--mode=runaway-sessions");
+        for (auto* const one : {&in_group, &in_sessions}) {
+            std::string buffered;
+            for (int lines = 0; lines < 2; ++lines)
+                (void)read_line(ctx, one->std_out(), buffered);
+        }
+        say_and_wait(to_line(0, by.id()));
+    }
+
+    TEST_CASE("kill -9 of a host of families that fork and exit without end: they are caught")
+    {
+        const subreaper_guard guard;
+        const temporary_directory where;
+        asio::io_context ctx;
+        host one(ctx, "host: with a family that forks and exits without end", where);
+        one.process.kill();
+        CHECK(wait(ctx, one.process) == procyard::exit_status::signaled(SIGKILL));
+        bury_until(0);
+    }
+
     TEST_CASE("kill -9 of its host: all that a guarded child has started is killed, and it ends")
     {
         const subreaper_guard guard;
