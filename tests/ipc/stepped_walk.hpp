@@ -97,31 +97,41 @@ struct walk {
     }
 };
 
+/// What a walk has found to lie at an address.
+struct instruction_kind {
+    bool calls = false;    ///< the system
+    bool repeats = false;  ///< is a step for each repetition
+};
+
 /// The whole operation. `act` is called when it waits.
 template <class Act>
 walk walk_through(single_stepped& copy, Act act)
 {
     walk found;
-    std::unordered_map<std::uintptr_t, bool> calls_at;
+    std::unordered_map<std::uintptr_t, instruction_kind> kinds;
     peer_memory memory;
     while (copy.marks().finished.load() == 0) {
         const auto n = found.instructions.size();
-        if (n == never)
+        if (n >= never)
             FAIL("it does not come to an end");
         if (found.acted_at == never && copy.marks().started.load() != 0) {
             found.acted_at = n;
             act();
         }
         const auto at = copy.instruction();
-        found.instructions.push_back(at);
-        const auto known = calls_at.try_emplace(at, false);
-        if (known.second)
-            known.first->second = copy.is_system_call(at);
-        const bool calls = known.first->second;
-        copy.step();
-        if (calls || memory.has_changed()) {
-            found.points.insert(n);
-            found.points.insert(n + 1);
+        const auto [known, is_new] = kinds.try_emplace(at);
+        if (is_new)
+            known->second = {copy.is_system_call(at), copy.repeats(at)};
+        std::size_t steps = 1;
+        if (known->second.repeats)
+            steps = copy.step_past();
+        else
+            copy.step();
+        found.instructions.insert(found.instructions.end(), steps, at);
+        // Which of its repetitions have changed something is not known: each one may have.
+        if (known->second.calls || memory.has_changed()) {
+            for (auto point = n; point <= n + steps; ++point)
+                found.points.insert(point);
         }
     }
     return found;

@@ -90,6 +90,25 @@ public:
         if (signal != SIGTRAP)
             FAIL("stopped by signal " << signal);
     }
+    /// Whether the one at this address is one step for each of its repetitions: see step_past.
+    [[nodiscard]] bool repeats([[maybe_unused]] std::uintptr_t instruction) const
+    {
+#if defined(__x86_64__)
+        return repeating_length(instruction) != 0;
+#else
+        return false;
+#endif
+    }
+    /// All repetitions of one that repeats, at full speed. How many steps that were.
+    std::size_t step_past()
+    {
+#if defined(__x86_64__)
+        return go_past(registers(), SIZE_MAX);
+#else
+        step();
+        return 1;
+#endif
+    }
     /// On at full speed, until it enters a system call or leaves it. False: it has come to a
     /// stop_here() before.
     bool run_to_system_call()
