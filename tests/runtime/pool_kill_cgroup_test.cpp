@@ -46,8 +46,8 @@ std::size_t leaves_after_next_pool(asio::io_context& ctx, const std::filesystem:
     return leaves().size();
 }
 
-// Until the worker has ended, and what it has started is ours: before that it is the worker's, which
-// is our only child.
+// Until the worker has ended, and what it has started is ours: before that it is the worker's,
+// which is our only child.
 void bury_all_but(pid_t other)
 {
     const auto end = std::chrono::steady_clock::now() + deadlock_guard;

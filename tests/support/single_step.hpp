@@ -50,8 +50,9 @@ inline int finish_here(step_marks& marks)
     return 0;
 }
 
-/// This thread, and the copies that are made meanwhile, stay on its processor: two that wait for each
-/// other at each step take half of the time there, since none of them has to be woken elsewhere.
+/// This thread, and the copies that are made meanwhile, stay on its processor: two that wait for
+/// each other at each step take half of the time there, since none has to be woken elsewhere. What
+/// the library asks for is how many processors there are, not where it may run.
 class one_processor {
 public:
     one_processor()
