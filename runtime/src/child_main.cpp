@@ -401,6 +401,40 @@ PROCYARD_CHILD_SIDE int die_with_parent(int signal_number, std::int64_t parent) 
     return 0;
 }
 
+// Our number as the parent sees it: /proc is still the parent's.
+PROCYARD_CHILD_SIDE int outer_id(pid_t& id) noexcept
+{
+    char text[32];
+    const long size =
+        raw_syscall(SYS_readlinkat, AT_FDCWD, raw_arg("/proc/self"), raw_arg(text), sizeof text);
+    if (size < 0)
+        return to_error(size);
+    id = 0;
+    for (long i = 0; i < size; ++i) {
+        if (text[i] < '0' || text[i] > '9')
+            return EPROTO;
+        id = id * 10 + (text[i] - '0');
+    }
+    return 0;
+}
+
+// From the moment at which this is written, the guardian kills us if the parent dies; until then
+// the kernel does.
+PROCYARD_CHILD_SIDE int tell_guardian(const child_op& op) noexcept
+{
+    if (const int error = die_with_parent(SIGKILL, op.c); error != 0)
+        return error;
+    pid_t id = static_cast<pid_t>(raw_syscall(SYS_getpid));
+    if (op.c == 0) {
+        if (const int error = outer_id(id); error != 0)
+            return error;
+    }
+    if (const long written = raw_syscall(SYS_pwrite64, op.a, raw_arg(&id), sizeof id, op.b);
+        written < 0)
+        return to_error(written);
+    return to_error(raw_syscall(SYS_prctl, PR_SET_PDEATHSIG, 0));
+}
+
 PROCYARD_CHILD_SIDE int run_program(const exec_plan& plan) noexcept
 {
     long pause_ns = 1'000'000;
@@ -461,6 +495,9 @@ PROCYARD_CHILD_SIDE int perform(child_op& op) noexcept
         return to_error(raw_syscall(SYS_write, op.a, raw_arg("0"), 1));
     case spawn_step::descriptors:  // data: descriptor_plan; out: b, the child's number that failed
         return arrange_descriptors(*static_cast<const descriptor_plan*>(op.data), op.b);
+    case spawn_step::guardian:  // a: descriptor of its book, in the parent's numbers; b: the place
+                                // in it; c: the parent's pid
+        return tell_guardian(op);
     case spawn_step::controlling_terminal:  // a: the child's number
         return to_error(raw_syscall(SYS_ioctl, op.a, TIOCSCTTY, 0));
     case spawn_step::namespaces:  // data: the lines of the id maps
@@ -496,7 +533,6 @@ PROCYARD_CHILD_SIDE int perform(child_op& op) noexcept
     case spawn_step::pipe:
     case spawn_step::open_file:
     case spawn_step::terminal:
-    case spawn_step::guardian:
     case spawn_step::tree:
     case spawn_step::clone: return EINVAL;  // the parent's own steps: never in a plan
     }

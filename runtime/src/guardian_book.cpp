@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <new>
 
 #include <procyard/ipc/syscall.hpp>
@@ -111,9 +112,17 @@ error_code guardian_book::grow()
 
 error_code guardian_book::write(std::size_t slot, const guarded_child& what) const noexcept
 {
+    // It may have been lowered since.
+    if (!is_within_limit(place_of(slot + 1)))
+        return make_errno(EFBIG);
     const auto written =
         retry_eintr([&] { return ::pwrite(memory_.get(), &what, sizeof what, place_of(slot)); });
     return written == -1 ? last_error() : error_code{};
+}
+
+std::int64_t guardian_book::place_of_pid(std::size_t slot) noexcept
+{
+    return place_of(slot) + static_cast<std::int64_t>(offsetof(guarded_child, pid));
 }
 
 void guardian_book::give_back(std::size_t slot) noexcept

@@ -21,7 +21,8 @@ namespace detail {
 
 // What a guardian has to know of one child when its process has died: a slot of the book.
 struct guarded_child {
-    // 0: none yet. With the start time it is that process and no other.
+    // 0: none yet. With the start time it is that process and no other. The child writes its number
+    // itself, before its exec; as long as its parent has not added the start time, that is 0.
     pid_t pid = 0;
     // It leads the group, or the session, of its number.
     bool leads_group = false;
@@ -59,6 +60,8 @@ public:
     [[nodiscard]] error_code write(std::size_t slot, const guarded_child& what) const noexcept;
     // It is empty, and another one's.
     void give_back(std::size_t slot) noexcept;
+    // Where the number of its process is written.
+    [[nodiscard]] static std::int64_t place_of_pid(std::size_t slot) noexcept;
 
     // What is in a book that another process has written.
     [[nodiscard]] static std::vector<guarded_child> read(int memory);

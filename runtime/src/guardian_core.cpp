@@ -15,6 +15,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <new>
 #include <stdexcept>
 #include <utility>
 
@@ -148,6 +149,7 @@ guarded_entry::guarded_entry(std::shared_ptr<guardian_core> by, error_code& ec)
         return;
     by_ = std::move(by);
     what_.is_taken = true;
+    ec = write();
 }
 
 guarded_entry& guarded_entry::operator=(guarded_entry&& other) noexcept
@@ -199,19 +201,33 @@ void guarded_entry::no_leaf() noexcept
     (void)write();
 }
 
-void guarded_entry::child_made(pid_t pid)
+std::int64_t guarded_entry::place_of_pid() const noexcept
+{
+    return guardian_book::place_of_pid(slot_);
+}
+
+error_code guarded_entry::child_made(pid_t pid) noexcept
 {
     if (!by_)
-        return;
-    // Who has gone already is found by the mark, if he has left anybody.
-    const auto record = read_stat(pid);
-    if (!record)
-        return;
-    what_.pid = pid;
-    what_.start_ticks = record->start_ticks;
-    what_.leads_group = record->group == pid;
-    what_.leads_session = record->session == pid;
-    (void)write();
+        return {};
+    error_code ec;
+    try {
+        const auto record =
+            read_stat(AT_FDCWD, ("/proc/" + std::to_string(pid) + "/stat").c_str(), ec);
+        if (record) {
+            what_.pid = pid;
+            what_.start_ticks = record->start_ticks;
+            what_.leads_group = record->group == pid;
+            what_.leads_session = record->session == pid;
+        }
+    } catch (const std::bad_alloc&) {
+        ec = make_errno(ENOMEM);
+    }
+    if (is_shortage(ec))
+        return ec;
+    // Who has gone already is found by the mark, if he has left anybody. Then the number that he
+    // has written himself goes.
+    return write();
 }
 
 void guarded_entry::close() noexcept

@@ -85,8 +85,11 @@ public:
     [[nodiscard]] error_code leaf_made(int directory);
     // There is none, or none any more.
     void no_leaf() noexcept;
-    // Somebody is, or will be, in the tree.
-    void child_made(pid_t pid);
+    // Where a child that is being born writes its number: a descriptor, or -1, and the place.
+    [[nodiscard]] int book() const noexcept { return by_ ? by_->book().descriptor() : -1; }
+    [[nodiscard]] std::int64_t place_of_pid() const noexcept;
+    // It is there. ec: it cannot be looked at, for want of a descriptor or of memory.
+    [[nodiscard]] error_code child_made(pid_t pid) noexcept;
 
     void close() noexcept;
     // It stays in the book: a cgroup with members that this process has let go.

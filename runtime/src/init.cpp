@@ -144,7 +144,7 @@ public:
         const long pidfd = raw_syscall(SYS_pidfd_open, pid, 0);
         core_->pid = pid;
         core_->pidfd.reset(pidfd < 0 ? -1 : static_cast<int>(pidfd));
-        core_->tree.attach(pid, core_->pidfd.get());
+        (void)core_->tree.attach(pid, core_->pidfd.get());  // nobody guards it
         core_->program = "a copy of this process";
         core_->info.tree = core_->tree.mechanism();
         core_->info.pidfd = pidfd >= 0;

@@ -90,6 +90,9 @@ spawn_failure launch::prepare()
     context.lead_group = core_->tree.needs_own_group();
     context.marker = marker_of_child(context);
     context.cgroup_procs = cgroup_procs_.get();
+    context.process = ::getpid();
+    context.guardian_book = core_->tree.guardian_book();
+    context.place_in_book = core_->tree.place_in_book();
     if (auto failure = build_plan(what_, context, plan_))
         return failure;
     plan_.signals.ignored_realtime = service_.ignored_realtime_signals();
@@ -397,7 +400,7 @@ spawn_failure launch::finish()
     }
     core_->pid = made_.pid;
     core_->pidfd = std::move(made_.pidfd);
-    core_->tree.attach(core_->pid, core_->pidfd.get());
+    const auto untold = core_->tree.attach(core_->pid, core_->pidfd.get());
     core_->program = what_.program();
     core_->on_drop = access::on_drop(what_);
     core_->terminal = std::move(connections_.terminal);
@@ -405,6 +408,11 @@ spawn_failure launch::finish()
     if (connections_.enlarged_pipes != 0)
         core_->pipe_budget = service_.count_enlarged_pipes(connections_.enlarged_pipes);
     service_.add(core_);
+    if (untold) {
+        core_->on_drop = drop_policy::kill_tree();
+        core_->drop();
+        return make_failure(what_, spawn_step::guardian, untold.value());
+    }
 
     error_code ec;
     const auto take = [&](auto& stream, unique_fd& end) {

@@ -49,6 +49,7 @@ public:
         // All signals are still blocked: resetting the handlers first makes it safe to unblock them
         // at the end.
         add({.step = spawn_step::signals, .data = &plan_.signals});
+        add_guardian();
         add_place();
         add({.step = spawn_step::descriptors, .data = &plan_.descriptors});
         if (const auto number = access::controlling_terminal(what_))
@@ -69,6 +70,19 @@ private:
     {
         op.optional = access::is_optional(what_, op.step);
         plan_.ops.push_back(op);
+    }
+
+    // Before the table of descriptors, too. A guardian knows nobody else who is between the clone
+    // and the exec: he has no mark yet, and his parent says nothing before the exec.
+    void add_guardian()
+    {
+        if (context_.guardian_book < 0)
+            return;
+        const bool sees_parent = (plan_.namespaces & CLONE_NEWPID) == 0;
+        add({.step = spawn_step::guardian,
+             .a = context_.guardian_book,
+             .b = context_.place_in_book,
+             .c = sees_parent ? context_.process : 0});
     }
 
     void add_place()

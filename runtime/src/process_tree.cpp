@@ -160,13 +160,13 @@ bool process_tree::fall_back()
     return true;
 }
 
-void process_tree::attach(pid_t pid, int pidfd)
+error_code process_tree::attach(pid_t pid, int pidfd)
 {
     const std::lock_guard lock(mutex_);
     PROCYARD_ASSERT(leader_.pid() == -1 && "a tree has one leader");
     leader_ = held_process::borrow(pid, pidfd);
     leads_session_ = sweeps() && ::getsid(pid) == pid;
-    guarded_.child_made(pid);
+    return guarded_.child_made(pid);
 }
 
 void process_tree::adopt(cgroup_leaf leaf)

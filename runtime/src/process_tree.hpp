@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -98,6 +99,9 @@ public:
     [[nodiscard]] int cgroup_directory() const noexcept { return leaf_.directory(); }
     /// Where clone3 cannot do that: the child writes `0` in here before the exec.
     [[nodiscard]] unique_fd open_cgroup_procs(error_code& ec) const;
+    /// Where a guarded child writes its number before its exec; -1: nobody guards it.
+    [[nodiscard]] int guardian_book() const noexcept { return guarded_.book(); }
+    [[nodiscard]] std::int64_t place_in_book() const noexcept { return guarded_.place_of_pid(); }
     /// The child shall lead a process group: the mechanism is made of that.
     [[nodiscard]] bool needs_own_group() const noexcept;
     /// The value of PROCYARD_TREE for the child, given the value it would inherit otherwise; empty:
@@ -112,8 +116,8 @@ public:
     /// calls, say.
     [[nodiscard]] error_code why_no_subreaper() const noexcept { return why_no_subreaper_; }
 
-    /// The child is there.
-    void attach(pid_t pid, int pidfd);
+    /// The child is there. The error says that its guardian could not be told.
+    error_code attach(pid_t pid, int pidfd);
     /// From now on the tree is what is in this leaf. For tests of what a cgroup tells, on machines
     /// whose cgroups have no controllers.
     void adopt(cgroup_leaf leaf);

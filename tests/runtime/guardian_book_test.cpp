@@ -111,5 +111,11 @@ TEST_SUITE("guardian_book")
             CHECK(book.take(slot) == procyard::make_errno(EFBIG));
         }
         CHECK_FALSE(book.take(slot));
+        {
+            const procyard_test::limit_guard limit(RLIMIT_FSIZE, 0);
+            CHECK(book.write(slot, child_of(1)) == procyard::make_errno(EFBIG));
+            book.give_back(slot);
+        }
+        CHECK(guardian_book::read(book.descriptor()).empty());
     }
 }
