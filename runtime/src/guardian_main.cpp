@@ -8,12 +8,16 @@
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 #include <optional>
@@ -28,6 +32,8 @@
 #include "guardian_book.hpp"
 #include "guardian_core.hpp"
 #include "held_process.hpp"
+#include "proc_fs.hpp"
+#include "proc_text.hpp"
 #include "survivor_sweep.hpp"
 
 PROCYARD_NAMESPACE_BEGIN
@@ -42,6 +48,8 @@ constexpr int usage_failure = 64;  // as sysexits.h has it
 constexpr int first_pause_ms = 1;
 constexpr int most_pause_ms = 500;
 constexpr int look_pause_ms = 20;
+
+constexpr std::chrono::seconds most_inner_time{10};
 
 struct charge {
     pid_t host = 0;
@@ -70,80 +78,214 @@ void pause(int ms)
     (void)::poll(nullptr, 0, ms);
 }
 
-// Not to be asked from a thread of its own, and not of its parent's death signal: that comes with
-// the end of the thread that has started us.
-void wait_for_end(const charge& all)
+// What keeps us from it; empty: nothing. Who listens at the pipe is not dead: else that we are not
+// its child means that it has gone already, and there is something to do.
+std::string_view obstacle(const charge& all)
 {
-    const auto host = held_process::hold(all.host);
-    // Asked when it is held: else the number may be another's already.
-    if (!host || ::getppid() != all.host)
-        return;
-    for (;;) {
-        pollfd ended{host->descriptor(), POLLIN, 0};
-        if (ended.fd >= 0)
-            (void)::poll(&ended, 1, -1);
-        else
-            pause(look_pause_ms);
-        if (!host->alive())
-            return;
-    }
-}
-
-// A cgroup that the book names, if it is that one.
-cgroup_leaf leaf_of(const guarded_child& one)
-{
-    const std::string path(one.leaf_path());
-    if (path.empty())
-        return {};
-    unique_fd directory(retry_eintr(
-        [&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC); }));
-    struct stat info{};
-    if (!directory || ::fstat(directory.get(), &info) == -1)
-        return {};
-    auto name = path.substr(path.rfind('/') + 1);
-    if (one.leaf_inode != 0) {
-        if (static_cast<std::uint64_t>(info.st_ino) != one.leaf_inode)
-            return {};
-        return cgroup_leaf::adopt(std::move(directory), std::move(name));
-    }
-    // Its maker was killed before anybody could be in it. Another process of the same number may
-    // have made it: then it is locked, or has members.
-    if (retry_eintr([&] { return ::flock(directory.get(), LOCK_EX | LOCK_NB); }) == 0)
-        (void)cgroup_leaf::adopt(std::move(directory), std::move(name)).remove();
+    if (!proc_is_ours())
+        return "there is no /proc of its pid namespace\n";
+    const auto parent = ::getppid();
+    pollfd word{guardian_word_number, 0, 0};
+    const bool is_heard = ::poll(&word, 1, 0) == 0;
+    const bool is_there = ::kill(all.host, 0) == 0 || errno == EPERM;
+    if (parent == 0 || (parent != all.host && is_heard && is_there))
+        return "it is not a child of the process that it shall guard\n";
     return {};
 }
 
-survivor_sweep sweep_of(const charge& all)
+// By the number of our parent, which the kernel changes when that has ended. The pidfd is there to
+// be woken, and cannot always be had: of process 1, without a descriptor, behind a filter. Rejected:
+// to take a host that cannot be held for a dead one, which kills all that a living one has; a thread
+// of its own; and the parent's death signal, which comes with the end of the thread that has
+// started us.
+void wait_for_end(const charge& all)
 {
-    std::vector<survivor_record> records;
-    std::vector<cgroup_leaf> leaves;
-    for (const auto& one : guardian_book::read(guardian_book_number)) {
-        if (auto leaf = leaf_of(one))
-            leaves.push_back(std::move(leaf));
-        if (one.pid == 0)
-            continue;
-        auto& record = records.emplace_back();
-        record.pid = one.pid;
-        record.start_ticks = one.start_ticks;
-        record.leads_group = one.leads_group;
-        record.leads_session = one.leads_session;
+    const auto host = held_process::hold(all.host);
+    const int pidfd = host ? host->descriptor() : -1;
+    // With process 1 all others of its namespace end.
+    const bool is_woken = pidfd >= 0 || all.host == 1;
+    while (::getppid() == all.host) {
+        pollfd ended{pidfd, POLLIN, 0};
+        (void)::poll(&ended, 1, is_woken ? -1 : look_pause_ms);
     }
-    survivor_sweep sweep(all.mark, records);
-    for (auto& leaf : leaves)
-        sweep.take(std::move(leaf));
-    return sweep;
 }
+
+// The cgroups that the book names. They are opened one after the other, at each look: there may be
+// more of them than we may have descriptors.
+class named_leaves {
+public:
+    void add(const guarded_child& one)
+    {
+        if (!one.leaf_path().empty())
+            all_.push_back({std::string(one.leaf_path()), one.leaf_inode});
+    }
+
+    // Kills who is in them, and removes those that are empty. False when there is none any more.
+    bool pass()
+    {
+        std::erase_if(all_, [](const named_leaf& one) { return !stays(one); });
+        return !all_.empty();
+    }
+
+private:
+    struct named_leaf {
+        std::string path{};
+        std::uint64_t inode = 0;
+    };
+
+    static bool stays(const named_leaf& one)
+    {
+        unique_fd directory(retry_eintr([&] {
+            return ::open(one.path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        }));
+        if (!directory)
+            return is_shortage(last_error());
+        struct stat info{};
+        if (::fstat(directory.get(), &info) == -1)
+            return false;
+        const bool is_known = one.inode != 0;
+        if (is_known && static_cast<std::uint64_t>(info.st_ino) != one.inode)
+            return false;
+        // Else its maker was killed before anybody could be in it. Another process of the same
+        // number may have made it: then it is locked, or has members.
+        if (!is_known
+            && retry_eintr([&] { return ::flock(directory.get(), LOCK_EX | LOCK_NB); }) == -1)
+            return false;
+        auto leaf =
+            cgroup_leaf::adopt(std::move(directory), one.path.substr(one.path.rfind('/') + 1));
+        if (is_known)
+            (void)leaf.kill();
+        const auto ec = leaf.remove();
+        return is_shortage(ec) || (is_known && ec == make_errno(EBUSY));
+    }
+
+    std::vector<named_leaf> all_{};
+};
+
+// A child in the middle of its birth has written its number, and nobody its start time. It has that
+// number since before our host died: who has begun later is another.
+bool complete_birth(guarded_child& one, std::uint64_t end_ticks)
+{
+    if (one.start_ticks != 0)
+        return true;
+    const auto now = read_stat(one.pid);
+    if (!now || now->start_ticks > end_ticks)
+        return false;
+    one.start_ticks = now->start_ticks;
+    return true;
+}
+
+std::uint64_t ticks_now()
+{
+    timespec now{};
+    (void)::clock_gettime(CLOCK_BOOTTIME, &now);
+    const auto per_second = static_cast<std::uint64_t>(::sysconf(_SC_CLK_TCK));
+    return static_cast<std::uint64_t>(now.tv_sec) * per_second
+        + static_cast<std::uint64_t>(now.tv_nsec) * per_second / 1'000'000'000;
+}
+
+// What is there to do, as the book has it. Made anew until there is memory for all of it.
+struct clearance {
+    clearance(const charge& all, std::uint64_t end_ticks)
+        : clearance(all.mark, guardian_book::read(guardian_book_number), end_ticks)
+    {
+    }
+
+    clearance(const std::string& mark, std::vector<guarded_child> children, std::uint64_t end_ticks)
+        : sweep(mark, records_of(children, end_ticks))
+    {
+        for (const auto& one : children)
+            leaves.add(one);
+    }
+
+    // False when nobody is left, and nobody can be.
+    bool pass()
+    {
+        const bool somebody = sweep.pass();
+        return leaves.pass() || somebody;
+    }
+
+    static std::vector<survivor_record> records_of(std::vector<guarded_child>& children,
+                                                   std::uint64_t end_ticks)
+    {
+        std::vector<survivor_record> records;
+        for (auto& one : children) {
+            if (one.pid == 0 || !complete_birth(one, end_ticks))
+                continue;
+            auto& record = records.emplace_back();
+            record.pid = one.pid;
+            record.start_ticks = one.start_ticks;
+            record.leads_group = one.leads_group;
+            record.leads_session = one.leads_session;
+        }
+        return records;
+    }
+
+    survivor_sweep sweep;
+    named_leaves leaves{};
+};
+
+// Of a host that we guard, and that has a guardian itself, the latter knows what we do not: commands
+// without our mark. So the host is killed alone, and its guardian waited for, a while. Rejected: to
+// kill both at once, as any other two; what the inner one has not come to then lives on.
+class inner_guardians {
+public:
+    explicit inner_guardians(std::string mark) : mark_(std::move(mark)) { }
+
+    // False when there is none any more, or none that ends.
+    bool pass()
+    {
+        std::vector<pid_t> pids;
+        error_code ignored;  // the sweep looks again, and longer
+        (void)list_processes(pids, ignored);
+        bool is_there = false;
+        for (const auto pid : pids)
+            is_there = (pid != ::getpid() && attend(pid)) || is_there;
+        return is_there && std::chrono::steady_clock::now() < until_;
+    }
+
+private:
+    [[nodiscard]] bool attend(pid_t pid) const
+    {
+        std::string environment(1, '\0');
+        std::string text;
+        error_code ignored;
+        if (!read_file(AT_FDCWD, ("/proc/" + std::to_string(pid) + "/environ").c_str(), text,
+                       ignored))
+            return false;
+        environment += text;
+        const auto variable = std::string(1, '\0') + std::string(guardian_variable) + '=';
+        const auto record = read_stat(pid);
+        if (!record || is_dead(*record) || !has_tree_marker(text, mark_)
+            || environment.find(variable) == std::string::npos)
+            return false;
+        const auto host = held_process::hold(record->parent);
+        if (host && look_for_marker(host->pid(), mark_) == tree_marking::present)
+            (void)host->signal(SIGKILL);
+        return true;
+    }
+
+    const std::string mark_;
+    const std::chrono::steady_clock::time_point until_ =
+        std::chrono::steady_clock::now() + most_inner_time;
+};
 
 // Until nobody is left. Who may not be killed (a set-user-id program, if we are not root) is waited
 // for: its cgroup is still ours to remove.
 void clear_away(const charge& all)
 {
-    std::optional<survivor_sweep> sweep;
+    const auto end_ticks = ticks_now();
+    std::optional<inner_guardians> inner;
+    bool has_inner = true;
+    std::optional<clearance> todo;
     for (int ms = first_pause_ms;; ms = std::min(2 * ms, most_pause_ms)) {
         try {
-            if (!sweep)
-                sweep.emplace(sweep_of(all));
-            if (!sweep->pass())
+            if (!inner)
+                inner.emplace(all.mark);
+            has_inner = has_inner && inner->pass();
+            if (!has_inner && !todo)
+                todo.emplace(all, end_ticks);
+            if (!has_inner && !todo->pass())
                 return;
         } catch (const std::bad_alloc&) {
             // The machine has none just now: those that are killed give theirs back.
@@ -151,6 +293,16 @@ void clear_away(const charge& all)
         }
         pause(ms);
     }
+}
+
+// Its host's limit may be one for few descriptors; to look at processes takes some of its own.
+void take_all_descriptors()
+{
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) == -1)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 // Nobody ends it but by SIGKILL: who stops a service by a signal to all of its processes would else
@@ -182,6 +334,11 @@ std::optional<int> run_if_guardian()
         return detail::usage_failure;
     }
     detail::heed_no_signal();
+    if (const auto what = detail::obstacle(*all); !what.empty()) {
+        detail::say(what);
+        return detail::usage_failure;
+    }
+    detail::take_all_descriptors();
     (void)::prctl(PR_SET_NAME, "guardian", 0UL, 0UL, 0UL);
     detail::say(detail::guardian_is_there);
     (void)::close(detail::guardian_word_number);

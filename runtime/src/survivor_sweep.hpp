@@ -43,9 +43,6 @@ class survivor_sweep {
 public:
     survivor_sweep(std::string marker, const std::vector<survivor_record>& records);
 
-    // One more cgroup, of which the caller knows that it is theirs.
-    void take(cgroup_leaf leaf) { leaves_.push_back(std::move(leaf)); }
-
     // Kills whom it finds. False when nobody is left, and nobody can be.
     [[nodiscard]] bool pass();
     // How many processes were killed by themselves, not as a part of a tree or cgroup.

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <boost/asio/io_context.hpp>
@@ -18,6 +19,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <procyard/ipc/unique_fd.hpp>
 #include <procyard/runtime/spawn.hpp>
@@ -132,6 +134,32 @@ TEST_SUITE("guardian: cgroups")
     TEST_CASE("host: a leaf of its own" * doctest::skip())
     {
         die_with_entry(leaf_of_test(), true, leaf_of_test());
+    }
+
+    TEST_CASE("host: more leaves than descriptors" * doctest::skip())
+    {
+        const rlimit few{40, 40};
+        REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+        asio::io_context ctx;
+        const guardian by(ctx.get_executor());
+        const auto parent = open_directory(test_cgroup());
+        std::vector<guarded_entry> all;
+        for (int n = 0; n < 100; ++n) {
+            error_code ec;
+            auto& one = all.emplace_back(guardian_access::core(by), ec);
+            REQUIRE_FALSE(ec);
+            const auto leaf = fs::path(test_cgroup()) / ("procyard-1-" + std::to_string(n));
+            REQUIRE(fs::create_directory(leaf));
+            REQUIRE_FALSE(one.leaf_comes(parent.get(), leaf.filename().string()));
+            REQUIRE_FALSE(one.leaf_made(open_directory(leaf).get()));
+        }
+        die();
+    }
+
+    TEST_CASE("more leaves than a process may have descriptors are removed")
+    {
+        start_and_bury("host: more leaves than descriptors");
+        CHECK(leaves().empty());
     }
 
     TEST_CASE("kill -9 of a host: those in its leaf are killed, and it is removed")

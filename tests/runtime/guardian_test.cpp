@@ -13,17 +13,16 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <functional>
 #include <iostream>
 #include <optional>
 #include <sstream>
-#include <stdexcept>
 #include <string>
 
 #include <procyard/runtime/spawn.hpp>
 #include <procyard/runtime/spawn_error.hpp>
 
 #include "forked.hpp"
+#include "guardian_fixture.hpp"
 #include "killed_host.hpp"
 #include "procyard_test.hpp"
 #include "run_fixture.hpp"
@@ -33,79 +32,9 @@
 
 namespace asio = boost::asio;
 using namespace procyard_test;
-using procyard::child;
 using procyard::command;
 using procyard::guardian;
 using procyard::spawn;
-using procyard::tree_mode;
-
-namespace {
-
-// A leader and a daemon in a session of its own, which says its pid before or after that.
-struct family {
-    family(asio::io_context& ctx, const command& what)
-        : leader(spawn(command(what).std_out(procyard::stdio::pipe()), ctx.get_executor()))
-    {
-        std::string buffered;
-        bool is_ready = false;
-        while (!is_ready || daemon == 0) {
-            const auto line = read_line(ctx, leader.std_out(), buffered);
-            is_ready = is_ready || line.starts_with("ready ");
-            if (line.starts_with("member "))
-                daemon = static_cast<pid_t>(std::stol(line.substr(7)));
-        }
-    }
-
-    child leader;
-    pid_t daemon = 0;
-};
-
-command daemonizing(tree_mode mode = tree_mode::process_group)
-{
-    return helper({"--mode=daemon"}).tree(mode);
-}
-
-// Says what the test has to know, and does no more until it is killed.
-[[noreturn]] void say_and_wait(const std::string& what)
-{
-    std::cout << what << std::endl;
-    for (;;)
-        (void)::pause();
-}
-
-// A host that says two pids: its daemon's and its guardian's.
-struct host {
-    host(asio::io_context& ctx, const std::string& test_case, const temporary_directory& where)
-        : process(start_host(ctx, test_case, where.path()))
-    {
-        const auto line = read_line(ctx, process.std_out());
-        const auto gap = line.find(' ');
-        REQUIRE_MESSAGE(gap != std::string::npos, line);
-        daemon = static_cast<pid_t>(std::stol(line));
-        guard = static_cast<pid_t>(std::stol(line.substr(gap)));
-    }
-
-    child process;
-    pid_t daemon = 0;
-    pid_t guard = 0;
-};
-
-std::string to_line(pid_t daemon, pid_t guard)
-{
-    return std::to_string(daemon) + ' ' + std::to_string(guard);
-}
-
-std::string text_of_failure(const std::function<void()>& make)
-{
-    try {
-        make();
-    } catch (const std::exception& e) {
-        return e.what();
-    }
-    return "nothing was thrown";
-}
-
-}  // namespace
 
 TEST_SUITE("guardian")
 {
@@ -211,7 +140,7 @@ TEST_SUITE("guardian")
             CAPTURE(name);
             const temporary_directory where;
             asio::io_context ctx;
-            host one(ctx, name, where);
+            host one(ctx, name, where.path());
             CHECK(lives(one.daemon));
             one.process.kill();
             CHECK(wait(ctx, one.process) == procyard::exit_status::signaled(SIGKILL));
@@ -224,7 +153,7 @@ TEST_SUITE("guardian")
         const subreaper_guard guard;
         const temporary_directory where;
         asio::io_context ctx;
-        host one(ctx, "host: ends without a destructor", where);
+        host one(ctx, "host: ends without a destructor", where.path());
         CHECK(wait(ctx, one.process).success());
         bury_until(0);
     }
@@ -234,7 +163,7 @@ TEST_SUITE("guardian")
         const subreaper_guard guard;
         const temporary_directory where;
         asio::io_context ctx;
-        host one(ctx, "host: with a daemon that nobody guards", where);
+        host one(ctx, "host: with a daemon that nobody guards", where.path());
         one.process.kill();
         CHECK(wait(ctx, one.process) == procyard::exit_status::signaled(SIGKILL));
         siginfo_t info{};

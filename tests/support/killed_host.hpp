@@ -13,12 +13,14 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <random>
 #include <sstream>
 #include <string>
 
 #include <doctest/doctest.h>
 
+#include <procyard/runtime/guardian.hpp>
 #include <procyard/runtime/spawn.hpp>
 
 #include "procyard_test.hpp"
@@ -74,17 +76,19 @@ inline void bury_until(std::size_t left)
 
 /// A test case of this program, as a process of its own. Its temporary files are at its place, too.
 inline procyard::child start_host(boost::asio::io_context& ctx, const std::string& test_case,
-                                  const std::filesystem::path& where)
+                                  const std::filesystem::path& where,
+                                  const std::optional<procyard::guardian>& by = std::nullopt)
 {
-    return procyard::spawn(
-        procyard::command("/proc/self/exe",
-                          {"--test-case=" + test_case, "--no-skip", "--no-intro", "--no-colors"})
-            .env(place_variable, where.string())
-            .env("TMPDIR", where.string())
-            .env("XDG_RUNTIME_DIR", where.string())
-            .tree(procyard::tree_mode::none)
-            .std_out(procyard::stdio::pipe()),
-        ctx.get_executor());
+    procyard::command what("/proc/self/exe",
+                           {"--test-case=" + test_case, "--no-skip", "--no-intro", "--no-colors"});
+    what.env(place_variable, where.string())
+        .env("TMPDIR", where.string())
+        .env("XDG_RUNTIME_DIR", where.string())
+        .tree(procyard::tree_mode::none)
+        .std_out(procyard::stdio::pipe());
+    if (by)
+        what.guarded_by(*by);
+    return procyard::spawn(what, ctx.get_executor());
 }
 
 /// After at most so many lines that it says, and a while: kills it as nobody can prevent.
