@@ -15,6 +15,7 @@
 
 #include <boost/asio/io_context.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <filesystem>
@@ -104,7 +105,8 @@ void start_what_is_written(command what)
     asio::io_context ctx;
     const guardian by(ctx.get_executor());
     std::cout << by.id() << std::endl;
-    (void)spawn(what.guarded_by(by).text_busy_retries(16), ctx.get_executor());
+    (void)spawn(what.tree(procyard::tree_mode::process_group).guarded_by(by).text_busy_retries(16),
+                ctx.get_executor());
     FAIL("it was started, or it was not: nothing could hold it up for so long");
 }
 
@@ -121,8 +123,13 @@ void kill_within_start(const std::string& host_name)
     auto one = start_host(ctx, host_name, where.path());
     const auto by = static_cast<pid_t>(std::stol(read_line(ctx, one.std_out())));
     const auto end = std::chrono::steady_clock::now() + deadlock_guard;
-    while (children_of(one.id()).size() < 2)
+    // The guardian, and a child that has come past its word to it: each leads a group then.
+    for (std::size_t leaders = 0; leaders < 2;) {
         REQUIRE(std::chrono::steady_clock::now() < end);
+        const auto all = children_of(one.id());
+        leaders = static_cast<std::size_t>(
+            std::count_if(all.begin(), all.end(), [](pid_t pid) { return ::getpgid(pid) == pid; }));
+    }
     one.kill();
     CHECK(wait(ctx, one) == procyard::exit_status::signaled(SIGKILL));
     check_that_it_ends(by);
@@ -290,6 +297,20 @@ TEST_SUITE("guardian: faults")
             kill_within_start("host: in the middle of a start in a namespace");
         else
             skip("needs root: a pid namespace");
+    }
+
+    TEST_CASE("a guarded child outlives the thread that has started it")
+    {
+        asio::io_context ctx;
+        const guardian by(ctx.get_executor());
+        procyard::child c;
+        std::thread([&] {
+            auto what = helper({"--mode=until-eof", "7"});
+            what.guarded_by(by).std_in(procyard::stdio::pipe());
+            c = spawn(what, ctx.get_executor());
+        }).join();
+        c.std_in().close();
+        CHECK(wait(ctx, c) == procyard::exit_status::exited(7));
     }
 
     TEST_CASE("host: that does not know of pidfds" * doctest::skip())

@@ -103,6 +103,15 @@ TEST_SUITE("plan_builder")
                              spawn_step::exec});
     }
 
+    TEST_CASE("a guardian is told first, while the parent's descriptors are the child's")
+    {
+        detail::plan_context context;
+        context.guardian_book = 9;
+        const auto steps = steps_of(everything(), context);
+        CHECK(place_of(steps, spawn_step::guardian) == 1);  // after the parent's handlers have gone
+        CHECK(place_of(steps, spawn_step::descriptors) > 1);
+    }
+
     TEST_CASE("groups are set before the group and the group before the user (case 12)")
     {
         const auto steps = steps_of(everything());
