@@ -28,6 +28,7 @@
 #include "cgroup_leaf.hpp"
 #include "cgroup_main.hpp"
 #include "guardian_core.hpp"
+#include "guardian_fixture.hpp"
 #include "killed_host.hpp"
 #include "run_fixture.hpp"
 #include "spawning.hpp"
@@ -97,6 +98,11 @@ void die_with_entry(const fs::path& leaf, bool is_made, const fs::path& inode_of
     die();
 }
 
+command without_mark()
+{
+    return in_leaf(command("env", {"-u", "PROCYARD_TREE", PROCYARD_TEST_HELPER, "--mode=daemon"}));
+}
+
 fs::path leaf_of_test()
 {
     return fs::path(test_cgroup()) / "procyard-1-0";
@@ -110,14 +116,20 @@ TEST_SUITE("guardian: cgroups")
     {
         asio::io_context ctx;
         const guardian by(ctx.get_executor());
-        auto c = spawn(
-            in_leaf(command("env", {"-u", "PROCYARD_TREE", PROCYARD_TEST_HELPER, "--mode=daemon"}))
-                .guarded_by(by)
-                .std_out(procyard::stdio::pipe()),
-            ctx.get_executor());
-        std::string buffered;
-        for (int lines = 0; lines < 2; ++lines)
-            (void)read_line(ctx, c.std_out(), buffered);
+        const family all(ctx, without_mark().guarded_by(by));
+        die();
+    }
+
+    TEST_CASE("host: a daemon without its mark that was let go" * doctest::skip())
+    {
+        asio::io_context ctx;
+        const guardian by(ctx.get_executor());
+        {
+            family all(ctx, without_mark().guarded_by(by).on_drop(procyard::drop_policy::detach()));
+            (void)::kill(all.leader.id(), SIGKILL);
+            (void)wait(ctx, all.leader);
+        }
+        CHECK(entries_of(by).size() == 1);
         die();
     }
 
@@ -164,8 +176,12 @@ TEST_SUITE("guardian: cgroups")
 
     TEST_CASE("kill -9 of a host: those in its leaf are killed, and it is removed")
     {
-        start_and_bury("host: a daemon without its mark");
-        CHECK(leaves().empty());
+        for (const char* const name : {"host: a daemon without its mark",
+                                       "host: a daemon without its mark that was let go"}) {
+            CAPTURE(std::string(name));
+            start_and_bury(name);
+            CHECK(leaves().empty());
+        }
     }
 
     TEST_CASE("a leaf that was announced and made, and had nobody yet, is removed")

@@ -212,7 +212,7 @@ TEST_SUITE("guardian: faults")
         run(ctx);
     }
 
-    TEST_CASE("without descriptors its constructor says what failed, and leaves nothing")
+    TEST_CASE("without descriptors its constructor says what failed; one that is made has more")
     {
         asio::io_context ctx;
         warm_up(ctx);
@@ -229,6 +229,11 @@ TEST_SUITE("guardian: faults")
                 text = text_of_failure([&] { by.emplace(ctx.get_executor()); });
             }
             const bool is_made = by.has_value();
+            if (is_made) {
+                rlimit its{};
+                CHECK(::prlimit(by->id(), RLIMIT_NOFILE, nullptr, &its) == 0);
+                CHECK(its.rlim_cur == its.rlim_max);
+            }
             by.reset();
             run(ctx);
             CHECK(children() == before);

@@ -184,10 +184,25 @@ TEST_SUITE("guardian")
     TEST_CASE("it heeds no signal but SIGKILL, has a session of its own, and no stream of its host")
     {
         asio::io_context ctx;
+        // What a service manager has said to its host is not said to it.
+        REQUIRE(::setenv("NOTIFY_SOCKET", "/nope", 1) == 0);
         const guardian by(ctx.get_executor());
+        REQUIRE(::unsetenv("NOTIFY_SOCKET") == 0);
+        CHECK(text_of("/proc/" + std::to_string(by.id()) + "/environ").find("NOTIFY_SOCKET")
+              == std::string::npos);
         for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGPIPE})
             CHECK(::kill(by.id(), number) == 0);
         CHECK(::getsid(by.id()) == by.id());
+        // Not by whether it is still there: a signal takes its time.
+        std::istringstream status(text_of("/proc/" + std::to_string(by.id()) + "/status"));
+        std::string blocked;
+        for (std::string word; status >> word;) {
+            if (word == "SigBlk:")
+                status >> blocked;
+        }
+        const auto mask = std::stoull("0" + blocked, nullptr, 16);
+        for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGPIPE, SIGTSTP})
+            CHECK((mask >> (number - 1) & 1) == 1);
         const auto directory = "/proc/" + std::to_string(by.id());
         for (const char* const stream : {"/fd/0", "/fd/1", "/fd/2"})
             CHECK(std::filesystem::read_symlink(directory + stream) == "/dev/null");
