@@ -163,9 +163,10 @@ guarded_entry& guarded_entry::operator=(guarded_entry&& other) noexcept
     return *this;
 }
 
+// Not in a copy of the host: the memory is the one that the original has.
 error_code guarded_entry::write() noexcept
 {
-    return by_ ? by_->book().write(slot_, what_) : error_code{};
+    return by_ && by_->is_ours() ? by_->book().write(slot_, what_) : error_code{};
 }
 
 error_code guarded_entry::leaf_comes(int parent, std::string_view name)
@@ -232,7 +233,7 @@ error_code guarded_entry::child_made(pid_t pid) noexcept
 
 void guarded_entry::close() noexcept
 {
-    if (by_)
+    if (by_ && by_->is_ours())
         by_->book().give_back(slot_);
     by_.reset();
 }

@@ -27,6 +27,7 @@
 #include "cgroup_check.hpp"
 #include "cgroup_leaf.hpp"
 #include "cgroup_main.hpp"
+#include "forked.hpp"
 #include "guardian_core.hpp"
 #include "guardian_fixture.hpp"
 #include "killed_host.hpp"
@@ -232,6 +233,22 @@ TEST_SUITE("guardian: cgroups")
         c = {};
         run(ctx);
         CHECK(entries_of(by).empty());
+    }
+
+    TEST_CASE("a copy of the host that drops what it has got takes nothing out of the book")
+    {
+        asio::io_context ctx;
+        const guardian by(ctx.get_executor());
+        auto what = helper({"--mode=pause"}).guarded_by(by);
+        what.tree(procyard::tree_mode::process_group);
+        auto c = std::make_optional(spawn(what, ctx.get_executor()));
+        forked copy([&] {
+            c.reset();
+            return 0;
+        });
+        CHECK(copy.result() == 0);
+        CHECK(lives(c->id()));
+        CHECK(entries_of(by).size() == 1);
     }
 
     TEST_CASE("the book has nothing of a child that could not be started")
