@@ -35,6 +35,7 @@ using namespace procyard_test;
 using procyard::command;
 using procyard::guardian;
 using procyard::spawn;
+using procyard::tree_mode;
 
 TEST_SUITE("guardian")
 {
@@ -125,7 +126,7 @@ TEST_SUITE("guardian")
         const subreaper_guard guard;
         const temporary_directory where;
         asio::io_context ctx;
-        host one(ctx, "host: with a family that forks and exits without end", where);
+        host one(ctx, "host: with a family that forks and exits without end", where.path());
         one.process.kill();
         CHECK(wait(ctx, one.process) == procyard::exit_status::signaled(SIGKILL));
         bury_until(0);
