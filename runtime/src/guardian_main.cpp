@@ -94,10 +94,10 @@ std::string_view obstacle(const charge& all)
 }
 
 // By the number of our parent, which the kernel changes when that has ended. The pidfd is there to
-// be woken, and cannot always be had: of process 1, without a descriptor, behind a filter. Rejected:
-// to take a host that cannot be held for a dead one, which kills all that a living one has; a thread
-// of its own; and the parent's death signal, which comes with the end of the thread that has
-// started us.
+// be woken, and cannot always be had: of process 1, without a descriptor, behind a filter.
+// Rejected: to take a host that cannot be held for a dead one, which kills all that a living one
+// has; a thread of its own; and the parent's death signal, which comes with the end of the thread
+// that has started us.
 void wait_for_end(const charge& all)
 {
     const auto host = held_process::hold(all.host);
@@ -225,9 +225,10 @@ struct clearance {
     named_leaves leaves{};
 };
 
-// Of a host that we guard, and that has a guardian itself, the latter knows what we do not: commands
-// without our mark. So the host is killed alone, and its guardian waited for, a while. Rejected: to
-// kill both at once, as any other two; what the inner one has not come to then lives on.
+// Of a host that we guard, and that has a guardian itself, the latter knows what we do not:
+// commands without our mark. So the host is killed alone, and its guardian waited for, a while.
+// Rejected: to kill both at once, as any other two; what the inner one has not come to then lives
+// on.
 class inner_guardians {
 public:
     explicit inner_guardians(std::string mark) : mark_(std::move(mark)) { }

@@ -27,7 +27,7 @@ struct plan_context {
     bool lead_group = false;
     /// Descriptor of the cgroup.procs to join by a step of the plan, or -1.
     int cgroup_procs = -1;
-    /// Descriptor of the book in which the child writes its number for a guardian, or -1, and where.
+    /// Descriptor of the book in which the child writes its number for a guardian, or -1; where.
     int guardian_book = -1;
     std::int64_t place_in_book = 0;
     /// Whose child it is.

@@ -43,13 +43,18 @@ struct guardian_access;
 /// the next start of something that it guards starts another one, which knows what the first did;
 /// what dies together with it, before that, is not cleared up.
 ///
-/// What is guarded dies with this process, `drop_policy::detach` or not. For a process that
-/// forks to become a daemon, the parent's end is the end: make it in the daemon. A copy of this
-/// process by fork spawns nothing that is guarded (`guardian: No child processes`).
+/// One that is guarded may be a host with a guardian itself: that one comes first, and has ten
+/// seconds.
+///
+/// What is guarded dies with this process, `drop_policy::detach` and `orphan_policy::leave` or not.
+/// For a process that forks to become a daemon, the parent's end is the end: make it in the daemon.
+/// A copy of this process by fork spawns nothing that is guarded (`guardian: No child processes`).
 ///
 /// @par Errors          Its constructors throw `spawn_error` when it cannot be started, and
 ///                      `boost::system::system_error`, and `std::runtime_error` that says so when
-///                      the program ends, or ten seconds pass, before it calls run_if_guardian().
+///                      the program ends, or ten seconds pass, before it calls run_if_guardian(),
+///                      when it is not a child of this process (a script around it, another pid
+///                      namespace), or finds no /proc of its pid namespace.
 /// @par Thread safety   Distinct objects: safe, copies included. Shared objects: unsafe.
 /// @par Lifetime        A handle: copies are the same guardian.
 /// @par Cost            The constructor waits until the other process has come as far as
