@@ -3,8 +3,12 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/random.h>
 #include <unistd.h>
 
+#include <boost/system/system_error.hpp>
+
+#include <array>
 #include <cerrno>
 #include <memory>
 
@@ -178,6 +182,22 @@ tree_marking look_at_threads(pid_t pid, std::string_view id)
 }
 
 }  // namespace
+
+std::string new_tree_marker(std::string_view whose)
+{
+    std::array<unsigned char, 16> chance{};
+    std::string marker(whose);
+    if (retry_eintr([&] { return ::getrandom(chance.data(), chance.size(), 0); })
+        != static_cast<ssize_t>(chance.size()))
+        throw boost::system::system_error(last_error(), marker + ": getrandom");
+    marker += '-';
+    constexpr std::string_view digits = "0123456789abcdef";
+    for (const auto byte : chance) {
+        marker += digits[byte >> 4U];
+        marker += digits[byte & 15U];
+    }
+    return marker;
+}
 
 tree_marking look_for_marker(pid_t pid, std::string_view id)
 {

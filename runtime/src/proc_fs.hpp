@@ -52,6 +52,9 @@ enum class tree_marking : std::uint8_t {
     /// program and no environment; or descriptors or memory ran out here. Look again.
     unknown,
 };
+/// An id for PROCYARD_TREE, `WHOSE-` and 32 digits, that no other one of any process is.
+/// @throws system_error   without randomness
+[[nodiscard]] std::string new_tree_marker(std::string_view whose);
 [[nodiscard]] tree_marking look_for_marker(pid_t pid, std::string_view id);
 
 /// Answers "who are the children of", one pass at a time.

@@ -2,7 +2,6 @@
 #include "survivor_book.hpp"
 
 #include <fcntl.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,7 +10,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdio>
 #include <stdexcept>
 #include <utility>
 
@@ -51,21 +49,6 @@ std::string this_machine()
         + std::string(space.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
 }
 
-std::string new_marker()
-{
-    std::array<unsigned char, 16> chance{};
-    if (retry_eintr([&] { return ::getrandom(chance.data(), chance.size(), 0); })
-        != static_cast<ssize_t>(chance.size()))
-        throw boost::system::system_error(last_error(), "supervisor: getrandom");
-    std::string marker = "supervisor-";
-    for (const auto byte : chance) {
-        char text[3];
-        std::snprintf(text, sizeof text, "%02x", byte);
-        marker += text;
-    }
-    return marker;
-}
-
 // A leaf of the library's own, and no cgroup that others may live in: a supervisor that runs in a
 // leaf of somebody else's has services there that have none of their own.
 std::string leaf_of(pid_t pid)
@@ -94,7 +77,7 @@ bool survivor_book::open()
     (void)::pwrite(lock_.get(), own.data(), own.size(), 0);
     read();
     if (now_.marker.empty())
-        now_.marker = new_marker();
+        now_.marker = new_tree_marker("supervisor");
     // Before the first process: it must be found by its marker, whenever we are killed.
     auto text = now_;
     text.records = old_;
