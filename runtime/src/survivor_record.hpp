@@ -29,6 +29,8 @@ struct survivor_record {
     // long as one of them has a member, so they are found when the leader has gone.
     bool leads_group = false;
     bool leads_session = false;
+    // The session of its group, for as long as that has a member; 0: not known, as in a file.
+    pid_t session = 0;
 
     friend bool operator==(const survivor_record&, const survivor_record&) = default;
 };

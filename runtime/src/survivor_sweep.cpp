@@ -25,9 +25,6 @@ namespace {
 // On a machine on which something is executed all the time there is always somebody of whom nothing
 // can be said; those of the supervisor before have had their chance by then.
 constexpr int most_unsure_passes = 16;
-// The same of somebody who was born and died between two looks.
-constexpr int most_missed_looks = 256;
-constexpr int looks_at_once = 16;
 
 unique_fd open_leaf(const std::string& cgroup)
 {
@@ -45,6 +42,12 @@ unique_fd open_leaf(const std::string& cgroup)
             return directory;
     }
     return {};
+}
+
+// Then the number of the group is one that was given out again: no group leaves its session.
+bool is_of_other_session(const survivor_record& leader, const process_record& member) noexcept
+{
+    return leader.session != 0 && member.session != leader.session;
 }
 
 }  // namespace
@@ -66,8 +69,10 @@ bool may_be_swept(std::string_view cgroup, std::string_view own) noexcept
     return is_leaf_name(name) && !is_around_us;
 }
 
-survivor_sweep::survivor_sweep(std::string marker, const std::vector<survivor_record>& records)
-    : marker_(std::move(marker)),
+survivor_sweep::survivor_sweep(std::string marker, const std::vector<survivor_record>& records,
+                               const look_limits& limits)
+    : limits_(limits),
+      marker_(std::move(marker)),
       own_cgroup_(cgroup_of(::getpid()))
 {
     take_records(records);
@@ -108,7 +113,7 @@ bool survivor_sweep::pass()
 {
     bool left = false;
     // At once: who was missed has a child by now that is as quick as he was.
-    for (int look = 0; look < looks_at_once; ++look) {
+    for (int look = 0; look < limits_.at_once; ++look) {
         missed_ = false;
         left = kill_marked() || left;
         if (!missed_)
@@ -148,8 +153,22 @@ bool survivor_sweep::kill_marked()
     if (!unsure_.empty())
         ++unsure_passes_;
     seen_ = std::move(pids);
-    missed_ = missed_ && ++missed_looks_ <= most_missed_looks;
+    forget_leaders();
+    missed_ = missed_ && ++missed_looks_ <= limits_.in_all;
     return left || missed_;
+}
+
+// Their numbers may be others' from now on, as groups and sessions.
+void survivor_sweep::forget_leaders()
+{
+    if (!missed_ && unsure_.empty()) {
+        std::erase_if(leaders_, [&](const survivor_record& one) {
+            const auto leader = read_stat(one.pid);
+            return (!leader || leader->start_ticks != one.start_ticks)
+                && std::find(led_.begin(), led_.end(), one.pid) == led_.end();
+        });
+    }
+    led_.clear();
 }
 
 // One who has come since the last look, and is dead when it is his turn, may have left a child that
@@ -162,14 +181,14 @@ bool survivor_sweep::was_missed(pid_t pid) const
     return !now || is_dead(*now);
 }
 
-tree_marking survivor_sweep::marking_of(pid_t pid) const
+tree_marking survivor_sweep::marking_of(pid_t pid)
 {
     return was_led(pid) ? tree_marking::present : look_for_marker(pid, marker_);
 }
 
 // A leader that lives is one of the trees, or a stranger with a number that was given out again:
 // then neither the group nor the session of that number is the one that was written down.
-bool survivor_sweep::was_led(pid_t pid) const
+bool survivor_sweep::was_led(pid_t pid)
 {
     if (leaders_.empty())
         return false;
@@ -179,10 +198,13 @@ bool survivor_sweep::was_led(pid_t pid) const
     return std::any_of(leaders_.begin(), leaders_.end(), [&](const survivor_record& one) {
         const bool is_member = (one.leads_group && now->group == one.pid)
             || (one.leads_session && now->session == one.pid);
-        if (!is_member || now->start_ticks < one.start_ticks)
+        if (!is_member || now->start_ticks < one.start_ticks || is_of_other_session(one, *now))
             return false;
         const auto leader = read_stat(one.pid);
-        return !leader || leader->start_ticks == one.start_ticks;
+        const bool is_theirs = !leader || leader->start_ticks == one.start_ticks;
+        if (is_theirs)
+            led_.push_back(one.pid);
+        return is_theirs;
     });
 }
 
@@ -192,7 +214,7 @@ pid_t survivor_sweep::led_group_of(pid_t pid) const
     const auto now = read_stat(pid);
     const auto is_it = [&](const survivor_record& one) {
         return one.leads_group && now->group == one.pid && now->start_ticks >= one.start_ticks
-            && !read_stat(one.pid);
+            && !is_of_other_session(one, *now) && !read_stat(one.pid);
     };
     return now && std::any_of(leaders_.begin(), leaders_.end(), is_it) ? now->group : 0;
 }

@@ -9,7 +9,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include <procyard/ipc/config.hpp>
@@ -30,6 +29,14 @@ namespace detail {
 // we are not in it ourselves.
 [[nodiscard]] bool may_be_swept(std::string_view cgroup, std::string_view own) noexcept;
 
+// How often to look again because of somebody who has come, and is dead, between two looks, and may
+// have left a child behind the list: at once, and in all. One who holds up a loop meanwhile looks
+// once, and soon takes it for another's: on a busy machine there is always one.
+struct look_limits {
+    int at_once = 1;
+    int in_all = 16;
+};
+
 // Kills what a supervisor that was killed has left behind:
 //
 // - who has its marker in the environment, and with it whoever they have started, in whatever
@@ -41,7 +48,8 @@ namespace detail {
 // Nothing of it is our child, so nobody tells us of their ends: pass() looks again.
 class survivor_sweep {
 public:
-    survivor_sweep(std::string marker, const std::vector<survivor_record>& records);
+    survivor_sweep(std::string marker, const std::vector<survivor_record>& records,
+                   const look_limits& limits = {});
 
     // Kills whom it finds. False when nobody is left, and nobody can be.
     [[nodiscard]] bool pass();
@@ -58,9 +66,10 @@ private:
 
     void take_records(const std::vector<survivor_record>& records);
     [[nodiscard]] bool kill_marked();
-    [[nodiscard]] tree_marking marking_of(pid_t pid) const;
+    [[nodiscard]] tree_marking marking_of(pid_t pid);
     [[nodiscard]] bool was_missed(pid_t pid) const;
-    [[nodiscard]] bool was_led(pid_t pid) const;
+    [[nodiscard]] bool was_led(pid_t pid);
+    void forget_leaders();
     [[nodiscard]] pid_t led_group_of(pid_t pid) const;
     [[nodiscard]] bool is_unsure(pid_t pid, std::map<pid_t, std::uint64_t>& now) const;
     void doom(pid_t pid);
@@ -68,9 +77,11 @@ private:
     [[nodiscard]] bool trees_live();
     [[nodiscard]] bool leaves_live();
 
+    look_limits limits_;
     std::string marker_;
     std::string own_cgroup_;
     std::vector<survivor_record> leaders_{};
+    std::vector<pid_t> led_{};  // those of whom this look has found a member
     std::vector<std::unique_ptr<tree>> trees_{};
     std::vector<cgroup_leaf> leaves_{};
     std::vector<std::string> leaf_names_{};
