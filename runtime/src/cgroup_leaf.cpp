@@ -17,7 +17,7 @@
 
 #include <procyard/ipc/syscall.hpp>
 
-#include "guardian_core.hpp"
+#include "guarded_entry.hpp"
 #include "held_process.hpp"
 #include "kernel_features.hpp"
 #include "proc_fs.hpp"

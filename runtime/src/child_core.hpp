@@ -102,6 +102,8 @@ public:
     void drop() noexcept;
     /// The context goes down: nobody will wait any more.
     void shutdown() noexcept;
+    /// Whether the context still is there; without it the child was killed, unless it is detached.
+    [[nodiscard]] bool has_context() const noexcept { return service_ != nullptr; }
     /// This process is a forked copy of the one that spawned it.
     void become_foreign();
 

@@ -78,6 +78,7 @@ struct command_access {
     static const auto& keep_capabilities(const command& c) noexcept { return c.keep_capabilities_; }
     static int parent_death_signal(const command& c) noexcept { return c.parent_death_signal_; }
     static const auto& guarded_by(const command& c) noexcept { return c.guarded_by_; }
+    static void remove_guardian(command& c) noexcept { c.guarded_by_.reset(); }
     static const auto& signal_mask(const command& c) noexcept { return c.signal_mask_; }
     static const auto& ignored_signals(const command& c) noexcept { return c.ignored_signals_; }
     static bool inherit_signals(const command& c) noexcept { return c.inherit_signals_; }

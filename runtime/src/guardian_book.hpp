@@ -28,11 +28,13 @@ struct guarded_child {
     bool leads_group = false;
     bool leads_session = false;
     bool is_taken = false;
+    // To whatever group its members have moved, that group is one of this session.
+    pid_t session = 0;
     std::uint64_t start_ticks = 0;
     // The directory of its cgroup, ended by a zero. It is there before the directory is, and what
     // says that the directory is this one, its inode, after: with 0 nobody is in it yet.
     std::uint64_t leaf_inode = 0;
-    std::array<char, 1000> leaf{};
+    std::array<char, 992> leaf{};
 
     [[nodiscard]] std::string_view leaf_path() const noexcept;
     // False: it is too long.

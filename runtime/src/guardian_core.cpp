@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,15 +12,20 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
 #include <procyard/ipc/syscall.hpp>
 #include <procyard/runtime/spawn.hpp>
 
+#include "child_access.hpp"
+#include "child_core.hpp"
+#include "command_access.hpp"
+#include "guarded_entry.hpp"
 #include "proc_fs.hpp"
 #include "service_command.hpp"
 
@@ -32,21 +36,6 @@ namespace detail {
 namespace {
 
 constexpr std::chrono::seconds most_start_time{10};
-
-std::string new_mark()
-{
-    std::array<unsigned char, 16> chance{};
-    if (retry_eintr([&] { return ::getrandom(chance.data(), chance.size(), 0); })
-        != static_cast<ssize_t>(chance.size()))
-        throw boost::system::system_error(last_error(), "guardian: getrandom");
-    std::string mark = "guardian-";
-    for (const auto byte : chance) {
-        char text[3];
-        std::snprintf(text, sizeof text, "%02x", byte);
-        mark += text;
-    }
-    return mark;
-}
 
 // What it says until it is there, or has gone; empty: nothing within its time.
 std::optional<std::string> first_words(int from)
@@ -72,17 +61,18 @@ std::optional<std::string> first_words(int from)
 
 }  // namespace
 
-guardian_core::guardian_core(asio::any_io_executor ex, command program)
-    : executor_(std::move(ex)),
-      program_(std::move(program)),
-      mark_(new_mark()),
+guardian_core::guardian_core(const asio::any_io_executor& ex, command program)
+    : program_(std::move(program)),
+      mark_(new_tree_marker("guardian")),
       host_(::getpid())
 {
     // Each would start the next one.
     if (std::getenv(std::string(guardian_variable).c_str()) != nullptr)
         throw std::runtime_error("guardian: this process was started as one: run_if_guardian() has "
                                  "to be called at the beginning of main()");
-    start();
+    // Else it would be the prey of another one, or its host.
+    command_access::remove_guardian(program_);
+    start(ex);
 }
 
 bool guardian_core::is_ours() const noexcept
@@ -90,20 +80,46 @@ bool guardian_core::is_ours() const noexcept
     return ::getpid() == host_;
 }
 
+std::shared_ptr<child> guardian_core::process() const
+{
+    const std::lock_guard lock(mutex_);
+    return process_;
+}
+
 pid_t guardian_core::id() const
 {
-    const std::lock_guard lock(mutex_);
-    return process_.id();
+    return process()->id();
 }
 
-void guardian_core::keep()
+void guardian_core::set_starter(std::thread::id who)
 {
     const std::lock_guard lock(mutex_);
-    if (process_.try_wait())
-        start();
+    starter_ = who;
 }
 
-void guardian_core::start()
+void guardian_core::keep(const asio::any_io_executor& ex)
+{
+    const auto self = std::this_thread::get_id();
+    {
+        const std::lock_guard lock(mutex_);
+        if (starter_ == self)
+            return;  // an observer, which hears of its end or its start
+    }
+    const std::lock_guard one_at_a_time(start_mutex_);
+    set_starter(self);
+    try {
+        const auto last = process();
+        // Killed with its context, and perhaps not dead as yet.
+        if (last->try_wait() || !child_access::core(*last)->has_context())
+            start(ex);
+    } catch (...) {
+        set_starter({});
+        throw;
+    }
+    set_starter({});
+}
+
+void guardian_core::start(const asio::any_io_executor& ex)
 {
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC) == -1)
@@ -123,11 +139,12 @@ void guardian_core::start()
         .parent_death_signal(0)
         .tree(tree_mode::none)
         .on_drop(drop_policy::kill_tree());
-    auto process = spawn(what, executor_);
+    auto process = std::make_shared<child>(spawn(what, ex));
     to.reset();
     const auto said = first_words(from.get());
     if (said == guardian_is_there) {
-        process_ = std::move(process);
+        const std::lock_guard lock(mutex_);
+        process_.swap(process);  // the old one goes when nobody holds a lock
         return;
     }
     auto problem = "guardian: " + program_.to_string();
@@ -148,6 +165,7 @@ guarded_entry::guarded_entry(std::shared_ptr<guardian_core> by, error_code& ec)
     if (ec)
         return;
     by_ = std::move(by);
+    closed_ = false;
     what_.is_taken = true;
     ec = write();
 }
@@ -157,6 +175,7 @@ guarded_entry& guarded_entry::operator=(guarded_entry&& other) noexcept
     if (this != &other) {
         close();
         by_ = std::move(other.by_);
+        closed_ = other.closed_;
         slot_ = other.slot_;
         what_ = other.what_;
     }
@@ -166,7 +185,7 @@ guarded_entry& guarded_entry::operator=(guarded_entry&& other) noexcept
 // Not in a copy of the host: the memory is the one that the original has.
 error_code guarded_entry::write() noexcept
 {
-    return by_ && by_->is_ours() ? by_->book().write(slot_, what_) : error_code{};
+    return is_open() && by_->is_ours() ? by_->book().write(slot_, what_) : error_code{};
 }
 
 error_code guarded_entry::leaf_comes(int parent, std::string_view name)
@@ -202,6 +221,11 @@ void guarded_entry::no_leaf() noexcept
     (void)write();
 }
 
+int guarded_entry::book() const noexcept
+{
+    return is_open() ? by_->book().descriptor() : -1;
+}
+
 std::int64_t guarded_entry::place_of_pid() const noexcept
 {
     return guardian_book::place_of_pid(slot_);
@@ -220,6 +244,7 @@ error_code guarded_entry::child_made(pid_t pid) noexcept
             what_.start_ticks = record->start_ticks;
             what_.leads_group = record->group == pid;
             what_.leads_session = record->session == pid;
+            what_.session = record->session;
         }
     } catch (const std::bad_alloc&) {
         ec = make_errno(ENOMEM);
@@ -233,22 +258,30 @@ error_code guarded_entry::child_made(pid_t pid) noexcept
 
 void guarded_entry::close() noexcept
 {
-    if (by_ && by_->is_ours())
+    if (is_open() && by_->is_ours())
         by_->book().give_back(slot_);
-    by_.reset();
+    closed_ = true;
+}
+
+void guarded_entry::leave() noexcept
+{
+    what_.pid = 0;
+    what_.leads_group = what_.leads_session = false;
+    (void)write();
+    closed_ = true;
 }
 
 }  // namespace detail
 
-guardian::guardian(asio::any_io_executor ex)
-    : guardian(std::move(ex),
+guardian::guardian(const asio::any_io_executor& ex)
+    : guardian(ex,
                // Not by its path, where another version may be by now.
                command("/proc/self/exe").arg0("procyard-guardian " + std::to_string(::getpid())))
 {
 }
 
-guardian::guardian(asio::any_io_executor ex, const command& program)
-    : core_(std::make_shared<detail::guardian_core>(std::move(ex), program))
+guardian::guardian(const asio::any_io_executor& ex, const command& program)
+    : core_(std::make_shared<detail::guardian_core>(ex, program))
 {
 }
 

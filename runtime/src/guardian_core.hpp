@@ -6,12 +6,11 @@
 
 #include <boost/asio/any_io_executor.hpp>
 
-#include <cstddef>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 
 #include <procyard/ipc/config.hpp>
 #include <procyard/runtime/child.hpp>
@@ -36,11 +35,12 @@ inline constexpr std::string_view guardian_is_there = "watching\n";
 class guardian_core {
 public:
     // throws what guardian's constructor throws
-    guardian_core(asio::any_io_executor ex, command program);
+    guardian_core(const asio::any_io_executor& ex, command program);
 
-    // Before a guarded child is made: it is there, or it is started again.
+    // Before a guarded child is made: it is there, or it is started again, in the context of that
+    // child: the one that it was made in may have gone, and the guardian with it.
     // throws the same
-    void keep();
+    void keep(const asio::any_io_executor& ex);
     // Whether this process is the one that it guards, and no copy of that.
     [[nodiscard]] bool is_ours() const noexcept;
 
@@ -50,15 +50,19 @@ public:
     [[nodiscard]] pid_t id() const;
 
 private:
-    void start();
+    void start(const asio::any_io_executor& ex);
+    void set_starter(std::thread::id who);
+    [[nodiscard]] std::shared_ptr<child> process() const;
 
-    const asio::any_io_executor executor_;
-    const command program_;
+    command program_;
     const std::string mark_;
     const pid_t host_;
     guardian_book book_;
-    mutable std::mutex mutex_;
-    child process_{};
+    // One starts it at a time. Observers hear of it meanwhile, and may start what it guards.
+    std::mutex start_mutex_;
+    mutable std::mutex mutex_;  // for what follows; nobody is called under it
+    std::thread::id starter_{};
+    std::shared_ptr<child> process_{};
 };
 
 struct guardian_access {
@@ -66,41 +70,6 @@ struct guardian_access {
     {
         return g.core_;
     }
-};
-
-// One child in the book of its guardian, until it has gone with its cgroup. Movable; empty after
-// that, and then every call is a success without effect.
-class guarded_entry {
-public:
-    guarded_entry() noexcept = default;
-    // ec: there is no room for it.
-    guarded_entry(std::shared_ptr<guardian_core> by, error_code& ec);
-    guarded_entry(guarded_entry&& other) noexcept = default;
-    guarded_entry& operator=(guarded_entry&& other) noexcept;
-    ~guarded_entry() { close(); }
-
-    // A cgroup is about to be made; ENAMETOOLONG.
-    [[nodiscard]] error_code leaf_comes(int parent, std::string_view name);
-    // It is there, and it is this one; nobody is in it yet.
-    [[nodiscard]] error_code leaf_made(int directory);
-    // There is none, or none any more.
-    void no_leaf() noexcept;
-    // Where a child that is being born writes its number: a descriptor, or -1, and the place.
-    [[nodiscard]] int book() const noexcept { return by_ ? by_->book().descriptor() : -1; }
-    [[nodiscard]] std::int64_t place_of_pid() const noexcept;
-    // It is there. ec: it cannot be looked at, for want of a descriptor or of memory.
-    [[nodiscard]] error_code child_made(pid_t pid) noexcept;
-
-    void close() noexcept;
-    // It stays in the book: a cgroup with members that this process has let go.
-    void leave() noexcept { by_.reset(); }
-
-private:
-    [[nodiscard]] error_code write() noexcept;
-
-    std::shared_ptr<guardian_core> by_{};
-    std::size_t slot_ = 0;
-    guarded_child what_{};
 };
 
 }  // namespace detail

@@ -4,12 +4,14 @@
 #include <procyard/runtime/guardian.hpp>
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,6 +19,7 @@
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <new>
@@ -49,7 +52,13 @@ constexpr int first_pause_ms = 1;
 constexpr int most_pause_ms = 500;
 constexpr int look_pause_ms = 20;
 
+// An inner guardian that has not done its work by then is taken for one that cannot.
 constexpr std::chrono::seconds most_inner_time{10};
+// How often a cgroup is looked at that somebody has locked: a copy of the host does so between a
+// fork and an exec.
+constexpr int most_locked_looks = 8;
+// As a guardian has nothing else to do.
+constexpr look_limits patient{.at_once = 16, .in_all = 256};
 
 struct charge {
     pid_t host = 0;
@@ -117,13 +126,13 @@ public:
     void add(const guarded_child& one)
     {
         if (!one.leaf_path().empty())
-            all_.push_back({std::string(one.leaf_path()), one.leaf_inode});
+            all_.push_back({std::string(one.leaf_path()), one.leaf_inode, 0});
     }
 
     // Kills who is in them, and removes those that are empty. False when there is none any more.
     bool pass()
     {
-        std::erase_if(all_, [](const named_leaf& one) { return !stays(one); });
+        std::erase_if(all_, [](named_leaf& one) { return !stays(one); });
         return !all_.empty();
     }
 
@@ -131,9 +140,18 @@ private:
     struct named_leaf {
         std::string path{};
         std::uint64_t inode = 0;
+        int locked_looks = 0;
     };
 
-    static bool stays(const named_leaf& one)
+    // Whatever the book says: nothing else is written to, or removed.
+    static bool is_leaf(int directory, const std::string& name)
+    {
+        struct statfs where{};
+        return is_leaf_name(name) && retry_eintr([&] { return ::fstatfs(directory, &where); }) == 0
+            && where.f_type == CGROUP2_SUPER_MAGIC;
+    }
+
+    static bool stays(named_leaf& one)
     {
         unique_fd directory(retry_eintr([&] {
             return ::open(one.path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -141,7 +159,8 @@ private:
         if (!directory)
             return is_shortage(last_error());
         struct stat info{};
-        if (::fstat(directory.get(), &info) == -1)
+        auto name = one.path.substr(one.path.rfind('/') + 1);
+        if (::fstat(directory.get(), &info) == -1 || !is_leaf(directory.get(), name))
             return false;
         const bool is_known = one.inode != 0;
         if (is_known && static_cast<std::uint64_t>(info.st_ino) != one.inode)
@@ -150,9 +169,8 @@ private:
         // number may have made it: then it is locked, or has members.
         if (!is_known
             && retry_eintr([&] { return ::flock(directory.get(), LOCK_EX | LOCK_NB); }) == -1)
-            return false;
-        auto leaf =
-            cgroup_leaf::adopt(std::move(directory), one.path.substr(one.path.rfind('/') + 1));
+            return ++one.locked_looks < most_locked_looks;
+        auto leaf = cgroup_leaf::adopt(std::move(directory), std::move(name));
         if (is_known)
             (void)leaf.kill();
         const auto ec = leaf.remove();
@@ -192,7 +210,7 @@ struct clearance {
     }
 
     clearance(const std::string& mark, std::vector<guarded_child> children, std::uint64_t end_ticks)
-        : sweep(mark, records_of(children, end_ticks))
+        : sweep(mark, records_of(children, end_ticks), patient)
     {
         for (const auto& one : children)
             leaves.add(one);
@@ -217,6 +235,7 @@ struct clearance {
             record.start_ticks = one.start_ticks;
             record.leads_group = one.leads_group;
             record.leads_session = one.leads_session;
+            record.session = one.session;
         }
         return records;
     }
@@ -237,9 +256,8 @@ public:
     bool pass()
     {
         std::vector<pid_t> pids;
-        error_code ignored;  // the sweep looks again, and longer
-        (void)list_processes(pids, ignored);
-        bool is_there = false;
+        error_code ec;
+        bool is_there = !list_processes(pids, ec) && is_shortage(ec);
         for (const auto pid : pids)
             is_there = (pid != ::getpid() && attend(pid)) || is_there;
         return is_there && std::chrono::steady_clock::now() < until_;
@@ -249,16 +267,13 @@ private:
     [[nodiscard]] bool attend(pid_t pid) const
     {
         std::string environment(1, '\0');
-        std::string text;
-        error_code ignored;
-        if (!read_file(AT_FDCWD, ("/proc/" + std::to_string(pid) + "/environ").c_str(), text,
-                       ignored))
-            return false;
-        environment += text;
-        const auto variable = std::string(1, '\0') + std::string(guardian_variable) + '=';
+        error_code ec;
+        if (!read_file(AT_FDCWD, ("/proc/" + std::to_string(pid) + "/environ").c_str(), environment,
+                       ec, most_environment))
+            return is_shortage(ec);
         const auto record = read_stat(pid);
-        if (!record || is_dead(*record) || !has_tree_marker(text, mark_)
-            || environment.find(variable) == std::string::npos)
+        if (environment.find(variable_) == std::string::npos || !record || is_dead(*record)
+            || !has_tree_marker(std::string_view(environment).substr(1), mark_))
             return false;
         const auto host = held_process::hold(record->parent);
         if (host && look_for_marker(host->pid(), mark_) == tree_marking::present)
@@ -266,7 +281,10 @@ private:
         return true;
     }
 
+    static constexpr std::size_t most_environment = 8 << 20;
+
     const std::string mark_;
+    const std::string variable_ = std::string(1, '\0') + std::string(guardian_variable) + '=';
     const std::chrono::steady_clock::time_point until_ =
         std::chrono::steady_clock::now() + most_inner_time;
 };
@@ -284,8 +302,10 @@ void clear_away(const charge& all)
             if (!inner)
                 inner.emplace(all.mark);
             has_inner = has_inner && inner->pass();
-            if (!has_inner && !todo)
+            if (!has_inner && !todo) {
                 todo.emplace(all, end_ticks);
+                ms = first_pause_ms;
+            }
             if (!has_inner && !todo->pass())
                 return;
         } catch (const std::bad_alloc&) {
@@ -322,7 +342,8 @@ void heed_no_signal()
 std::optional<int> run_if_guardian()
 {
     const std::string variable(detail::guardian_variable);
-    const char* const value = std::getenv(variable.c_str());
+    // Not what whoever starts a set-user-id program has put there: it says who is to be killed.
+    const char* const value = ::secure_getenv(variable.c_str());
     if (value == nullptr)
         return std::nullopt;
     const auto all = detail::parse_charge(value);

@@ -16,6 +16,8 @@
 #include <utility>
 
 #include "command_access.hpp"
+#include "guarded_entry.hpp"
+#include "guardian_core.hpp"
 #include "kernel_features.hpp"
 #include "own_cgroup.hpp"
 #include "proc_text.hpp"
@@ -111,13 +113,13 @@ spawn_failure launch::prepare_guardian()
     if (!guardian->is_ours())
         return refused(ECHILD);
     try {
-        guardian->keep();
+        guardian->keep(core_->executor);
     } catch (const spawn_error& e) {
         return refused(e.code().value(), e.what());
     } catch (const boost::system::system_error& e) {
         return refused(e.code().value(), e.what());
     } catch (const std::runtime_error& e) {
-        return refused(ECHILD, e.what());
+        return refused(EPROTO, e.what());  // it has not become one
     }
     error_code ec;
     core_->tree.set_guarded(guarded_entry(guardian, ec));

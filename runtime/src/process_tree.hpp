@@ -18,7 +18,7 @@
 #include <procyard/runtime/tree.hpp>
 
 #include "cgroup_leaf.hpp"
-#include "guardian_core.hpp"
+#include "guarded_entry.hpp"
 #include "held_process.hpp"
 #include "own_cgroup.hpp"
 #include "tree_sweep.hpp"

@@ -28,6 +28,7 @@
 #include "cgroup_leaf.hpp"
 #include "cgroup_main.hpp"
 #include "forked.hpp"
+#include "guarded_entry.hpp"
 #include "guardian_core.hpp"
 #include "guardian_fixture.hpp"
 #include "killed_host.hpp"
@@ -173,6 +174,26 @@ TEST_SUITE("guardian: cgroups")
     {
         start_and_bury("host: more leaves than descriptors");
         CHECK(leaves().empty());
+    }
+
+    TEST_CASE("host: a leaf that is no cgroup" * doctest::skip())
+    {
+        const auto plain = place() / "procyard-1-0";
+        die_with_entry(plain, true, plain);
+    }
+
+    TEST_CASE("a directory that is no cgroup stays, whatever the book says")
+    {
+        const subreaper_guard guard;
+        const temporary_directory where;
+        const auto plain = where.path() / "procyard-1-0";
+        fs::create_directories(plain / "below");
+        asio::io_context ctx;
+        auto one = start_host(ctx, "host: a leaf that is no cgroup", where.path());
+        const auto output = read_all(ctx, one.std_out());
+        CHECK_MESSAGE(wait(ctx, one) == procyard::exit_status::signaled(SIGKILL), output);
+        bury_until(0);
+        CHECK(fs::is_directory(plain / "below"));
     }
 
     TEST_CASE("kill -9 of a host: those in its leaf are killed, and it is removed")

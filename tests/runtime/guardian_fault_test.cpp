@@ -29,6 +29,7 @@
 #include <vector>
 
 #include <procyard/ipc/unique_fd.hpp>
+#include <procyard/runtime/observer.hpp>
 #include <procyard/runtime/spawn.hpp>
 
 #include "forked.hpp"
@@ -468,5 +469,78 @@ TEST_SUITE("guardian: faults")
             (void)::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED);  // if nobody has
             CHECK_FALSE(lives(pid));
         }
+    }
+    TEST_CASE("a handle that outlives its context: the next guarded start makes it anew in its own")
+    {
+        auto first = std::make_optional<asio::io_context>();
+        const guardian by(first->get_executor());
+        const auto before = by.id();
+        first.reset();
+        asio::io_context ctx;
+        auto c = spawn(helper({"--mode=pause"}).guarded_by(by), ctx.get_executor());
+        CHECK(by.id() != before);
+        CHECK(lives(by.id()));
+        c.kill();
+        (void)wait(ctx, c);
+    }
+
+    TEST_CASE(
+        "an observer may ask for the guardian, and start what it guards, while it is restarted")
+    {
+        struct asker final : procyard::observer {
+            explicit asker(asio::io_context& where) : ctx(where), by(where.get_executor()) { }
+            void on_event(const procyard::child_event& event) noexcept override
+            {
+                seen.push_back(by.id());
+                if (event.what == procyard::child_event::kind::spawned && !nested) {
+                    nested = true;
+                    inner = spawn(helper({"--mode=pause"}).guarded_by(by), ctx.get_executor());
+                }
+            }
+            asio::io_context& ctx;
+            guardian by;
+            std::vector<pid_t> seen{};
+            bool nested = false;
+            procyard::child inner{};
+        };
+        asio::io_context ctx;
+        const auto watcher = std::make_shared<asker>(ctx);
+        const auto first = watcher->by.id();
+        REQUIRE(::kill(first, SIGKILL) == 0);
+        siginfo_t info{};
+        REQUIRE(::waitid(P_PID, static_cast<id_t>(first), &info, WEXITED | WNOWAIT) == 0);
+        procyard::set_observer(ctx.get_executor(), watcher);
+        auto c = spawn(helper({"--mode=pause"}).guarded_by(watcher->by), ctx.get_executor());
+        procyard::set_observer(ctx.get_executor(), nullptr);
+        CHECK(watcher->nested);
+        CHECK(lives(watcher->inner.id()));
+        CHECK(watcher->by.id() != first);
+        c.kill();
+        (void)wait(ctx, c);
+        watcher->inner.kill();
+        (void)wait(ctx, watcher->inner);
+    }
+
+    TEST_CASE("a set-user-id program does not take whoever starts it for its host")
+    {
+        if (::geteuid() != 0)
+            return skip("not root");
+        const temporary_directory where;
+        const auto program = where.path() / "program";
+        fs::copy_file("/proc/self/exe", program);
+        fs::permissions(where.path(), fs::perms::all);
+        fs::permissions(program, fs::perms(04755));
+        asio::io_context ctx;
+        const auto status_as = [&](uid_t user) {
+            return status_of(ctx,
+                             command(program.string(), {"--version"})
+                                 .env("PROCYARD_GUARDIAN", "nobody")
+                                 .env("ASAN_OPTIONS", "detect_leaks=0")
+                                 .user(user)
+                                 .std_out(procyard::stdio::null()));
+        };
+        // It would be one, if that were a number and a mark.
+        CHECK(status_as(0) == procyard::exit_status::exited(64));
+        CHECK(status_as(65534) == procyard::exit_status::exited(0));
     }
 }

@@ -24,15 +24,17 @@
 #include <procyard/ipc/unopened.hpp>
 #include <procyard/runtime/drop_policy.hpp>
 #include <procyard/runtime/export.hpp>
-#include <procyard/runtime/guardian.hpp>
 #include <procyard/runtime/spawn_error.hpp>
 #include <procyard/runtime/stdio.hpp>
 #include <procyard/runtime/tree.hpp>
 
 PROCYARD_NAMESPACE_BEGIN
 
+class guardian;
+
 namespace detail {
 struct command_access;
+class guardian_core;
 class passed_end;
 }  // namespace detail
 

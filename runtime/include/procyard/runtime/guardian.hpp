@@ -31,10 +31,10 @@ struct guardian_access;
 /// does the end of a container). One is enough for all supervisors, pools and children of a
 /// process.
 ///
-/// Whom it finds: who carries its mark in the environment, in whatever group or session; the trees,
-/// groups and sessions of the commands themselves; and everybody in their cgroups. So without a
-/// cgroup it does not find a program that has cleared its environment and left both group and
-/// session.
+/// Whom it finds: who carries its mark in the environment, in whatever group or session; everybody
+/// in the cgroups of the commands; and their trees, groups and sessions, as long as this process
+/// holds the `child`. So without a cgroup it does not find a program that has cleared its
+/// environment and left both group and session, or whose `child` has ended and was dropped.
 ///
 /// It is this program, started once more (/proc/self/exe), and `run_if_guardian()` in main() is all
 /// that it does. A session of its own keeps it from the terminal's signals, and it heeds none that
@@ -56,20 +56,25 @@ struct guardian_access;
 ///                      when it is not a child of this process (a script around it, another pid
 ///                      namespace), or finds no /proc of its pid namespace.
 /// @par Thread safety   Distinct objects: safe, copies included. Shared objects: unsafe.
-/// @par Lifetime        A handle: copies are the same guardian.
+/// @par Lifetime        A handle: copies are the same guardian. Its process is a child of the
+///                      context that it was started in, and goes with that; the next start of
+///                      something that it guards starts another one, in the context of that.
 /// @par Cost            The constructor waits until the other process has come as far as
-///                      run_if_guardian(): an exec, some milliseconds. The process takes a few
-///                      megabytes, and nothing while nothing happens; a guarded spawn costs some
-///                      system calls more and no message.
+///                      run_if_guardian(): an exec, some milliseconds, ten seconds at most. So does
+///                      a guarded spawn that has to start it again, in the thread that spawns. The
+///                      process takes a few megabytes, and nothing while nothing happens (without
+///                      pidfds it looks every 20 ms); a guarded spawn costs some system calls more,
+///                      and no message.
 /// @par Example         @snippet examples/guide/guarding.cpp guardian
 class PROCYARD_RUNTIME_EXPORT guardian {
 public:
-    /// Starts it. `ex` must be that of an io_context, whose loop reaps it at its end.
-    explicit guardian(asio::any_io_executor ex);
+    /// Starts it. `ex` must be that of an io_context, whose loop reaps it at its end. Not for a
+    /// set-user-id program, which does not believe its environment: give it another one.
+    explicit guardian(const asio::any_io_executor& ex);
     /// The same, of another program: one that is smaller, or may be started again where this one
     /// may not. What the command says of its session, streams and descriptors 3 and 4 is the
     /// guardian's.
-    guardian(asio::any_io_executor ex, const command& program);
+    guardian(const asio::any_io_executor& ex, const command& program);
 
     /// Of the process that guards now, or did last.
     [[nodiscard]] pid_t id() const;
