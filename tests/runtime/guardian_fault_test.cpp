@@ -148,6 +148,15 @@ void forget_new_calls()
         REQUIRE(refuse({.number = number, .error_number = ENOSYS}));
 }
 
+// Nothing is left of it.
+void kill_and_check(asio::io_context& ctx, host& one)
+{
+    one.process.kill();
+    CHECK(wait(ctx, one.process) == procyard::exit_status::signaled(SIGKILL));
+    check_that_it_ends(one.guard);
+    bury_until(0);
+}
+
 void kill_and_check(const std::string& host_name)
 {
     CAPTURE(host_name);
@@ -157,10 +166,7 @@ void kill_and_check(const std::string& host_name)
     host one(ctx, host_name, where.path());
     CHECK(lives(one.daemon));
     CHECK(lives(one.guard));
-    one.process.kill();
-    CHECK(wait(ctx, one.process) == procyard::exit_status::signaled(SIGKILL));
-    check_that_it_ends(one.guard);
-    bury_until(0);
+    kill_and_check(ctx, one);
 }
 
 }  // namespace
@@ -442,10 +448,7 @@ TEST_SUITE("guardian: faults")
                 == 0);
         CHECK(lives(one.daemon));
         CHECK(lives(one.guard));
-        one.process.kill();
-        CHECK(wait(ctx, one.process) == procyard::exit_status::signaled(SIGKILL));
-        check_that_it_ends(one.guard);
-        bury_until(0);
+        kill_and_check(ctx, one);
     }
 
     TEST_CASE("the end of the context is its end, whoever has it last")
