@@ -41,7 +41,8 @@ struct guardian_access;
 /// can be ignored; its streams are /dev/null. It ends without doing anything when the last copy of
 /// this object, the last command and the last child that name it are gone. If it is killed itself,
 /// the next start of something that it guards starts another one, which knows what the first did;
-/// what dies together with it, before that, is not cleared up.
+/// what dies together with it, before that, is not cleared up. It stays while somebody lives whom
+/// it may not kill: a program of another user's.
 ///
 /// One that is guarded may be a host with a guardian itself: that one comes first, and has ten
 /// seconds.
